@@ -1,0 +1,133 @@
+/**
+ * Artifact: what a build leaves and a runtime loads, one JSON record. This file is the whole agreement between generated
+ * kernels and the runtime: bindings, the uniform block, the meta buffer, the grid.
+ */
+
+import type { ParamInfo, TableInfo } from '../compiler/plan.ts'
+
+export const ARTIFACT_VERSION = 1
+
+export type Dtype = 'f32' | 'f16'
+
+/** A derived uniform's expression as JSON: a number, a leaf, or an op of compiler/ops.ts over further expressions. */
+export type JsonExpr =
+  | number
+  | boolean
+  | { readonly var: string }
+  | { readonly param: string }
+  | { readonly op: string; readonly src: readonly JsonExpr[] }
+
+export interface DerivedUniform {
+  readonly name: string
+  readonly type: 'i32' | 'f32'
+  readonly value: JsonExpr
+}
+
+/** Binding numbers are those of the text, all in group 0. `table` names one of the artifact's tables. */
+export interface Binding {
+  readonly binding: number
+  readonly role: 'uniforms' | 'meta' | 'q' | 'k' | 'v' | 'out' | 'lse' | 'list' | 'table'
+  readonly table?: string
+  readonly access: 'uniform' | 'read' | 'read_write'
+  /** WGSL's type of the binding's variable, for the reflection test. */
+  readonly type: string
+}
+
+/** One 4-byte field of the uniform block, in order; its offset is 4 * its index. */
+export interface UniformField {
+  readonly name: string
+  readonly type: 'i32' | 'u32' | 'f32'
+}
+
+/**
+ * The uniform block every kernel starts with; the pattern's scalar params follow by name. Strides are in elements.
+ * batchBase, headBase: the first (batch, query head) of this dispatch, when a tensor is bound by slices.
+ * The tile index of a workgroup is id.x + id.y * gridX; those at or beyond tileCount leave at once.
+ */
+export const UNIFORM_FIELDS: readonly UniformField[] = [
+  { name: 'batch', type: 'i32' }, // of this dispatch
+  { name: 'qHeads', type: 'i32' }, // of the whole call, as patterns see it
+  { name: 'kvHeads', type: 'i32' },
+  { name: 'heads', type: 'i32' }, // query heads of this dispatch
+  { name: 'batchBase', type: 'i32' },
+  { name: 'headBase', type: 'i32' },
+  { name: 'qRows', type: 'i32' }, // rows of the q, out and lse tensors per (batch, head)
+  { name: 'kvRows', type: 'i32' },
+  { name: 'gridX', type: 'u32' },
+  { name: 'tileCount', type: 'u32' }, // batch * heads * ceil(qRows / tile.q)
+  { name: 'scale', type: 'f32' },
+  { name: 'listStride', type: 'u32' }, // words per (batch, head, q tile) record of `list`
+  { name: 'qBatchStride', type: 'u32' },
+  { name: 'qHeadStride', type: 'u32' },
+  { name: 'qRowStride', type: 'u32' },
+  { name: 'kBatchStride', type: 'u32' },
+  { name: 'kHeadStride', type: 'u32' },
+  { name: 'kRowStride', type: 'u32' },
+  { name: 'vBatchStride', type: 'u32' },
+  { name: 'vHeadStride', type: 'u32' },
+  { name: 'vRowStride', type: 'u32' },
+  { name: 'outBatchStride', type: 'u32' },
+  { name: 'outHeadStride', type: 'u32' },
+  { name: 'outRowStride', type: 'u32' },
+]
+
+/**
+ * The meta buffer, `array<i32>`, read only:
+ *   for each batch entry, META_PER_BATCH words: qRow, qStart, qLen, kvStart, kvLen
+ *     (query rows [qRow, qRow + qLen) are real and stand at positions qStart, qStart + 1, ..; key rows [kvStart, kvStart +
+ *     kvLen) are real and stand at positions 0, 1, ..; other query rows give output 0 and LSE -inf),
+ *   then for each perHead param, in order: qHeads words,
+ *   then for each derived uniform, in order: batch * qHeads words (f32 values by their bits).
+ * batch and qHeads are those of the whole call. LSE is [batch, qHeads, qRows], contiguous, bound as array<u32>.
+ */
+export const META_PER_BATCH = 5
+
+/**
+ * The list buffer of `tiles: 'list'`, array<u32>: for each (batch, head, q tile) of the dispatch a record of listStride =
+ * 1 + ceil(kvRows / tile.kv) words: the count, then tile indices in ascending order, bit 31 set on full tiles.
+ * Entry point `list` writes it (grid as attend's), `attend` reads it.
+ */
+export const LIST_FULL = 2 ** 31
+
+export interface Capability {
+  /** `portable` fits WebGPU's default limits; others name what they need beyond them. */
+  readonly name: string
+  readonly features: readonly string[]
+  readonly limits: { readonly workgroupBytes: number; readonly invocations: number; readonly storageBuffers: number }
+  /** The least and greatest subgroup size that the text is right for; null: it uses no subgroups. */
+  readonly subgroup: { readonly min: number; readonly max: number } | null
+}
+
+export interface Variant {
+  /** `d64-f32-portable`, or `d64x32-f16-portable` when valueDim differs. */
+  readonly id: string
+  readonly headDim: number
+  readonly valueDim: number
+  readonly dtype: Dtype
+  readonly capability: Capability
+  readonly tile: { readonly q: number; readonly kv: number }
+  readonly workgroup: number
+  /** Strides and offsets of q, k, v, out must be multiples of this many elements (vector loads). */
+  readonly align: number
+  readonly entries: { readonly attend: string; readonly list: string | null }
+  readonly bindings: readonly Binding[]
+  readonly uniforms: readonly UniformField[]
+  readonly code: string
+}
+
+export interface Artifact {
+  readonly version: typeof ARTIFACT_VERSION
+  readonly heddle: string
+  readonly pattern: string
+  readonly cite: string
+  readonly target: 'wgsl'
+  /** SHA-256 of everything else in the record, hex. */
+  readonly hash: string
+  readonly consts: Readonly<Record<string, number>>
+  readonly params: readonly ParamInfo[]
+  readonly tables: readonly TableInfo[]
+  readonly derived: readonly DerivedUniform[]
+  readonly sinkLogit: boolean
+  readonly tiles: 'ranges' | 'test' | 'list'
+  readonly variants: readonly Variant[]
+}

@@ -1,0 +1,83 @@
+/** KernelPlan: what a target needs to know of a pattern, and nothing of how the author wrote it. */
+
+import type { Expr } from './ir.ts'
+
+export interface ParamInfo {
+  readonly name: string
+  readonly type: 'i32' | 'f32'
+  readonly default: number
+  readonly min: number
+  readonly max: number
+  /** One value per query head; a scalar given at the call broadcasts. */
+  readonly perHead: boolean
+}
+
+/** The axes that a table's dimension may be called by; a number is a fixed size (a const's, folded). */
+export type AxisName = 'batch' | 'head' | 'kvHead' | 'indexHead' | 'qLen' | 'kvLen' | 'headDim'
+export type Dim = AxisName | number
+
+export interface TableInfo {
+  readonly name: string
+  readonly type: 'i32' | 'f32'
+  readonly dims: readonly Dim[]
+  /** Promised by the author: values never decrease along the last dimension. */
+  readonly monotone: boolean
+}
+
+/**
+ * A uniform that the runtime computes in f64 from params and lengths: `%name`. It may read perHead params, head, kvHead,
+ * batch and lengths, so it has one value per (batch, head).
+ */
+export interface DerivedInfo {
+  readonly name: string
+  readonly type: 'i32' | 'f32'
+  readonly value: Expr
+}
+
+/**
+ * One conjunction of the mask (or of its negation) over a query tile [qLo, qHi]. A kv tile [kvLo, kvHi] may hold a pair
+ * of it only if `when`, lo <= kvHi, kvLo <= hi and (test === null or test). lo and hi are inside; lo > hi is empty.
+ * `when`, `lo`, `hi` read qLo and qHi; `test` reads kvLo and kvHi too.
+ *
+ * `pieces`: the test is sharper when it is asked for each piece of the tile and the answers are or-ed: the first piece of
+ * the q side ends before `pieces.q` (an expression in qLo), the rest is the second piece; likewise kv in kvLo.
+ */
+export interface TileTerm {
+  readonly when: Expr
+  readonly lo: Expr
+  readonly hi: Expr
+  readonly test: Expr | null
+  readonly pieces: { readonly q: Expr | null; readonly kv: Expr | null }
+}
+
+/**
+ * How the kernel finds kv tiles. `kept`: terms of the mask; a tile that none of them reaches is empty.
+ * `dropped`: terms of the negated mask; a tile that none of them reaches, and that lies wholly inside kvLen, is full.
+ * ranges: the kept terms alone give exactly the tiles to visit; test: some term has a test; list: the terms only bound
+ * the candidates, and a kernel looks at every pair of a candidate and lists the tiles that keep one.
+ */
+export interface KvTiles {
+  readonly how: 'ranges' | 'test' | 'list'
+  readonly kept: readonly TileTerm[]
+  readonly dropped: readonly TileTerm[]
+}
+
+/** A pattern as expressions: what `lower` makes and `simplify` keeps. */
+export interface PatternIr {
+  readonly name: string
+  readonly cite: string
+  readonly consts: Readonly<Record<string, number>>
+  readonly params: readonly ParamInfo[]
+  readonly tables: readonly TableInfo[]
+  readonly derived: readonly DerivedInfo[]
+  /** Boolean over q, kv and the rest of the index record; true = may attend. */
+  readonly mask: Expr
+  /** f32 over `logit` and the index record, in natural-log units, before the mask. */
+  readonly score: Expr | null
+  /** f32 over head, kvHead, batch, params and tables: a logit that only the denominator sees. */
+  readonly sinkLogit: Expr | null
+}
+
+export interface KernelPlan extends PatternIr {
+  readonly tiles: KvTiles
+}
