@@ -103,7 +103,12 @@ export const OPS = {
         d.apply('max', d.apply('neg', lo), hi),
       ]
     } },
-  floorDiv: { types: ['i32 i32 -> i32'], eval: floorDiv, range: (d, x, y) => corners('floorDiv')(d, x!, y!) },
+  /** Divisors are proven positive, so a quotient grows with its dividend. */
+  floorDiv: { types: ['i32 i32 -> i32'], eval: floorDiv,
+    range: (d, x, m) =>
+      d.same(m![0], m![1])
+        ? [d.apply('floorDiv', x![0], m![0]), d.apply('floorDiv', x![1], m![0])]
+        : corners('floorDiv')(d, x!, m!) },
   mod: { types: ['i32 i32 -> i32'], eval: mod, range: (d, x, m) => modRange(d, x!, m!) },
   /** `x - mod(x, m)`: the multiple of m at or below x. The compiler makes it when it solves for a position. */
   alignDown: { types: ['i32 i32 -> i32'], eval: (x: number, m: number) => x - mod(x, m),

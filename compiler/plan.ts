@@ -1,6 +1,8 @@
 /** KernelPlan: what a target needs to know of a pattern, and nothing of how the author wrote it. */
 
-import type { Expr } from './ir.ts'
+import type { Session } from './diagnostics.ts'
+import { printExpr, type Expr, type Ir } from './ir.ts'
+import { findTiles } from './tiles.ts'
 
 export interface ParamInfo {
   readonly name: string
@@ -20,6 +22,9 @@ export interface TableInfo {
   readonly name: string
   readonly type: 'i32' | 'f32'
   readonly dims: readonly Dim[]
+  /** Bounds of its values; +-2^30 for an i32 table, infinite for f32, unless declared. */
+  readonly min: number
+  readonly max: number
   /** Promised by the author: values never decrease along the last dimension. */
   readonly monotone: boolean
 }
@@ -80,4 +85,12 @@ export interface PatternIr {
 
 export interface KernelPlan extends PatternIr {
   readonly tiles: KvTiles
+}
+
+/** The plan of a checked and simplified pattern; a note where tiles are not found by ranges alone. */
+export function planKernel(ir: Ir, pattern: PatternIr, session: Session): KernelPlan {
+  const { tiles, obstacle } = findTiles(ir, pattern)
+  if (obstacle?.table) session.report('tiles-by-list', obstacle.condition.span, { table: obstacle.table })
+  else if (obstacle) session.report('tiles-by-test', obstacle.condition.span, { why: `\`${printExpr(obstacle.condition)}\` bounds no interval of keys` })
+  return { ...pattern, tiles }
 }

@@ -31,3 +31,15 @@ export const hash2 = (h: number, x: number): number => {
 
 /** A deterministic 31-bit hash of integers: what a pattern uses in place of random numbers. */
 export const hash = (...xs: number[]): number => xs.reduce(hash2, 0x9e3779b)
+
+/** The lesser of two numbers, integers or floats. */
+export const min = (a: number, b: number): number => Math.min(a, b)
+
+/** The greater of two numbers, integers or floats. */
+export const max = (a: number, b: number): number => Math.max(a, b)
+
+/** The distance of x from zero. */
+export const abs = (x: number): number => Math.abs(x)
+
+/** x kept within [lo, hi]: `min(max(x, lo), hi)`, so that hi wins where lo lies above it. */
+export const clamp = (x: number, lo: number, hi: number): number => Math.min(Math.max(x, lo), hi)

@@ -1,0 +1,120 @@
+/** Intervals of expressions, computed by the op table's rows: in numbers for proofs, in expressions for tile bounds. */
+
+import { nodesOf, type Expr, type Ir } from './ir.ts'
+import { OPS, type Domain, type OpRow, type Range, type Value } from './ops.ts'
+import type { PatternIr } from './plan.ts'
+
+/** Lengths up to which a pattern's integers are proven to stay inside int32. */
+export const LONGEST = 2 ** 22
+/** What an i32 param, table or derived uniform may hold when its declaration does not say. */
+export const WIDEST = 2 ** 30
+const MOST_HEADS = 2 ** 16
+
+export const NUMBERS: Domain<Value> = {
+  num: (n) => n,
+  apply: (op, ...args) => (OPS[op].eval as (...args: Value[]) => Value)(...args),
+  same: (a, b) => a === b,
+}
+
+export const expressions = (ir: Ir): Domain<Expr> => ({
+  num: (n) => ir.int(n),
+  apply: (op, ...args) => ir.make(op, args),
+  same: (a, b) => a === b,
+})
+
+/** The bounds of a leaf; a load or pick gets the ranges of its indices. */
+export type LeafRange<T> = (leaf: Expr, indices: readonly Range<T>[]) => Range<T>
+
+/** Applies each node's interval row, bottom-up. `known` may answer for any node before its row is asked. */
+export function intervalOf<T>(
+  d: Domain<T>,
+  root: Expr,
+  leaf: LeafRange<T>,
+  memo: Map<Expr, Range<T>> = new Map(),
+): Range<T> {
+  for (const e of nodesOf(root)) {
+    if (memo.has(e)) continue
+    const src = e.src.map((s) => memo.get(s)!)
+    const row: OpRow = OPS[e.op]
+    memo.set(e, isLeaf(e) ? leaf(e, src) : row.range(d, ...src))
+  }
+  return memo.get(root)!
+}
+
+export const isLeaf = (e: Expr): boolean =>
+  e.op === 'const' || e.op === 'var' || e.op === 'param' || e.op === 'derived' || e.op === 'load' || e.op === 'pick'
+
+/** Bounds of a pattern's leaves in plain numbers: lengths up to LONGEST, params and tables as declared. */
+export function declaredBounds(pattern: Pick<PatternIr, 'params' | 'tables'>): LeafRange<Value> {
+  const params = new Map(pattern.params.map((p) => [p.name, [p.min, p.max] as const]))
+  const tables = new Map(pattern.tables.map((t) => [t.name, [t.min, t.max] as const]))
+  return (e, indices) => {
+    switch (e.op) {
+      case 'const':
+        return [e.arg, e.arg]
+      case 'var':
+        switch (e.arg) {
+          case 'logit':
+            return [-Infinity, Infinity]
+          case 'q': case 'qLo': case 'qHi':
+            return [-LONGEST, LONGEST - 1]
+          case 'kv': case 'kvLo': case 'kvHi':
+            return [0, LONGEST - 1]
+          case 'qLen': case 'kvLen':
+            return [0, LONGEST]
+          case 'headDim':
+            return [1, 4096]
+          case 'qHeads': case 'kvHeads':
+            return [1, MOST_HEADS]
+          case 'batch': case 'head': case 'kvHead':
+            return [0, MOST_HEADS - 1]
+        }
+      case 'param':
+        return params.get(e.arg) ?? unknown(e)
+      case 'derived':
+        return unknown(e)
+      case 'load': {
+        // Out of range reads give 0.
+        const [lo, hi] = tables.get(e.arg) ?? unknown(e)
+        return [Math.min(lo, 0), Math.max(hi, 0)]
+      }
+      case 'pick': {
+        const [lo, hi] = indices[0]! as Range<number>
+        const inside = e.arg.slice(Math.max(0, lo), Math.max(0, hi + 1))
+        const values = inside.length > 0 ? inside : e.arg
+        return [Math.min(...values), Math.max(...values)]
+      }
+      default:
+        throw new Error(`${e.op} is not a leaf`)
+    }
+  }
+}
+
+const unknown = (e: Expr): Range<number> => (e.type === 'f32' ? [-Infinity, Infinity] : [-WIDEST, WIDEST])
+
+/** Numeric ranges of a pattern's expressions, each computed once. */
+export class Bounds {
+  readonly #memo = new Map<Expr, Range<Value>>()
+  readonly #leaf: LeafRange<Value>
+
+  constructor(pattern: Pick<PatternIr, 'params' | 'tables'>) {
+    this.#leaf = declaredBounds(pattern)
+  }
+
+  of(e: Expr): Range<Value> {
+    return intervalOf(NUMBERS, e, this.#leaf, this.#memo)
+  }
+
+  numeric(e: Expr): Range<number> {
+    const [lo, hi] = this.of(e)
+    // An interval row may meet inf - inf; nothing is known of such a term.
+    return [Number.isNaN(lo) ? -Infinity : Number(lo), Number.isNaN(hi) ? Infinity : Number(hi)]
+  }
+
+  /** True if no i32 in the expression can leave int32. */
+  fits(e: Expr): boolean {
+    return nodesOf(e).every((n) => n.type !== 'i32' || isInt32(this.numeric(n)))
+  }
+}
+
+export const isInt32 = ([lo, hi]: Range<number>): boolean => lo >= -(2 ** 31) && hi <= 2 ** 31 - 1
