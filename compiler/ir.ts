@@ -161,7 +161,11 @@ export function evaluate(e: Expr, env: Environment): Value {
       case 'derived': return env.derived(n.arg)
       case 'load': return env.load(n.arg, n.src.map((s) => go(s) as number))
       case 'pick': return n.arg[go(n.src[0]!) as number] ?? 0
-      default: return (OPS[n.op].eval as (...args: Value[]) => Value)(...n.src.map(go))
+      default: {
+        const value = (OPS[n.op].eval as (...args: Value[]) => Value)(...n.src.map(go))
+        // An integer has no negative zero.
+        return n.type === 'i32' ? (value as number) + 0 : value
+      }
     }
   }
   return go(e)

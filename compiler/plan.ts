@@ -42,7 +42,8 @@ export interface DerivedInfo {
 /**
  * One conjunction of the mask (or of its negation) over a query tile [qLo, qHi]. A kv tile [kvLo, kvHi] may hold a pair
  * of it only if `when`, lo <= kvHi, kvLo <= hi and (test === null or test). lo and hi are inside; lo > hi is empty.
- * `when`, `lo`, `hi` read qLo and qHi; `test` reads kvLo and kvHi too.
+ * `when`, `lo`, `hi` read qLo and qHi; `test` reads kvLo and kvHi too. They hold only where qLo <= qHi and 0 <= kvLo <=
+ * kvHi < kvLen, so a kernel clamps the last tile: kvHi = min(kvLo + tile.kv, kvLen) - 1.
  *
  * `pieces`: the test is sharper when it is asked for each piece of the tile and the answers are or-ed: the first piece of
  * the q side ends before `pieces.q` (an expression in qLo), the rest is the second piece; likewise kv in kvLo.
