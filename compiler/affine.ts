@@ -25,8 +25,15 @@ export const scaleForm = (a: Affine, factor: number): Affine => addForms(constan
 /** A term itself, as a form. */
 export const termForm = (e: Expr): Affine => ({ constant: 0, terms: new Map([[e, 1]]) })
 
-/** Sums, differences and constant multiples are opened; every other node is a term. */
+const isSmall = ({ constant, terms }: Affine): boolean => [constant, ...terms.values()].every((c) => Math.abs(c) < 2 ** 31)
+
+/** Sums, differences and constant multiples are opened, as long as their numbers are int32; every other node is a term. */
 export function affineOf(e: Expr): Affine {
+  const form = opened(e)
+  return isSmall(form) ? form : termForm(e)
+}
+
+function opened(e: Expr): Affine {
   switch (e.op) {
     case 'const':
       return constantForm(e.arg as number)

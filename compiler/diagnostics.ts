@@ -42,6 +42,11 @@ export class Session {
     })
   }
 
+  /** How many of them forbid going on. */
+  get errors(): number {
+    return this.diagnostics.filter((d) => d.severity !== 'note').length
+  }
+
   get failed(): boolean {
     return this.diagnostics.some((d) => d.severity !== 'note')
   }

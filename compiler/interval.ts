@@ -25,7 +25,7 @@ export const expressions = (ir: Ir): Domain<Expr> => ({
 /** The bounds of a leaf; a load or pick gets the ranges of its indices. */
 export type LeafRange<T> = (leaf: Expr, indices: readonly Range<T>[]) => Range<T>
 
-/** Applies each node's interval row, bottom-up. `known` may answer for any node before its row is asked. */
+/** Applies each node's interval row, bottom-up. `memo` may answer for any node before its row is asked. */
 export function intervalOf<T>(
   d: Domain<T>,
   root: Expr,
@@ -36,10 +36,14 @@ export function intervalOf<T>(
     if (memo.has(e)) continue
     const src = e.src.map((s) => memo.get(s)!)
     const row: OpRow = OPS[e.op]
-    memo.set(e, isLeaf(e) ? leaf(e, src) : row.range(d, ...src))
+    const [lo, hi] = isLeaf(e) ? leaf(e, src) : row.range(d, ...src)
+    memo.set(e, [known(lo, -Infinity), known(hi, Infinity)])
   }
   return memo.get(root)!
 }
+
+/** A float row may meet inf - inf or 0 * inf: nothing is known of such an end. */
+const known = <T>(end: T, otherwise: number): T => (Number.isNaN(end) ? (otherwise as T) : end)
 
 export const isLeaf = (e: Expr): boolean =>
   e.op === 'const' || e.op === 'var' || e.op === 'param' || e.op === 'derived' || e.op === 'load' || e.op === 'pick'
@@ -107,8 +111,7 @@ export class Bounds {
 
   numeric(e: Expr): Range<number> {
     const [lo, hi] = this.of(e)
-    // An interval row may meet inf - inf; nothing is known of such a term.
-    return [Number.isNaN(lo) ? -Infinity : Number(lo), Number.isNaN(hi) ? Infinity : Number(hi)]
+    return [Number(lo), Number(hi)]
   }
 
   /** True if no i32 in the expression can leave int32. */

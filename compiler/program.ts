@@ -2,7 +2,7 @@
 
 import { readFileSync, statSync } from 'node:fs'
 import { isBuiltin } from 'node:module'
-import { dirname, join, resolve, sep } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import ts from 'typescript'
 import { heddleRoot, PACKAGE_ROOT } from './package-root.ts'
 import type { SourceText, Span } from './source.ts'
@@ -55,16 +55,19 @@ const OWN_MODULES: Readonly<Record<string, string>> = { heddle: 'dsl/index.ts', 
  * TypeScript's words for a name or module that only the machine's typings declare (console, process, node:fs). A pattern
  * cannot use them, and the rest of its file may.
  */
-const MACHINE_NAMES: readonly number[] = [2304, 2503, 2580, 2584, 2591]
+const MACHINE_NAMES = new Set([2304, 2503, 2580, 2584, 2591])
 const MACHINE_GLOBALS = /^(console|process|Buffer|require|module|global|setTimeout|setInterval|performance|URL|fetch|document|window)$/
 const MODULE_NOT_FOUND = 2307
 
-/** Keeps parsed files between calls; a call makes a program of its own inputs only. */
+/**
+ * Keeps parsed files between calls; a call makes a program of its own inputs only. TypeScript's binder recurses, so a file
+ * that nests too deeply makes the call throw a RangeError.
+ */
 export function createProgramCache(): (inputs: readonly Input[]) => Program {
   const parsed = new Map<string, { readonly file: ts.SourceFile; readonly text: string }>()
   const texts = new WeakMap<ts.SourceFile, SourceText>()
   const host = ts.createCompilerHost(OPTIONS, true)
-  const libraries = dirname(host.getDefaultLibFileName(OPTIONS)) + sep
+  const libraries = `${dirname(host.getDefaultLibFileName(OPTIONS))}/`
   let buffers: ReadonlyMap<string, string> = new Map()
   let last: ts.Program | undefined
 
@@ -110,15 +113,21 @@ export function createProgramCache(): (inputs: readonly Input[]) => Program {
   return (inputs) => {
     buffers = new Map(inputs.flatMap(({ file, text }) => (text === undefined ? [] : [[resolve(file), text]])))
     const readable = inputs.map((i) => resolve(i.file)).filter((file) => whyUnreadable(file, buffers) === null)
-    const program = ts.createProgram({
-      rootNames: readable,
-      options: OPTIONS,
-      host,
-      ...(last ? { oldProgram: last } : {}),
-    })
+    let program: ts.Program
+    let checker: ts.TypeChecker
+    try {
+      program = ts.createProgram({ rootNames: readable, options: OPTIONS, host, ...(last ? { oldProgram: last } : {}) })
+      checker = program.getTypeChecker()
+    } catch (e) {
+      // Files may be left half bound, which a later program must not take over.
+      parsed.clear()
+      last = undefined
+      throw e
+    }
     last = program
+    forget(parsed, program, libraries)
     return {
-      checker: program.getTypeChecker(),
+      checker,
       open: (name) => {
         const why = whyUnreadable(resolve(name), buffers)
         if (why !== null) return { why }
@@ -133,10 +142,17 @@ export function createProgramCache(): (inputs: readonly Input[]) => Program {
   }
 }
 
+/** A session that compiles thousands of files keeps those of its last call only. */
+function forget(parsed: Map<string, unknown>, program: ts.Program, libraries: string): void {
+  for (const name of parsed.keys()) {
+    if (!name.startsWith(libraries) && !program.getSourceFile(name)) parsed.delete(name)
+  }
+}
+
 function isOfTheMachine(file: ts.SourceFile, d: ts.Diagnostic): boolean {
   const word = file.text.slice(d.start ?? 0, (d.start ?? 0) + (d.length ?? 0))
-  if (d.code === MODULE_NOT_FOUND) return isBuiltin(word.slice(1, -1))
-  return MACHINE_NAMES.includes(d.code) && MACHINE_GLOBALS.test(word)
+  if (/^['"]/.test(word) && isBuiltin(word.slice(1, -1))) return d.code === MODULE_NOT_FOUND || MACHINE_NAMES.has(d.code)
+  return MACHINE_NAMES.has(d.code) && MACHINE_GLOBALS.test(word)
 }
 
 function whyUnreadable(file: string, buffers: ReadonlyMap<string, string>): string | null {

@@ -65,7 +65,7 @@ const compare = (op: 'lt' | 'le' | 'eq'): Rule<Bounds>[] => [
   {
     name: 'cancel-terms',
     op,
-    apply: (e, ir) => {
+    apply: (e, ir, bounds) => {
       const [a, b] = e.src as [Expr, Expr]
       if (a.type !== 'i32') return undefined
       const [left, right] = [affineOf(a), affineOf(b)]
@@ -78,7 +78,9 @@ const compare = (op: 'lt' | 'le' | 'eq'): Rule<Bounds>[] => [
         constant: Math.max(0, sign * difference.constant),
         terms: new Map([...difference.terms].filter(([, c]) => sign * c > 0).map(([t, c]) => [t, Math.abs(c)])),
       })
-      return ir.make(op, [fromAffine(ir, part(-1)), fromAffine(ir, part(1))], e.span)
+      const apart = ir.make(op, [fromAffine(ir, part(-1)), fromAffine(ir, part(1))], e.span)
+      // `kv - x < x` fits where `kv < 2 * x` may not.
+      return bounds.fits(apart) ? apart : undefined
     },
   },
 ]

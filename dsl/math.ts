@@ -32,11 +32,11 @@ export const hash2 = (h: number, x: number): number => {
 /** A deterministic 31-bit hash of integers: what a pattern uses in place of random numbers. */
 export const hash = (...xs: number[]): number => xs.reduce(hash2, 0x9e3779b)
 
-/** The lesser of two numbers, integers or floats. */
-export const min = (a: number, b: number): number => Math.min(a, b)
+/** The least of the numbers, integers or floats; as Math.min, but never without a number. */
+export const min = (a: number, ...rest: readonly number[]): number => Math.min(a, ...rest)
 
-/** The greater of two numbers, integers or floats. */
-export const max = (a: number, b: number): number => Math.max(a, b)
+/** The greatest of the numbers, integers or floats; as Math.max, but never without a number. */
+export const max = (a: number, ...rest: readonly number[]): number => Math.max(a, ...rest)
 
 /** The distance of x from zero. */
 export const abs = (x: number): number => Math.abs(x)
