@@ -9,12 +9,16 @@ export const ARTIFACT_VERSION = 1
 
 export type Dtype = 'f32' | 'f16'
 
-/** A derived uniform's expression as JSON: a number, a leaf, or an op of compiler/ops.ts over further expressions. */
+/**
+ * A derived uniform's expression as JSON: a number, a leaf, an element of a constant array (0 out of range), or an op of
+ * compiler/ops.ts over further expressions.
+ */
 export type JsonExpr =
   | number
   | boolean
   | { readonly var: string }
   | { readonly param: string }
+  | { readonly pick: readonly number[]; readonly src: readonly [JsonExpr] }
   | { readonly op: string; readonly src: readonly JsonExpr[] }
 
 export interface DerivedUniform {
@@ -23,7 +27,11 @@ export interface DerivedUniform {
   readonly value: JsonExpr
 }
 
-/** Binding numbers are those of the text, all in group 0. `table` names one of the artifact's tables. */
+/**
+ * Binding numbers are those of the text, all in group 0; both entry points share one bind group layout with all of them.
+ * `table` names one of the artifact's tables. A table is row-major, its sizes those of the call's tensors: qLen is qRows,
+ * kvLen is kvRows, head is qHeads; an index outside them reads 0.
+ */
 export interface Binding {
   readonly binding: number
   readonly role: 'uniforms' | 'meta' | 'q' | 'k' | 'v' | 'out' | 'lse' | 'list' | 'table'
@@ -41,11 +49,15 @@ export interface UniformField {
 
 /**
  * The uniform block every kernel starts with; the pattern's scalar params follow by name. Strides are in elements.
- * batchBase, headBase: the first (batch, query head) of this dispatch, when a tensor is bound by slices.
+ * batchBase, headBase: the first (batch, query head) of this dispatch, when a tensor is bound by slices. q, k, v and out are
+ * bound from the slice's first element on, so their addresses are local: (batch - batchBase) * BatchStride, (head - headBase)
+ * * HeadStride, for k and v (kvHead - floorDiv(headBase, qHeads / kvHeads)) * HeadStride. lse, meta and the tables are bound
+ * whole and indexed by the call's batch and head; `list` has the dispatch's records. What a pattern sees is the call's too.
  * The tile index of a workgroup is id.x + id.y * gridX; those at or beyond tileCount leave at once.
  */
 export const UNIFORM_FIELDS: readonly UniformField[] = [
   { name: 'batch', type: 'i32' }, // of this dispatch
+  { name: 'batches', type: 'i32' }, // of the whole call
   { name: 'qHeads', type: 'i32' }, // of the whole call, as patterns see it
   { name: 'kvHeads', type: 'i32' },
   { name: 'heads', type: 'i32' }, // query heads of this dispatch
@@ -78,7 +90,7 @@ export const UNIFORM_FIELDS: readonly UniformField[] = [
  *     kvLen) are real and stand at positions 0, 1, ..; other query rows give output 0 and LSE -inf),
  *   then for each perHead param, in order: qHeads words,
  *   then for each derived uniform, in order: batch * qHeads words (f32 values by their bits).
- * batch and qHeads are those of the whole call. LSE is [batch, qHeads, qRows], contiguous, bound as array<u32>.
+ * batch (the uniform `batches`) and qHeads are those of the whole call. LSE is [batch, qHeads, qRows], contiguous, bound as array<u32>.
  */
 export const META_PER_BATCH = 5
 
@@ -121,7 +133,7 @@ export interface Artifact {
   readonly pattern: string
   readonly cite: string
   readonly target: 'wgsl'
-  /** SHA-256 of everything else in the record, hex. */
+  /** SHA-256, hex, of the canonical JSON of everything else: keys sorted at every level, no spaces, UTF-8. */
   readonly hash: string
   readonly consts: Readonly<Record<string, number>>
   readonly params: readonly ParamInfo[]
@@ -129,5 +141,6 @@ export interface Artifact {
   readonly derived: readonly DerivedUniform[]
   readonly sinkLogit: boolean
   readonly tiles: 'ranges' | 'test' | 'list'
+  /** Best first: of those for a headDim, valueDim and dtype, a runtime takes the first whose needs the device meets. */
   readonly variants: readonly Variant[]
 }

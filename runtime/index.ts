@@ -1,0 +1,15 @@
+/** `heddle/runtime`: artefacts and tensors in, attention out. No compiler inside; runs in Node and in browsers. */
+
+export { attention, type AttentionCall, type AttentionResult } from './attention.ts'
+export { parseArtifact } from './artifact.ts'
+export type { CallOptions } from './call.ts'
+export { fromHalf, halfArray, roundHalf, toHalf } from './half.ts'
+export { Kernel, loadKernel, type BufferRange, type EncodeCall, type Encoded } from './kernel.ts'
+export type { Length } from './lengths.ts'
+export { HeddleError, MESSAGES, type Blame, type Code, type MessageArgs } from './messages.ts'
+export type { ParamValues } from './params.ts'
+export { mergeHalves, plain32, reference } from './reference.ts'
+export type { Half, ReferenceCall, ReferencePattern, ReferenceResult } from './reference.ts'
+export type { TableData } from './tables.ts'
+export type { FloatData, Layout, Shape, Strides, Tensor } from './tensor.ts'
+export type { Wanted } from './variant.ts'
