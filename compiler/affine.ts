@@ -73,6 +73,13 @@ export function fromAffine(ir: Ir, form: Affine): Expr {
   return sum ?? ir.int(0)
 }
 
+const KEYS = new WeakMap<Affine, string>()
+
 /** A stable name for a form's terms without its constant. */
-export const formKey = (form: Affine): string =>
-  [...form.terms].sort(([a], [b]) => a.id - b.id).map(([t, c]) => `${c}*${t.id}`).join('+')
+export function formKey(form: Affine): string {
+  const known = KEYS.get(form)
+  if (known !== undefined) return known
+  const key = [...form.terms].map(([t, c]) => [t.id, c] as const).sort(([a], [b]) => a - b).map(([id, c]) => `${c}*${id}`).join('+')
+  KEYS.set(form, key)
+  return key
+}

@@ -31,7 +31,12 @@ const COMPOUND: ReadonlyMap<ts.SyntaxKind, ts.SyntaxKind> = new Map([
 export function assign(cx: Context, node: ts.Expression, frame: Frame): boolean {
   if (ts.isParenthesizedExpression(node)) return assign(cx, node.expression, frame)
   if (ts.isPostfixUnaryExpression(node) || ts.isPrefixUnaryExpression(node)) {
-    const operator = node.operator === K.PlusPlusToken ? K.PlusToken : node.operator === K.MinusMinusToken ? K.MinusToken : null
+    const operator =
+      node.operator === K.PlusPlusToken
+        ? K.PlusToken
+        : node.operator === K.MinusMinusToken
+          ? K.MinusToken
+          : null
     if (operator === null) return useless(cx, node)
     const target = variable(cx, node.operand, node, frame)
     if (!target) return false
@@ -45,6 +50,11 @@ export function assign(cx: Context, node: ts.Expression, frame: Frame): boolean 
   const target = variable(cx, node.left, node, frame)
   const right = cx.evaluate(cx, node.right, frame)
   if (!target) return false
+  if (right.kind === 'function')
+    return refuse(cx, 'assignment', node, {
+      text: textOf(node),
+      why: 'a function stays what it was declared',
+    })
   if (compound === undefined) return store(target.symbol, right, frame)
   const at = { node, left: node.left, right: node.right }
   const isLogical = compound === K.AmpersandAmpersandToken || compound === K.BarBarToken
@@ -60,14 +70,21 @@ function store(symbol: ts.Symbol, value: Value, frame: Frame): boolean {
 }
 
 /** The variable that is assigned: a `let` of the function itself. */
-function variable(cx: Context, target: ts.Expression, node: ts.Node, frame: Frame): { symbol: ts.Symbol; value: Value } | null {
+function variable(
+  cx: Context,
+  target: ts.Expression,
+  node: ts.Node,
+  frame: Frame,
+): { symbol: ts.Symbol; value: Value } | null {
   const symbol = ts.isIdentifier(target) ? symbolOf(cx, target) : undefined
   const value = symbol && frame.values.get(symbol)
   const declared = symbol?.valueDeclaration
   if (symbol && value && declared && !ts.isParameter(rootOf(declared))) return { symbol, value }
   const why = !ts.isIdentifier(target)
     ? 'it changes an element or a field'
-    : declared && ts.isParameter(rootOf(declared)) ? `\`${target.text}\` is a parameter` : `\`${target.text}\` is declared outside this function`
+    : declared && ts.isParameter(rootOf(declared))
+      ? `\`${target.text}\` is a parameter`
+      : `\`${target.text}\` is declared outside this function`
   report(cx, 'assignment', node, { text: textOf(node), why })
   return null
 }

@@ -1,7 +1,19 @@
 /** Calls of the language's own functions: Math.*, the DSL's helpers and declarations, an array's and a table's methods. */
 
 import ts from 'typescript'
-import { and, conditionOf, float, make, numeric, or, report, textOf, truth, unify, type Context } from './context.ts'
+import {
+  and,
+  conditionOf,
+  float,
+  make,
+  numeric,
+  or,
+  report,
+  textOf,
+  truth,
+  unify,
+  type Context,
+} from './context.ts'
 import { declare, isDeclarationWord } from './declare.ts'
 import type { Expr } from './ir.ts'
 import { binary, integer, power, type Sides } from './operators.ts'
@@ -24,12 +36,19 @@ export function callWord(cx: Context, word: Value & { kind: 'word' }, call: Call
   if (call.args.some((a) => a.kind === 'bad')) return BAD
   if (word.of === 'table' && word.self?.kind === 'table') return readTable(cx, word.self.table, call)
   // A mask may call another pattern's, so `pattern` is read anywhere.
-  const declares = word.of === 'heddle' && isDeclarationWord(word.name) && (cx.part === 'fields' || word.name === 'pattern')
+  const declares =
+    word.of === 'heddle' && isDeclarationWord(word.name) && (cx.part === 'fields' || word.name === 'pattern')
   if (declares) return declare(cx, word.name, call)
-  const table: Readonly<Record<string, Word>> = { Math: MATH, heddle: HELPERS, array: ARRAY, table: {} }[word.of]
+  const table: Readonly<Record<string, Word>> = { Math: MATH, heddle: HELPERS, array: ARRAY, table: {} }[
+    word.of
+  ]
   const known: Word | undefined = Object.hasOwn(table, word.name) ? table[word.name] : undefined
   const name = word.of === 'Math' ? `Math.${word.name}` : word.of === 'array' ? `.${word.name}` : word.name
-  if (!known) return report(cx, 'unknown-call', call.node, { name, known: Object.keys(table).map((k) => (word.of === 'Math' ? `Math.${k}` : k)) })
+  if (!known)
+    return report(cx, 'unknown-call', call.node, {
+      name,
+      known: Object.keys(table).map((k) => (word.of === 'Math' ? `Math.${k}` : k)),
+    })
   const [least, most] = ARITY[word.name] ?? [1, 1]
   if (call.args.length < least || call.args.length > most) {
     return report(cx, 'argument-count', call.node, { name, least, most, got: call.args.length })
@@ -38,31 +57,42 @@ export function callWord(cx: Context, word: Value & { kind: 'word' }, call: Call
 }
 
 const ARITY: Readonly<Record<string, readonly [number, number]>> = {
-  min: [1, Infinity], max: [1, Infinity], pow: [2, 2], imul: [2, 2], floorDiv: [2, 2], mod: [2, 2], clamp: [3, 3],
+  min: [1, Infinity],
+  max: [1, Infinity],
+  pow: [2, 2],
+  imul: [2, 2],
+  floorDiv: [2, 2],
+  mod: [2, 2],
+  clamp: [3, 3],
   hash: [1, Infinity],
 }
 
 /** A function of one float. */
-const ofFloat = (op: Op, fold: (x: number) => number): Word => (cx, { node, args, at }) => {
-  if (args[0]!.kind === 'number') return number(fold(args[0]!.value))
-  const e = float(cx, args[0]!, at[0]!)
-  return e ? exprValue(make(cx, op, [e], node)) : BAD
-}
+const ofFloat =
+  (op: Op, fold: (x: number) => number): Word =>
+  (cx, { node, args, at }) => {
+    if (args[0]!.kind === 'number') return number(fold(args[0]!.value))
+    const e = float(cx, args[0]!, at[0]!)
+    return e ? exprValue(make(cx, op, [e], node)) : BAD
+  }
 
 /** A function of integers alone. */
-const ofIntegers = (op: Op): Word => (cx, { node, args, at }) => {
-  const numbers = args.flatMap((a) => (a.kind === 'number' ? [a.value] : []))
-  if (numbers.length === args.length) {
-    const value = (OPS[op].eval as (...xs: number[]) => number | boolean)(...numbers)
-    return typeof value === 'boolean' ? boolean(value) : number(value)
+const ofIntegers =
+  (op: Op): Word =>
+  (cx, { node, args, at }) => {
+    const numbers = args.flatMap((a) => (a.kind === 'number' ? [a.value] : []))
+    if (numbers.length === args.length) {
+      const value = (OPS[op].eval as (...xs: number[]) => number | boolean)(...numbers)
+      return typeof value === 'boolean' ? boolean(value) : number(value)
+    }
+    const user = textOf(node.expression)
+    const src = args.map((a, i) => integer(cx, a, at[i]!, `\`${user}\``, op === 'imul'))
+    return src.every((e) => e !== null) ? exprValue(make(cx, op, src, node)) : BAD
   }
-  const user = textOf(node.expression)
-  const src = args.map((a, i) => integer(cx, a, at[i]!, `\`${user}\``, op === 'imul'))
-  return src.every((e) => e !== null) ? exprValue(make(cx, op, src, node)) : BAD
-}
 
 /** Math.floor and its like: of an integer the integer itself, of a float in a mask an integer that the host derives. */
-const rounding = (fold: (x: number) => number, build: (cx: Context, x: Expr, node: ts.Node) => Expr): Word =>
+const rounding =
+  (fold: (x: number) => number, build: (cx: Context, x: Expr, node: ts.Node) => Expr): Word =>
   (cx, { node, args, at }) => {
     const [a] = args
     if (a!.kind === 'number') return number(fold(a!.value))
@@ -70,7 +100,8 @@ const rounding = (fold: (x: number) => number, build: (cx: Context, x: Expr, nod
     if (!e) return BAD
     if (e.type === 'i32') return exprValue(e)
     const fraction = quotientOf(at[0]!)
-    const integers = e.op === 'div' && e.src.every((s) => s.op === 'toF32' || (s.op === 'const' && Number.isInteger(s.arg)))
+    const integers =
+      e.op === 'div' && e.src.every((s) => s.op === 'toF32' || (s.op === 'const' && Number.isInteger(s.arg)))
     // An f32 quotient of integers may land on the wrong side of a whole number.
     if (integers) return report(cx, 'index-division', at[0]!, fraction)
     const rounded = build(cx, e, node)
@@ -79,15 +110,22 @@ const rounding = (fold: (x: number) => number, build: (cx: Context, x: Expr, nod
 
 function quotientOf(at: ts.Node): { readonly left: string; readonly right: string } {
   const bare = ts.isParenthesizedExpression(at) ? at.expression : at
-  return ts.isBinaryExpression(bare) ? { left: textOf(bare.left), right: textOf(bare.right) } : { left: 'a', right: 'b' }
+  return ts.isBinaryExpression(bare)
+    ? { left: textOf(bare.left), right: textOf(bare.right) }
+    : { left: 'a', right: 'b' }
 }
 
-const extreme = (op: 'min' | 'max'): Word => (cx, { node, args, at }) =>
-  args.slice(1).reduce<Value>((a, b, i) => {
-    if (a.kind === 'number' && b.kind === 'number') return number(Math[op](a.value, b.value))
-    const both = unify(cx, a, b, [at[i]!, at[i + 1]!])
-    return both ? exprValue(make(cx, op, both, node)) : BAD
-  }, args.length > 1 || numeric(cx, args[0]!, at[0]!) ? args[0]! : BAD)
+const extreme =
+  (op: 'min' | 'max'): Word =>
+  (cx, { node, args, at }) =>
+    args.slice(1).reduce<Value>(
+      (a, b, i) => {
+        if (a.kind === 'number' && b.kind === 'number') return number(Math[op](a.value, b.value))
+        const both = unify(cx, a, b, [at[i]!, at[i + 1]!])
+        return both ? exprValue(make(cx, op, both, node)) : BAD
+      },
+      args.length > 1 || numeric(cx, args[0]!, at[0]!) ? args[0]! : BAD,
+    )
 
 const absolute: Word = (cx, { node, args, at }) => {
   if (args[0]!.kind === 'number') return number(Math.abs(args[0]!.value))
@@ -103,7 +141,12 @@ const half = (cx: Context, x: Expr, node: ts.Node): Expr => {
 }
 
 const towardsZero = (cx: Context, x: Expr, node: ts.Node): Expr =>
-  make(cx, 'select', [make(cx, 'lt', [x, cx.ir.float(0)], node), make(cx, 'ceil', [x], node), make(cx, 'floor', [x], node)], node)
+  make(
+    cx,
+    'select',
+    [make(cx, 'lt', [x, cx.ir.float(0)], node), make(cx, 'ceil', [x], node), make(cx, 'floor', [x], node)],
+    node,
+  )
 
 const sign: Word = (cx, { node, args, at }) => {
   if (args[0]!.kind === 'number') return number(Math.sign(args[0]!.value))
@@ -174,17 +217,27 @@ const HELPERS: Readonly<Record<string, Word>> = {
 const HASH_SEED = 0x9e3779b
 
 /** `hash` mixes the low 32 bits of what it is given. */
-const wrapped = (x: Value): Value => (x.kind === 'number' && Number.isInteger(x.value) ? number(x.value | 0) : x)
+const wrapped = (x: Value): Value =>
+  x.kind === 'number' && Number.isInteger(x.value) ? number(x.value | 0) : x
 
 /** Methods of arrays whose elements are known; the first argument is the array. */
 const ARRAY: Readonly<Record<string, Word>> = {
   includes: (cx, call) =>
     anyOf(cx, call, (item) =>
-      binary(cx, ts.SyntaxKind.EqualsEqualsEqualsToken, item, call.args[1]!, { node: call.node, left: call.node, right: call.at[0]! })),
+      binary(cx, ts.SyntaxKind.EqualsEqualsEqualsToken, item, call.args[1]!, {
+        node: call.node,
+        left: call.node,
+        right: call.at[0]!,
+      }),
+    ),
   some: (cx, call) => anyOf(cx, call, (item, i) => call.apply(call.args[1]!, [item, number(i)])),
   every: (cx, call) => {
-    const all = itemsOf(call).map((item, i) => conditionOf(cx, call.apply(call.args[1]!, [item, number(i)]), call.at[0]!))
-    return all.every((c) => c !== null) ? truth(all.reduce<Condition>((a, b) => and(cx, a, b, call.node), true)) : BAD
+    const all = itemsOf(call).map((item, i) =>
+      conditionOf(cx, call.apply(call.args[1]!, [item, number(i)]), call.at[0]!),
+    )
+    return all.every((c) => c !== null)
+      ? truth(all.reduce<Condition>((a, b) => and(cx, a, b, call.node), true))
+      : BAD
   },
 }
 
@@ -192,7 +245,9 @@ const itemsOf = ({ args }: Call): readonly Value[] => (args[0]!.kind === 'array'
 
 function anyOf(cx: Context, call: Call, test: (item: Value, i: number) => Value): Value {
   const all = itemsOf(call).map((item, i) => conditionOf(cx, test(item, i), call.node))
-  return all.every((c) => c !== null) ? truth(all.reduce<Condition>((a, b) => or(cx, a, b, call.node), false)) : BAD
+  return all.every((c) => c !== null)
+    ? truth(all.reduce<Condition>((a, b) => or(cx, a, b, call.node), false))
+    : BAD
 }
 
 export const ARRAY_METHODS: readonly string[] = Object.keys(ARRAY)

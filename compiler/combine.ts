@@ -41,7 +41,8 @@ export function combine(cx: Context, ast: PartAst): Combined {
         sinkLogit: ast.sinkLogit && own(ast.sinkLogit),
       }
     }
-    case 'and': case 'or': {
+    case 'and':
+    case 'or': {
       const parts = ast.parts.map((p) => combine(cx, p))
       return {
         span: ast.span,
@@ -55,7 +56,12 @@ export function combine(cx: Context, ast: PartAst): Combined {
     }
     case 'not': {
       const part = combine(cx, ast.part)
-      return { ...part, span: ast.span, name: `not-${part.name}`, mask: { kind: 'not', part: part.mask, span: ast.span } }
+      return {
+        ...part,
+        span: ast.span,
+        name: `not-${part.name}`,
+        mask: { kind: 'not', part: part.mask, span: ast.span },
+      }
     }
     case 'rename':
       return renamed(cx, ast)
@@ -63,15 +69,23 @@ export function combine(cx: Context, ast: PartAst): Combined {
 }
 
 /** The names of all parts; one that two parts have must be declared the same. */
-function unite(cx: Context, parts: readonly Combined[], at: Span): Pick<Combined, 'consts' | 'params' | 'tables'> {
-  const taken = new Map<string, { readonly kind: string; readonly text: string; readonly from: string; readonly span: Span }>()
+function unite(
+  cx: Context,
+  parts: readonly Combined[],
+  at: Span,
+): Pick<Combined, 'consts' | 'params' | 'tables'> {
+  const taken = new Map<
+    string,
+    { readonly kind: string; readonly text: string; readonly from: string; readonly span: Span }
+  >()
   const merge = <V>(kind: string, list: (p: Combined) => readonly Named<V>[]): Named<V>[] =>
     parts.flatMap((p) =>
       list(p).filter(({ name, value, span }) => {
         const known = taken.get(name)
         const text = JSON.stringify(value, (_, v: unknown) => (typeof v === 'number' ? String(v) : v))
         if (!known) taken.set(name, { kind, text, from: p.name, span })
-        else if (known.kind !== kind || known.text !== text) clash(cx, at, name, known, { from: p.name, span })
+        else if (known.kind !== kind || known.text !== text)
+          clash(cx, at, name, known, { from: p.name, span })
         return !known
       }),
     )
@@ -86,9 +100,14 @@ interface Declared {
 }
 
 function clash(cx: Context, at: Span, name: string, first: Declared, second: Declared): void {
-  cx.session.report('param-clash', at, { name, first: first.from, second: second.from }, {
-    notes: [first, second].map(({ from, span }) => ({ span, text: NOTES.declaredBy(from) })),
-  })
+  cx.session.report(
+    'param-clash',
+    at,
+    { name, first: first.from, second: second.from },
+    {
+      notes: [first, second].map(({ from, span }) => ({ span, text: NOTES.declaredBy(from) })),
+    },
+  )
 }
 
 /** What at most one part may have. */
@@ -103,7 +122,8 @@ function renamed(cx: Context, ast: PartAst & { kind: 'rename' }): Combined {
   const part = combine(cx, ast.part)
   const own = [...part.consts, ...part.params, ...part.tables].map((n) => n.name)
   for (const old of ast.names.keys()) {
-    if (!own.includes(old)) report(cx, 'rename-unknown', ast.span, { pattern: part.name, name: old, known: own })
+    if (!own.includes(old))
+      report(cx, 'rename-unknown', ast.span, { pattern: part.name, name: old, known: own })
   }
   const fresh = (name: string) => (own.includes(name) ? (ast.names.get(name) ?? name) : name)
   const list = <V>(section: string, named: readonly Named<V>[]): Named<V>[] =>
@@ -113,17 +133,22 @@ function renamed(cx: Context, ast: PartAst & { kind: 'rename' }): Combined {
     })
   const all = own.map(fresh)
   const twice = all.find((name, i) => all.indexOf(name) < i)
-  if (twice !== undefined) report(cx, 'duplicate-name', ast.span, { name: twice, first: part.name, second: 'the new names' })
+  if (twice !== undefined)
+    report(cx, 'duplicate-name', ast.span, { name: twice, first: part.name, second: 'the new names' })
   const consts = new Set(part.consts.map((c) => c.name))
   const dims = (spec: TableSpec): TableSpec => ({
-    ...spec, dims: spec.dims.map((d) => (typeof d === 'string' && consts.has(d) ? fresh(d) : d)),
+    ...spec,
+    dims: spec.dims.map((d) => (typeof d === 'string' && consts.has(d) ? fresh(d) : d)),
   })
   const inside = (p: Part): Part => ({ ...p, outer: (name) => fresh(p.outer(name)) })
   const within = (tree: MaskTree): MaskTree => {
     switch (tree.kind) {
-      case 'leaf': return { kind: 'leaf', part: inside(tree.part) }
-      case 'not': return { ...tree, part: within(tree.part) }
-      default: return { ...tree, parts: tree.parts.map(within) }
+      case 'leaf':
+        return { kind: 'leaf', part: inside(tree.part) }
+      case 'not':
+        return { ...tree, part: within(tree.part) }
+      default:
+        return { ...tree, parts: tree.parts.map(within) }
     }
   }
   return {
@@ -132,7 +157,10 @@ function renamed(cx: Context, ast: PartAst & { kind: 'rename' }): Combined {
     cite: part.cite,
     consts: list<number>('consts', part.consts),
     params: list<ParamSpec>('params', part.params),
-    tables: list<TableSpec>('tables', part.tables.map((t) => ({ ...t, value: dims(t.value) }))),
+    tables: list<TableSpec>(
+      'tables',
+      part.tables.map((t) => ({ ...t, value: dims(t.value) })),
+    ),
     mask: within(part.mask),
     score: part.score && inside(part.score),
     sinkLogit: part.sinkLogit && inside(part.sinkLogit),
@@ -140,7 +168,11 @@ function renamed(cx: Context, ast: PartAst & { kind: 'rename' }): Combined {
 }
 
 /** The whole mask from the parts' masks; null if one could not be lowered. */
-export function maskOf(cx: Context, tree: MaskTree, leaf: (part: Part) => Condition | null): Condition | null {
+export function maskOf(
+  cx: Context,
+  tree: MaskTree,
+  leaf: (part: Part) => Condition | null,
+): Condition | null {
   switch (tree.kind) {
     case 'leaf':
       return leaf(tree.part)

@@ -2,7 +2,7 @@
 
 import ts from 'typescript'
 import type { Session } from './diagnostics.ts'
-import type { Expr, Ir } from './ir.ts'
+import { nodesOf, readsVar, type Expr, type Ir } from './ir.ts'
 import { NOTES, type Code, type MessageArgs } from './messages.ts'
 import type { Op } from './ops.ts'
 import type { Program } from './program.ts'
@@ -40,7 +40,13 @@ export const DEEPEST = 1500
 
 const LARGEST_F32 = 3.4028234663852886e38
 
-export function report<C extends Code>(cx: Context, code: C, at: ts.Node | Span, args: MessageArgs<C>, label?: string): Value {
+export function report<C extends Code>(
+  cx: Context,
+  code: C,
+  at: ts.Node | Span,
+  args: MessageArgs<C>,
+  label?: string,
+): Value {
   const span = spanAt(cx, at)
   const notes = callSites(cx).map((site) => ({ span: site, text: NOTES.calledFrom }))
   cx.session.report(code, span, args, { notes, ...(label === undefined ? {} : { label }) })
@@ -48,13 +54,23 @@ export function report<C extends Code>(cx: Context, code: C, at: ts.Node | Span,
 }
 
 /** A report where the answer is whether all is well. */
-export function refuse<C extends Code>(cx: Context, code: C, at: ts.Node | Span, args: MessageArgs<C>): false {
+export function refuse<C extends Code>(
+  cx: Context,
+  code: C,
+  at: ts.Node | Span,
+  args: MessageArgs<C>,
+): false {
   report(cx, code, at, args)
   return false
 }
 
 /** The calls around, innermost first, as a reader walks outwards; the mask or score itself is called by no author. */
-const callSites = (cx: Context): Span[] => cx.calls.slice(1).map((c) => c.at).toReversed().slice(0, MOST_NOTES)
+const callSites = (cx: Context): Span[] =>
+  cx.calls
+    .slice(1)
+    .map((c) => c.at)
+    .toReversed()
+    .slice(0, MOST_NOTES)
 const MOST_NOTES = 3
 
 const spanAt = (cx: Context, at: ts.Node | Span): Span => ('kind' in at ? cx.program.spanOf(at) : at)
@@ -115,22 +131,46 @@ export function asFloat(cx: Context, e: Expr, at: ts.Node): Expr {
 
 /** A whole number as i32; null if it is a float, about which nothing was reported. */
 export function wholeOf(cx: Context, value: Value, at: ts.Node): Expr | null {
-  if (value.kind === 'number') return isInt32(value.value) ? cx.ir.int(value.value, cx.program.spanOf(at)) : null
+  if (value.kind === 'number')
+    return isInt32(value.value) ? cx.ir.int(value.value, cx.program.spanOf(at)) : null
   if (value.kind !== 'expr') return null
-  const e = value.expr
-  if (e.type === 'i32') return e
-  return isRounded(e) ? make(cx, 'toI32', [e], at) : null
+  return asInteger(cx, value.expr, at)
 }
 
-/** An f32 that is surely a whole number: what Math.floor, ceil, trunc and round gave. */
+const OF_INTEGERS: ReadonlySet<Op> = new Set<Op>(['add', 'sub', 'mul', 'neg', 'abs', 'min', 'max', 'select'])
+
+/**
+ * A float that is surely a whole number, as i32: rounded once where the host can derive it, else by its integer parts.
+ * Null for other floats.
+ */
+function asInteger(cx: Context, e: Expr, at: ts.Node): Expr | null {
+  if (e.type === 'i32') return e
+  if (e.op === 'toF32') return e.src[0]!
+  if (e.op === 'const') return isInt32(e.arg as number) ? cx.ir.int(e.arg as number, e.span) : null
+  if (isRounded(e) && (isHostValue(e) || !OF_INTEGERS.has(e.op))) return make(cx, 'toI32', [e], at)
+  if (!OF_INTEGERS.has(e.op)) return null
+  const src = e.src.map((s) => (s.type === 'bool' ? s : asInteger(cx, s, at)))
+  return src.every((s) => s !== null) ? make(cx, e.op, src, e.span) : null
+}
+
+/** An f32 that is surely a whole number: what Math.floor, ceil, trunc and round gave, and sums and choices of such. */
 export function isRounded(e: Expr): boolean {
   if (e.op === 'floor' || e.op === 'ceil' || e.op === 'toF32') return true
   if (e.op === 'const') return Number.isInteger(e.arg)
-  return (e.op === 'select' && e.src.slice(1).every(isRounded)) || (e.op === 'add' && e.type === 'f32' && e.src.every(isRounded))
+  return OF_INTEGERS.has(e.op) && e.src.every((s) => s.type === 'bool' || isRounded(s))
 }
 
+/** True if the value is one for each batch entry and head: free of the pair, the logit and tables. */
+const isHostValue = (e: Expr): boolean =>
+  !readsVar(e, 'q', 'kv', 'logit') && nodesOf(e).every((n) => n.op !== 'load')
+
 /** Two numbers in one type: an i32 that meets an f32 becomes f32. */
-export function unify(cx: Context, a: Value, b: Value, [atA, atB]: readonly [ts.Node, ts.Node]): readonly [Expr, Expr] | null {
+export function unify(
+  cx: Context,
+  a: Value,
+  b: Value,
+  [atA, atB]: readonly [ts.Node, ts.Node],
+): readonly [Expr, Expr] | null {
   const [x, y] = [numeric(cx, a, atA), numeric(cx, b, atB)]
   if (!x || !y) return null
   return x.type === y.type ? [x, y] : [asFloat(cx, x, atA), asFloat(cx, y, atB)]
@@ -140,7 +180,8 @@ export function unify(cx: Context, a: Value, b: Value, [atA, atB]: readonly [ts.
 export function conditionOf(cx: Context, value: Value, at: ts.Node): Condition | null {
   if (value.kind === 'boolean') return value.value
   if (value.kind === 'expr' && value.expr.type === 'bool') return value.expr
-  if (value.kind !== 'bad') report(cx, 'not-boolean', at, { text: bareText(at), simple: isWord(at), got: describeValue(value) })
+  if (value.kind !== 'bad')
+    report(cx, 'not-boolean', at, { text: bareText(at), simple: isWord(at), got: describeValue(value) })
   return null
 }
 
@@ -187,7 +228,9 @@ export function choose(
   }
   const both = unify(cx, a, b, arms)
   if (!both) return BAD
-  return both[0] === both[1] ? { kind: 'expr', expr: both[0] } : { kind: 'expr', expr: make(cx, 'select', [c, ...both], at) }
+  return both[0] === both[1]
+    ? { kind: 'expr', expr: both[0] }
+    : { kind: 'expr', expr: make(cx, 'select', [c, ...both], at) }
 }
 
 /** The condition that a value is, without a report where it is none. */

@@ -18,11 +18,13 @@ export const isDeclaredInt = (n: number): boolean => Number.isInteger(n) && Math
 
 export function declare(cx: Context, word: DeclarationWord, call: Call): Value {
   switch (word) {
-    case 'i32': case 'f32':
+    case 'i32':
+    case 'f32':
       return param(cx, word, call)
     case 'perHead': {
       const [spec] = call.args
-      if (spec?.kind !== 'param-spec' || spec.spec.perHead) return unreadable(cx, call.at[0] ?? call.node, 'i32(..) or f32(..)', spec)
+      if (spec?.kind !== 'param-spec' || spec.spec.perHead)
+        return unreadable(cx, call.at[0] ?? call.node, 'i32(..) or f32(..)', spec)
       return { kind: 'param-spec', spec: { ...spec.spec, perHead: true } }
     }
     case 'table':
@@ -51,13 +53,22 @@ function param(cx: Context, type: 'i32' | 'f32', call: Call): Value {
 }
 
 /** `{ min, max }`, the second argument. */
-function readBounds(cx: Context, type: 'i32' | 'f32', widest: number, call: Call): { min: number; max: number } | null {
+function readBounds(
+  cx: Context,
+  type: 'i32' | 'f32',
+  widest: number,
+  call: Call,
+): { min: number; max: number } | null {
   const options = call.args[1]
   const at = call.at[1] ?? call.node
   const read = (name: string, otherwise: number): number | null => {
     const value = options?.kind === 'object' ? options.read(name, cx.program.spanOf(at)) : undefined
     if (value === undefined || value.kind === 'undefined') return otherwise
-    const valid = value.kind === 'number' && (type === 'i32' ? isDeclaredInt(value.value) : !Number.isNaN(value.value) && Math.abs(value.value) <= widest)
+    const valid =
+      value.kind === 'number' &&
+      (type === 'i32'
+        ? isDeclaredInt(value.value)
+        : !Number.isNaN(value.value) && Math.abs(value.value) <= widest)
     if (valid) return value.value
     if (value.kind !== 'bad') report(cx, 'param-bounds', at, { type, bound: name, got: describeValue(value) })
     return null
@@ -75,15 +86,22 @@ function table(cx: Context, call: Call): Value {
     return unreadable(cx, call.at[0] ?? call.node, "'i32' or 'f32'", type)
   }
   const items = dims?.kind === 'array' ? dims.items : []
-  const read = items.flatMap((d) => (d.kind === 'string' || (d.kind === 'number' && isDeclaredInt(d.value) && d.value >= 1) ? [d.value] : []))
+  const read = items.flatMap((d) =>
+    d.kind === 'string' || (d.kind === 'number' && isDeclaredInt(d.value) && d.value >= 1) ? [d.value] : [],
+  )
   if (read.length !== items.length || items.length < 1 || items.length > 4) {
     return unreadable(cx, call.at[1] ?? call.node, 'a list of one to four axes or sizes', dims)
   }
   const bounds = readBounds(cx, type.value, type.value === 'i32' ? WIDEST_INT : Infinity, {
-    ...call, args: [type, options ?? UNDEFINED], at: [call.at[0]!, call.at[2] ?? call.node],
+    ...call,
+    args: [type, options ?? UNDEFINED],
+    at: [call.at[0]!, call.at[2] ?? call.node],
   })
   if (!bounds) return BAD
   const flag = options?.kind === 'object' ? options.read('monotone', cx.program.spanOf(call.node)) : undefined
   if (flag && flag.kind !== 'boolean') return unreadable(cx, call.at[2]!, '`monotone: true`', flag)
-  return { kind: 'table-spec', spec: { type: type.value, dims: read, monotone: flag?.kind === 'boolean' && flag.value, ...bounds } }
+  return {
+    kind: 'table-spec',
+    spec: { type: type.value, dims: read, monotone: flag?.kind === 'boolean' && flag.value, ...bounds },
+  }
 }

@@ -31,7 +31,12 @@ export class Derivation {
   readonly #free = new Map<Expr, boolean>()
   readonly #done = new Map<Expr, Expr>()
 
-  constructor(cx: Context, params: readonly ParamInfo[], tables: readonly TableInfo[], consts: readonly string[]) {
+  constructor(
+    cx: Context,
+    params: readonly ParamInfo[],
+    tables: readonly TableInfo[],
+    consts: readonly string[],
+  ) {
     this.#cx = cx
     this.#bounds = new Bounds({ params, tables })
     this.#taken = new Set([...consts, ...[...params, ...tables].map((n) => n.name)])
@@ -41,14 +46,23 @@ export class Derivation {
   condition(e: Expr): Expr {
     return this.#once(e, () => {
       if (e.op === 'lt' || e.op === 'le' || e.op === 'eq') return this.#comparison(e.op, e)
-      return this.#cx.ir.with(e, e.src.map((s) => (s.type === 'bool' ? this.condition(s) : this.#integer(s))))
+      return this.#cx.ir.with(
+        e,
+        e.src.map((s) => (s.type === 'bool' ? this.condition(s) : this.#integer(s))),
+      )
     })
   }
 
   /** An expression of a score: floats stay, integers made from floats become derived uniforms. */
   number(e: Expr): Expr {
     return this.#once(e, () =>
-      e.op === 'toI32' ? this.#rounded(e, 'float-index') : this.#cx.ir.with(e, e.src.map((s) => this.number(s))))
+      e.op === 'toI32'
+        ? this.#rounded(e, 'float-index')
+        : this.#cx.ir.with(
+            e,
+            e.src.map((s) => this.number(s)),
+          ),
+    )
   }
 
   #once(e: Expr, make: () => Expr): Expr {
@@ -60,7 +74,10 @@ export class Derivation {
   #integer(e: Expr): Expr {
     return this.#once(e, () => {
       if (e.op === 'toI32') return this.#rounded(e, 'float-in-mask')
-      return this.#cx.ir.with(e, e.src.map((s) => (s.type === 'bool' ? this.condition(s) : this.#integer(s))))
+      return this.#cx.ir.with(
+        e,
+        e.src.map((s) => (s.type === 'bool' ? this.condition(s) : this.#integer(s))),
+      )
     })
   }
 
@@ -69,7 +86,12 @@ export class Derivation {
     if (!this.#isFree(f)) return this.#refuse(code, f, e)
     const [lo, hi] = this.#bounds.numeric(f)
     if (lo < -WIDEST || hi > WIDEST || !this.#isFinite(f)) {
-      this.#cx.session.report('derived-overflow', e.span, { term: textAt(e), range: `${lo} .. ${hi}` }, this.#origin(e))
+      this.#cx.session.report(
+        'derived-overflow',
+        e.span,
+        { term: textAt(e), range: `${lo} .. ${hi}` },
+        this.#origin(e),
+      )
       return e
     }
     return this.#derive(e)
@@ -93,7 +115,10 @@ export class Derivation {
 
   #floats(op: Comparison, a: Expr, b: Expr, e: Expr): Expr {
     const { ir } = this.#cx
-    for (const [choice, build] of [[a, (x: Expr) => this.#floats(op, x, b, e)], [b, (x: Expr) => this.#floats(op, a, x, e)]] as const) {
+    for (const [choice, build] of [
+      [a, (x: Expr) => this.#floats(op, x, b, e)],
+      [b, (x: Expr) => this.#floats(op, a, x, e)],
+    ] as const) {
       if (choice.op !== 'select' || this.#isFree(choice)) continue
       const c = this.condition(choice.src[0]!)
       const [yes, no] = [build(choice.src[1]!), build(choice.src[2]!)]
@@ -115,18 +140,27 @@ export class Derivation {
       const [lo, hi] = this.#bounds.numeric(i)
       if (lo <= -WIDEST || hi >= WIDEST) {
         const bound = textAt(e.src[integerFirst ? 1 : 0]!)
-        this.#cx.session.report('compare-overflow', e.span, { term: textAt(integer), bound, range: `${lo} .. ${hi}` }, this.#origin(e))
+        this.#cx.session.report(
+          'compare-overflow',
+          e.span,
+          { term: textAt(integer), bound, range: `${lo} .. ${hi}` },
+          this.#origin(e),
+        )
         return e
       }
     }
     if (op === 'eq') {
       const whole = ir.make('eq', [this.#round('floor', f), f], e.span)
       const same = ir.make('eq', [i, this.#derive(this.#clamped(this.#round('floor', f), 'low'))], e.span)
-      return isRounded(f) && this.#isFinite(f, WIDEST - 1) ? same : ir.make('and', [same, this.#flag(whole)], e.span)
+      return isRounded(f) && this.#isFinite(f, WIDEST - 1)
+        ? same
+        : ir.make('and', [same, this.#flag(whole)], e.span)
     }
     // The side that is false for every integer, and the rounding that no integer lies between.
     const up = (op === 'lt') === integerFirst
-    const bound = this.#derive(this.#clamped(this.#round(up ? 'ceil' : 'floor', f), integerFirst ? 'low' : 'high'))
+    const bound = this.#derive(
+      this.#clamped(this.#round(up ? 'ceil' : 'floor', f), integerFirst ? 'low' : 'high'),
+    )
     return ir.make(op, integerFirst ? [i, bound] : [bound, i], e.span)
   }
 
@@ -182,13 +216,19 @@ export class Derivation {
     const src = e.src.map((s) => this.#spell(s))
     if (e.op !== 'pick') return ir.with(e, src)
     const values = e.arg.map((v) => (e.type === 'i32' ? ir.int(v) : ir.float(v)))
-    return values.slice(0, -1).reduceRight((rest, v, i) => ir.make('select', [ir.make('eq', [src[0]!, ir.int(i)]), v, rest]), values.at(-1)!)
+    return values
+      .slice(0, -1)
+      .reduceRight(
+        (rest, v, i) => ir.make('select', [ir.make('eq', [src[0]!, ir.int(i)]), v, rest]),
+        values.at(-1)!,
+      )
   }
 
   #isFree(e: Expr): boolean {
     const known = this.#free.get(e)
     if (known !== undefined) return known
-    const pinned = e.op === 'load' || (e.op === 'var' && (e.arg === 'q' || e.arg === 'kv' || e.arg === 'logit'))
+    const pinned =
+      e.op === 'load' || (e.op === 'var' && (e.arg === 'q' || e.arg === 'kv' || e.arg === 'logit'))
     const free = !pinned && e.src.every((s) => this.#isFree(s))
     this.#free.set(e, free)
     return free
@@ -196,14 +236,20 @@ export class Derivation {
 
   /** True if the value and all it is made of are numbers that cannot overflow or be NaN, itself within the limit. */
   #isFinite(e: Expr, limit = Infinity): boolean {
-    const inside = (n: Expr, most: number) => this.#bounds.numeric(n).every((x) => Number.isFinite(x) && Math.abs(x) <= most)
+    const inside = (n: Expr, most: number) =>
+      this.#bounds.numeric(n).every((x) => Number.isFinite(x) && Math.abs(x) <= most)
     return nodesOf(e).every((n) => n.type === 'bool' || inside(n, Infinity)) && inside(e, limit)
   }
 
   #refuse(code: 'float-in-mask' | 'float-index', f: Expr, e: Expr): Expr {
     const cause = nodesOf(f).find((n) => n.op === 'load' || (n.op === 'var' && !this.#isFree(n)))
     const because = cause?.op === 'load' ? `table \`${cause.arg}\`` : `\`${String(cause?.arg)}\``
-    this.#cx.session.report(code, f.span, { term: textAt(f), because }, { ...this.#origin(f), label: NOTES.dependsOn(because) })
+    this.#cx.session.report(
+      code,
+      f.span,
+      { term: textAt(f), because },
+      { ...this.#origin(f), label: NOTES.dependsOn(because) },
+    )
     return e
   }
 

@@ -28,7 +28,11 @@ export class Session {
     const fill = (f: ((a: never) => string) | undefined) => f?.(args as never)
     const hint = 'hint' in row ? fill(row.hint) : undefined
     const known = this.diagnostics.some(
-      (d) => d.code === code && d.span.source === span.source && d.span.start === span.start && d.span.end === span.end,
+      (d) =>
+        d.code === code &&
+        d.span.source === span.source &&
+        d.span.start === span.start &&
+        d.span.end === span.end,
     )
     if (known) return
     this.diagnostics.push({

@@ -51,19 +51,28 @@ function entries(cx: Context, node: ts.Expression, what: string): Map<string, Fi
       readable = refuse(cx, 'unreadable-record', p, { what, text: textOf(p) })
       continue
     }
-    found.set(name, ts.isMethodDeclaration(p) ? p : ts.isShorthandPropertyAssignment(p) ? p.name : p.initializer)
+    found.set(
+      name,
+      ts.isMethodDeclaration(p) ? p : ts.isShorthandPropertyAssignment(p) ? p.name : p.initializer,
+    )
   }
   return readable ? found : null
 }
 
 /** The record that an expression is: written out, or the constant that holds it. */
-function literalOf(cx: Context, node: ts.Expression, seen: readonly ts.Node[] = []): ts.ObjectLiteralExpression | null {
+function literalOf(
+  cx: Context,
+  node: ts.Expression,
+  seen: readonly ts.Node[] = [],
+): ts.ObjectLiteralExpression | null {
   const bare = bareOf(node)
   if (ts.isObjectLiteralExpression(bare)) return bare
-  const declared = ts.isIdentifier(bare) || ts.isPropertyAccessExpression(bare)
-    ? symbolOf(cx, ts.isIdentifier(bare) ? bare : bare.name)?.valueDeclaration
-    : undefined
-  if (!declared || seen.includes(declared) || !ts.isVariableDeclaration(declared) || !declared.initializer) return null
+  const declared =
+    ts.isIdentifier(bare) || ts.isPropertyAccessExpression(bare)
+      ? symbolOf(cx, ts.isIdentifier(bare) ? bare : bare.name)?.valueDeclaration
+      : undefined
+  if (!declared || seen.includes(declared) || !ts.isVariableDeclaration(declared) || !declared.initializer)
+    return null
   return isConstVariable(declared) ? literalOf(cx, declared.initializer, [...seen, declared]) : null
 }
 
@@ -87,19 +96,31 @@ export function patternFields(cx: Context, call: ts.CallExpression): Map<string,
 
 export const PATTERN_NAME = /^[a-z][a-z0-9]*(-[a-z0-9]+)*$/
 
-export function readDeclarations(cx: Context, call: ts.CallExpression, fields: ReadonlyMap<string, FieldNode>): Declarations {
+export function readDeclarations(
+  cx: Context,
+  call: ts.CallExpression,
+  fields: ReadonlyMap<string, FieldNode>,
+): Declarations {
   const text = (field: string): string | null => {
     const node = fields.get(field)
     if (!node) return null
     const value = valueOf(cx, node)
     if (value.kind === 'string') return value.value
-    if (value.kind !== 'bad') report(cx, 'declaration', node, { wanted: 'a constant text', got: describeValue(value), text: textOf(node) })
+    if (value.kind !== 'bad')
+      report(cx, 'declaration', node, {
+        wanted: 'a constant text',
+        got: describeValue(value),
+        text: textOf(node),
+      })
     return null
   }
   const name = text('name')
   const nameNode = fields.get('name') ?? call
   if (name !== null && !PATTERN_NAME.test(name)) report(cx, 'pattern-name', nameNode, { name })
-  const section = <V>(field: string, read: (value: Value, at: ts.Node, own: string) => V | null): Named<V>[] => {
+  const section = <V>(
+    field: string,
+    read: (value: Value, at: ts.Node, own: string) => V | null,
+  ): Named<V>[] => {
     const node = fields.get(field)
     const found = node && !ts.isMethodDeclaration(node) ? entries(cx, node, field) : null
     return [...(found ?? [])].flatMap(([own, at]) => {
@@ -115,12 +136,18 @@ export function readDeclarations(cx: Context, call: ts.CallExpression, fields: R
   })
   const params = section('params', (v, at) => {
     if (v.kind === 'param-spec') return v.spec
-    if (v.kind !== 'bad') report(cx, 'declaration', at, { wanted: 'i32(..), f32(..) or perHead(..)', got: describeValue(v), text: textOf(at) })
+    if (v.kind !== 'bad')
+      report(cx, 'declaration', at, {
+        wanted: 'i32(..), f32(..) or perHead(..)',
+        got: describeValue(v),
+        text: textOf(at),
+      })
     return null
   })
   const tables = section('tables', (v, at) => {
     if (v.kind === 'table-spec') return v.spec
-    if (v.kind !== 'bad') report(cx, 'declaration', at, { wanted: 'table(..)', got: describeValue(v), text: textOf(at) })
+    if (v.kind !== 'bad')
+      report(cx, 'declaration', at, { wanted: 'table(..)', got: describeValue(v), text: textOf(at) })
     return null
   })
   const seen = new Map<string, string>()

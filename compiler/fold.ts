@@ -10,9 +10,10 @@ import { BAD, newFrame, number, UNDEFINED, type Frame, type FunctionNode, type V
 /** The symbol that an identifier stands for, through imports and re-exports. */
 export function symbolOf(cx: Context, node: ts.Node): ts.Symbol | undefined {
   const { checker } = cx.program
-  const found = ts.isShorthandPropertyAssignment(node.parent) && node.parent.name === node
-    ? checker.getShorthandAssignmentValueSymbol(node.parent)
-    : checker.getSymbolAtLocation(node)
+  const found =
+    ts.isShorthandPropertyAssignment(node.parent) && node.parent.name === node
+      ? checker.getShorthandAssignmentValueSymbol(node.parent)
+      : checker.getSymbolAtLocation(node)
   return found && found.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(found) : found
 }
 
@@ -23,25 +24,49 @@ export function nameValue(cx: Context, node: ts.Identifier, frame: Frame | null)
     const value = f.values.get(symbol)
     if (!value) continue
     // What a closure sees of a variable depends on when it is called; a kernel has no such time.
-    if (f !== frame && !isConstant(symbol)) return report(cx, 'mutable-closure', node, { name: node.text, why: 'is declared with `let` outside this function' })
+    if (f !== frame && !isConstant(cx, symbol))
+      return report(cx, 'mutable-closure', node, {
+        name: node.text,
+        why: 'is declared with `let` outside this function',
+      })
     return value
   }
   return symbolValue(cx, symbol, node)
 }
 
 /** Parameters count: assigning to them is refused. */
-function isConstant(symbol: ts.Symbol): boolean {
+function isConstant(cx: Context, symbol: ts.Symbol): boolean {
   const declared = symbol.valueDeclaration
   if (!declared) return false
   const root = rootOf(declared)
-  return !ts.isVariableDeclaration(root) || isConstVariable(root)
+  return !ts.isVariableDeclaration(root) || isConstVariable(root) || isCounter(cx, root, symbol)
+}
+
+/** A loop's own variable is another one in each step; only its body could change it. */
+function isCounter(cx: Context, root: ts.VariableDeclaration, symbol: ts.Symbol): boolean {
+  const loop = root.parent.parent
+  if (!ts.isForStatement(loop) && !ts.isForOfStatement(loop)) return false
+  const changes = (n: ts.Node): boolean => {
+    const target =
+      ts.isBinaryExpression(n) && isAssignment(n.operatorToken.kind)
+        ? n.left
+        : ts.isPrefixUnaryExpression(n) || ts.isPostfixUnaryExpression(n)
+          ? n.operand
+          : null
+    return (
+      (target !== null && ts.isIdentifier(target) && symbolOf(cx, target) === symbol) ||
+      (ts.forEachChild(n, changes) ?? false)
+    )
+  }
+  return !changes(loop.statement)
 }
 
 /** What a symbol outside the function stands for; `node` is where it is used. */
 export function symbolValue(cx: Context, symbol: ts.Symbol, node: ts.Node): Value {
   const known = cx.constants.get(symbol)
   if (known) return known
-  if (known === null) return report(cx, 'unknown-name', node, { name: symbol.name, why: 'its value depends on itself' })
+  if (known === null)
+    return report(cx, 'unknown-name', node, { name: symbol.name, why: 'its value depends on itself' })
   cx.constants.set(symbol, null)
   const value = declaredValue(cx, symbol, node)
   // A failure is said once for each place that uses the name.
@@ -62,15 +87,23 @@ function declaredValue(cx: Context, symbol: ts.Symbol, node: ts.Node): Value {
     return unknown('a kernel has no such thing')
   }
   if (isDslFile(file.fileName)) return { kind: 'word', of: 'heddle', name: symbol.name }
-  const body = declarations.find((d): d is FunctionNode & ts.FunctionDeclaration => ts.isFunctionDeclaration(d) && d.body !== undefined)
+  const body = declarations.find(
+    (d): d is FunctionNode & ts.FunctionDeclaration => ts.isFunctionDeclaration(d) && d.body !== undefined,
+  )
   if (body) return { kind: 'function', node: body, frame: null }
   const root = rootOf(declared)
   if (!ts.isVariableDeclaration(root)) {
-    return unknown(ts.isFunctionDeclaration(root) ? 'only its type is known, not its code' : 'it is neither a constant nor a function')
+    return unknown(
+      ts.isFunctionDeclaration(root)
+        ? 'only its type is known, not its code'
+        : 'it is neither a constant nor a function',
+    )
   }
-  if (!isConstant(symbol)) return report(cx, 'mutable-closure', node, { name: textOf(node), why: 'is declared with `let` or `var`' })
+  if (!isConstant(cx, symbol))
+    return report(cx, 'mutable-closure', node, { name: textOf(node), why: 'is declared with `let` or `var`' })
   if (!root.initializer) return unknown('only its type is known, not its value')
-  if (isChanged(cx, symbol, file)) return report(cx, 'mutable-closure', node, { name: textOf(node), why: 'is changed after it is made' })
+  if (isChanged(cx, symbol, file))
+    return report(cx, 'mutable-closure', node, { name: textOf(node), why: 'is changed after it is made' })
   const value = cx.evaluate(cx, root.initializer, null)
   if (value.kind === 'bad' || root === declared) return value
   const frame = newFrame(null)
@@ -78,20 +111,37 @@ function declaredValue(cx: Context, symbol: ts.Symbol, node: ts.Node): Value {
   return frame.values.get(symbol) ?? BAD
 }
 
-const CHANGERS = new Set(['push', 'pop', 'shift', 'unshift', 'splice', 'sort', 'reverse', 'fill', 'copyWithin'])
+const CHANGERS = new Set([
+  'push',
+  'pop',
+  'shift',
+  'unshift',
+  'splice',
+  'sort',
+  'reverse',
+  'fill',
+  'copyWithin',
+])
 
 /** A constant's elements may be assigned where it is declared; then its text does not tell its value. */
 function isChanged(cx: Context, symbol: ts.Symbol, file: ts.SourceFile): boolean {
   const isIt = (e: ts.Node): boolean => {
     const base = ts.isParenthesizedExpression(e) || ts.isNonNullExpression(e) ? e.expression : e
-    if (ts.isPropertyAccessExpression(base) || ts.isElementAccessExpression(base)) return isIt(base.expression)
+    if (ts.isPropertyAccessExpression(base) || ts.isElementAccessExpression(base))
+      return isIt(base.expression)
     return ts.isIdentifier(base) && base.text === symbol.name && symbolOf(cx, base) === symbol
   }
-  const isPart = (e: ts.Node): boolean => (ts.isPropertyAccessExpression(e) || ts.isElementAccessExpression(e)) && isIt(e)
+  const isPart = (e: ts.Node): boolean =>
+    (ts.isPropertyAccessExpression(e) || ts.isElementAccessExpression(e)) && isIt(e)
   const look = (n: ts.Node): boolean => {
     if (ts.isBinaryExpression(n) && isAssignment(n.operatorToken.kind) && isPart(n.left)) return true
     const isStep = ts.isPrefixUnaryExpression(n) || ts.isPostfixUnaryExpression(n)
-    if (isStep && (n.operator === ts.SyntaxKind.PlusPlusToken || n.operator === ts.SyntaxKind.MinusMinusToken) && isPart(n.operand)) return true
+    if (
+      isStep &&
+      (n.operator === ts.SyntaxKind.PlusPlusToken || n.operator === ts.SyntaxKind.MinusMinusToken) &&
+      isPart(n.operand)
+    )
+      return true
     if (ts.isDeleteExpression(n) && isPart(n.expression)) return true
     if (ts.isCallExpression(n) && ts.isPropertyAccessExpression(n.expression)) {
       const { name, expression } = n.expression

@@ -46,7 +46,10 @@ export interface CompileOptions {
 /** Compiles files, keeping the TypeScript program warm in between: the first call costs most. */
 export interface Compiler {
   readonly compile: (file: string, options?: CompileOptions) => Compilation
-  readonly compileAll: (files: readonly (string | Input)[], options?: Omit<CompileOptions, 'text'>) => Compilation[]
+  readonly compileAll: (
+    files: readonly (string | Input)[],
+    options?: Omit<CompileOptions, 'text'>,
+  ) => Compilation[]
 }
 
 /** The stages of a compilation, in order; a test may put its own in their place. */
@@ -58,7 +61,13 @@ export interface Stages {
   readonly plan: typeof planKernel
 }
 
-const STAGES: Stages = { parse, lower: lowerPattern, simplify: simplifyPattern, bounds: checkBounds, plan: planKernel }
+const STAGES: Stages = {
+  parse,
+  lower: lowerPattern,
+  simplify: simplifyPattern,
+  bounds: checkBounds,
+  plan: planKernel,
+}
 
 export function createCompiler(stages: Partial<Stages> = {}): Compiler {
   const load = createProgramCache()
@@ -68,7 +77,9 @@ export function createCompiler(stages: Partial<Stages> = {}): Compiler {
     const consts = options.consts ?? {}
     const program = attempt(() => load(inputs))
     if ('failure' in program) {
-      return inputs.length > 1 ? inputs.flatMap((input) => compileAll([input], options)) : inputs.map((input) => unloaded(input, program.failure))
+      return inputs.length > 1
+        ? inputs.flatMap((input) => compileAll([input], options))
+        : inputs.map((input) => unloaded(input, program.failure))
     }
     const read = inputs.map(({ file }) => open(program, file, run))
     const known = new Set(read.flatMap((r) => r.parsed.flatMap(constsOf)))
@@ -82,7 +93,8 @@ export function createCompiler(stages: Partial<Stages> = {}): Compiler {
   }
   return {
     compileAll,
-    compile: (file, { text, ...options } = {}) => compileAll([text === undefined ? file : { file, text }], options)[0]!,
+    compile: (file, { text, ...options } = {}) =>
+      compileAll([text === undefined ? file : { file, text }], options)[0]!,
   }
 }
 
@@ -103,17 +115,23 @@ interface Read {
 const constsOf = ({ root }: PatternAst): string[] => {
   const within = (part: PatternAst['root']): string[] => {
     switch (part.kind) {
-      case 'pattern': return part.declarations.consts.map((c) => c.name)
-      case 'not': return within(part.part)
-      case 'rename': return within(part.part).map((name) => part.names.get(name) ?? name)
-      default: return part.parts.flatMap(within)
+      case 'pattern':
+        return part.declarations.consts.map((c) => c.name)
+      case 'not':
+        return within(part.part)
+      case 'rename':
+        return within(part.part).map((name) => part.names.get(name) ?? name)
+      default:
+        return part.parts.flatMap(within)
     }
   }
   return within(root)
 }
 
 const contextFor = (program: Program, session: Session, ir: Ir): Context => ({
-  program, session, ir,
+  program,
+  session,
+  ir,
   part: 'fields',
   evaluate,
   calls: [],
@@ -141,7 +159,8 @@ function guarded<T extends object>(session: Session, stage: string, at: Span, wo
 
 function broke(session: Session, stage: string, at: Span, e: unknown): void {
   // Stages recurse over syntax and expressions: only the author's nesting can exhaust the stack.
-  if (e instanceof RangeError && e.message.includes('call stack')) session.report('too-deep', at, { limit: DEEPEST })
+  if (e instanceof RangeError && e.message.includes('call stack'))
+    session.report('too-deep', at, { limit: DEEPEST })
   else session.report('internal', at, { stage, detail: e instanceof Error ? e.message : String(e) })
 }
 
@@ -157,34 +176,58 @@ function open(program: Program, name: string, stages: Stages): Read {
   const file = resolve(name)
   const session = new Session()
   const failed: Read = { file, session, parsed: [] }
-  return guarded(session, 'parse', NO_SPAN, () => {
-    const source = program.open(file)
-    if ('why' in source) {
-      session.report('unreadable-file', NO_SPAN, { file: name, why: source.why })
-      return failed
-    }
-    const files = ownFiles(program, source)
-    for (const f of files) for (const { span, text } of program.syntaxErrors(f)) session.report('syntax', span, { text })
-    if (session.failed) return failed
-    for (const f of files) for (const { span, text } of program.typeErrors(f)) session.report('types', span, { text })
-    if (session.failed) return failed
-    return { file, session, parsed: stages.parse(contextFor(program, session, new Ir()), source) }
-  }) ?? failed
+  return (
+    guarded(session, 'parse', NO_SPAN, () => {
+      const source = program.open(file)
+      if ('why' in source) {
+        session.report('unreadable-file', NO_SPAN, { file: name, why: source.why })
+        return failed
+      }
+      const files = ownFiles(program, source)
+      for (const f of files)
+        for (const { span, text } of program.syntaxErrors(f)) session.report('syntax', span, { text })
+      if (session.failed) return failed
+      for (const f of files)
+        for (const { span, text } of program.typeErrors(f)) session.report('types', span, { text })
+      if (session.failed) return failed
+      return { file, session, parsed: stages.parse(contextFor(program, session, new Ir()), source) }
+    }) ?? failed
+  )
 }
 
-function finish(program: Program, { file, session, parsed }: Read, stages: Stages, consts: Readonly<Record<string, number>>): Compilation {
+function finish(
+  program: Program,
+  { file, session, parsed }: Read,
+  stages: Stages,
+  consts: Readonly<Record<string, number>>,
+): Compilation {
   const end = (patterns: readonly CompiledPattern[]): Compilation => ({
-    file, patterns: session.failed ? [] : patterns, diagnostics: inOrder(file, session.diagnostics),
+    file,
+    patterns: session.failed ? [] : patterns,
+    diagnostics: inOrder(file, session.diagnostics),
   })
   if (session.failed) return end([])
   const lowered = parsed.flatMap((ast) => {
     const ir = new Ir()
-    const made = guarded(session, 'lower', ast.span, () => ({ ir: stages.lower(contextFor(program, session, ir), ast, consts) }))
+    const made = guarded(session, 'lower', ast.span, () => ({
+      ir: stages.lower(contextFor(program, session, ir), ast, consts),
+    }))
     return made?.ir ? [{ ast, ir, lowered: made.ir }] : []
   })
-  for (const [i, { lowered: { name }, ast }] of lowered.entries()) {
+  for (const [
+    i,
+    {
+      lowered: { name },
+      ast,
+    },
+  ] of lowered.entries()) {
     const first = lowered.findIndex((l) => l.lowered.name === name)
-    if (first < i) session.report('duplicate-pattern', ast.span, { name, first: lowered[first]!.ast.exportName, second: ast.exportName })
+    if (first < i)
+      session.report('duplicate-pattern', ast.span, {
+        name,
+        first: lowered[first]!.ast.exportName,
+        second: ast.exportName,
+      })
   }
   if (session.failed) return end([])
   for (const { ast, ir, lowered: made } of lowered) {
@@ -197,8 +240,11 @@ function finish(program: Program, { file, session, parsed }: Read, stages: Stage
   return end(
     lowered.flatMap(({ ast, ir, lowered: made }): CompiledPattern[] => {
       const simplified = guarded(session, 'simplify', ast.span, () => stages.simplify(ir, made))
-      const plan = simplified && guarded(session, 'plan', ast.span, () => stages.plan(ir, simplified, session))
-      return plan ? [{ name: made.name, exportName: ast.exportName, ir, ast, lowered: made, simplified, plan }] : []
+      const plan =
+        simplified && guarded(session, 'plan', ast.span, () => stages.plan(ir, simplified, session))
+      return plan
+        ? [{ name: made.name, exportName: ast.exportName, ir, ast, lowered: made, simplified, plan }]
+        : []
     }),
   )
 }
@@ -206,8 +252,13 @@ function finish(program: Program, { file, session, parsed }: Read, stages: Stage
 /** The file itself first, then what it imports, each from top to bottom. */
 function inOrder(file: string, diagnostics: readonly Diagnostic[]): Diagnostic[] {
   const rank = (d: Diagnostic) => (d.span.source.file === file ? 0 : 1)
-  return diagnostics.toSorted((a, b) =>
-    rank(a) - rank(b) || compareText(a.span.source.file, b.span.source.file) || a.span.start - b.span.start || a.span.end - b.span.end)
+  return diagnostics.toSorted(
+    (a, b) =>
+      rank(a) - rank(b) ||
+      compareText(a.span.source.file, b.span.source.file) ||
+      a.span.start - b.span.start ||
+      a.span.end - b.span.end,
+  )
 }
 
 const compareText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0)

@@ -22,10 +22,13 @@ type FunctionValue = Value & { kind: 'function' }
 /** `where` is the call, for the notes of what is reported inside. */
 export function callFunction(cx: Context, f: FunctionValue, args: readonly Value[], where: Span): Value {
   const { node } = f
-  if (cx.calls.some((c) => c.node === node)) return report(cx, 'recursion', where, { name: functionName(node) })
+  if (cx.calls.some((c) => c.node === node))
+    return report(cx, 'recursion', where, { name: functionName(node) })
   const modifiers = ts.getCombinedModifierFlags(node)
   if (modifiers & ts.ModifierFlags.Async || node.asteriskToken) {
-    return report(cx, 'unsupported', node.name ?? node, { what: node.asteriskToken ? 'a generator function' : 'an async function' })
+    return report(cx, 'unsupported', node.name ?? node, {
+      what: node.asteriskToken ? 'a generator function' : 'an async function',
+    })
   }
   if (!node.body) return report(cx, 'unknown-call', where, { name: functionName(node), known: [] })
   const frame = newFrame(f.frame)
@@ -46,7 +49,8 @@ function bodyValue(cx: Context, body: ts.ConciseBody, node: FunctionValue['node'
 function statements(cx: Context, list: readonly ts.Statement[], frame: Frame): Flow {
   for (const s of list) {
     // A function may be called above the line that declares it.
-    if (ts.isFunctionDeclaration(s) && s.name) bindName(cx, s.name, { kind: 'function', node: s, frame }, frame)
+    if (ts.isFunctionDeclaration(s) && s.name)
+      bindName(cx, s.name, { kind: 'function', node: s, frame }, frame)
   }
   let flow = FALLS_THROUGH
   let failed = false
@@ -65,12 +69,20 @@ function statements(cx: Context, list: readonly ts.Statement[], frame: Frame): F
 function sequence(cx: Context, first: Flow, then: Flow, at: ts.Node): Flow {
   if (first.done === false || then.value.kind === 'bad') return then
   if (then.done === false) return first
-  return { done: or(cx, first.done, then.done, at), value: choose(cx, first.done, first.value, then.value, at) }
+  return {
+    done: or(cx, first.done, then.done, at),
+    value: choose(cx, first.done, first.value, then.value, at),
+  }
 }
 
 function statement(cx: Context, s: ts.Statement, frame: Frame): Flow {
   if (ts.isReturnStatement(s)) {
-    return { done: true, value: s.expression ? cx.evaluate(cx, s.expression, frame) : report(cx, 'missing-return', s, { name: functionName(cx.calls.at(-1)!.node) }) }
+    return {
+      done: true,
+      value: s.expression
+        ? cx.evaluate(cx, s.expression, frame)
+        : report(cx, 'missing-return', s, { name: functionName(cx.calls.at(-1)!.node) }),
+    }
   }
   if (ts.isBlock(s)) return statements(cx, s.statements, frame)
   if (ts.isVariableStatement(s)) return variables(cx, s.declarationList, frame)
@@ -78,7 +90,11 @@ function statement(cx: Context, s: ts.Statement, frame: Frame): Flow {
   if (ts.isForStatement(s)) return countedLoop(cx, s, frame)
   if (ts.isForOfStatement(s)) return loopOver(cx, s, frame)
   if (ts.isExpressionStatement(s)) return assign(cx, s.expression, frame) ? FALLS_THROUGH : FAILED
-  const says = ts.isFunctionDeclaration(s) || ts.isTypeAliasDeclaration(s) || ts.isInterfaceDeclaration(s) || s.kind === ts.SyntaxKind.EmptyStatement
+  const says =
+    ts.isFunctionDeclaration(s) ||
+    ts.isTypeAliasDeclaration(s) ||
+    ts.isInterfaceDeclaration(s) ||
+    s.kind === ts.SyntaxKind.EmptyStatement
   if (says) return FALLS_THROUGH
   report(cx, 'statement', s, STATEMENTS.get(s.kind) ?? { what: 'this statement', instead: null })
   return FAILED

@@ -32,14 +32,14 @@ export function intervalOf<T>(
   leaf: LeafRange<T>,
   memo: Map<Expr, Range<T>> = new Map(),
 ): Range<T> {
-  for (const e of nodesOf(root)) {
-    if (memo.has(e)) continue
-    const src = e.src.map((s) => memo.get(s)!)
-    const row: OpRow = OPS[e.op]
-    const [lo, hi] = isLeaf(e) ? leaf(e, src) : row.range(d, ...src)
-    memo.set(e, [known(lo, -Infinity), known(hi, Infinity)])
-  }
-  return memo.get(root)!
+  const found = memo.get(root)
+  if (found) return found
+  const src = root.src.map((s) => intervalOf(d, s, leaf, memo))
+  const row: OpRow = OPS[root.op]
+  const [lo, hi] = isLeaf(root) ? leaf(root, src) : row.range(d, ...src)
+  const made = [known(lo, -Infinity), known(hi, Infinity)] as const
+  memo.set(root, made)
+  return made
 }
 
 /** A float row may meet inf - inf or 0 * inf: nothing is known of such an end. */

@@ -133,8 +133,21 @@ export function nodesOf(...roots: readonly Expr[]): Expr[] {
   return [...seen]
 }
 
-export const readsVar = (e: Expr, ...names: readonly VarName[]): boolean =>
-  nodesOf(e).some((n) => n.op === 'var' && names.includes(n.arg as VarName))
+const READS = new WeakMap<Expr, ReadonlySet<VarName>>()
+
+/** The variables that an expression reads; asked of every node many times, so kept with it. */
+function varsOf(e: Expr): ReadonlySet<VarName> {
+  const known = READS.get(e)
+  if (known) return known
+  const vars = e.op === 'var' ? new Set([e.arg]) : new Set(e.src.flatMap((s) => [...varsOf(s)]))
+  READS.set(e, vars)
+  return vars
+}
+
+export const readsVar = (e: Expr, ...names: readonly VarName[]): boolean => {
+  const vars = varsOf(e)
+  return names.some((name) => vars.has(name))
+}
 
 /** What an expression's leaves are worth: one environment for the oracle, the picture and the tests. */
 export interface Environment {

@@ -1,12 +1,13 @@
 /** lower: an expression of the author's code in, its value out: a constant, a record, a function or an Expr. */
 
 import ts from 'typescript'
+import { element } from './array-read.ts'
 import { ARRAY_METHODS, callWord } from './calls.ts'
 import { choose, conditionOf, report, textOf, type Context } from './context.ts'
 import { fieldNode } from './fields.ts'
 import { nameValue, symbolOf, symbolValue } from './fold.ts'
 import { callFunction } from './inline.ts'
-import { binary, element, logical, prefix } from './operators.ts'
+import { binary, logical, prefix } from './operators.ts'
 import { bareOf, isAssignment, propertyName } from './syntax.ts'
 import { BAD, boolean, describeValue, number, objectOf, type Frame, type Value } from './value.ts'
 
@@ -63,7 +64,8 @@ const assignmentInside = (cx: Context, node: ts.Expression): Value =>
 function binaryExpression(cx: Context, node: ts.BinaryExpression, frame: Frame | null): Value {
   const operator = node.operatorToken.kind
   if (isAssignment(operator)) return assignmentInside(cx, node)
-  if (operator === K.CommaToken) return report(cx, 'unsupported', node, { what: 'a list of expressions joined by commas' })
+  if (operator === K.CommaToken)
+    return report(cx, 'unsupported', node, { what: 'a list of expressions joined by commas' })
   const at = { node, left: node.left, right: node.right }
   const a = evaluate(cx, node.left, frame)
   if (operator !== K.AmpersandAmpersandToken && operator !== K.BarBarToken) {
@@ -87,18 +89,26 @@ function property(cx: Context, node: ts.PropertyAccessExpression, frame: Frame |
   if (node.questionDotToken) return report(cx, 'unsupported', node, { what: '`?.`' })
   const named = cx.program.checker.getSymbolAtLocation(node.name)
   const declared = named && named.flags & ts.SymbolFlags.EnumMember ? named.valueDeclaration : undefined
-  const constant = declared && ts.isEnumMember(declared) ? cx.program.checker.getConstantValue(declared) : undefined
+  const constant =
+    declared && ts.isEnumMember(declared) ? cx.program.checker.getConstantValue(declared) : undefined
   if (typeof constant === 'number') return number(constant)
   const name = node.name.text
   const module = ts.isIdentifier(node.expression) ? symbolOf(cx, node.expression) : undefined
   if (module && module.flags & ts.SymbolFlags.ValueModule) {
     const member = symbolOf(cx, node.name)
-    return member ? symbolValue(cx, member, node) : report(cx, 'unknown-name', node, { name: textOf(node), why: 'it is not declared' })
+    return member
+      ? symbolValue(cx, member, node)
+      : report(cx, 'unknown-name', node, { name: textOf(node), why: 'it is not declared' })
   }
   return member(cx, evaluate(cx, node.expression, frame), name, node)
 }
 
-function member(cx: Context, self: Value, name: string, node: ts.PropertyAccessExpression | ts.ElementAccessExpression): Value {
+function member(
+  cx: Context,
+  self: Value,
+  name: string,
+  node: ts.PropertyAccessExpression | ts.ElementAccessExpression,
+): Value {
   switch (self.kind) {
     case 'bad':
       return BAD
@@ -120,18 +130,25 @@ function member(cx: Context, self: Value, name: string, node: ts.PropertyAccessE
       break
     case 'pattern': {
       const field = fieldNode(cx, self.call, name)
-      if (field) return ts.isMethodDeclaration(field) ? { kind: 'function', node: field, frame: null } : evaluate(cx, field, null)
+      if (field)
+        return ts.isMethodDeclaration(field)
+          ? { kind: 'function', node: field, frame: null }
+          : evaluate(cx, field, null)
       break
     }
   }
-  return report(cx, 'unknown-name', node, { name: textOf(node), why: `${describeValue(self)} has no \`${name}\` that the compiler knows` })
+  return report(cx, 'unknown-name', node, {
+    name: textOf(node),
+    why: `${describeValue(self)} has no \`${name}\` that the compiler knows`,
+  })
 }
 
 function elementAccess(cx: Context, node: ts.ElementAccessExpression, frame: Frame | null): Value {
   if (node.questionDotToken) return report(cx, 'unsupported', node, { what: '`?.`' })
   const [self, index] = [evaluate(cx, node.expression, frame), evaluate(cx, node.argumentExpression, frame)]
   if (self.kind === 'bad' || index.kind === 'bad') return BAD
-  if (self.kind === 'array' && index.kind !== 'string') return element(cx, self, index, node, node.argumentExpression)
+  if (self.kind === 'array' && index.kind !== 'string')
+    return element(cx, self, index, node, node.argumentExpression)
   if (index.kind === 'string') return member(cx, self, index.value, node)
   return report(cx, 'unsupported', node, { what: `an element of ${describeValue(self)}` })
 }
@@ -140,7 +157,8 @@ function call(cx: Context, node: ts.CallExpression, frame: Frame | null): Value 
   if (node.questionDotToken) return report(cx, 'unsupported', node, { what: '`?.`' })
   const callee = evaluate(cx, node.expression, frame)
   // A pattern's own functions stay unread until one of them is asked for.
-  if (callee.kind === 'word' && callee.of === 'heddle' && callee.name === 'pattern') return callWord(cx, callee, { node, args: [], at: [], apply: () => BAD })
+  if (callee.kind === 'word' && callee.of === 'heddle' && callee.name === 'pattern')
+    return callWord(cx, callee, { node, args: [], at: [], apply: () => BAD })
   const args: Value[] = []
   const at: ts.Node[] = []
   for (const argument of node.arguments) {
@@ -189,16 +207,20 @@ function objectLiteral(cx: Context, node: ts.ObjectLiteralExpression, frame: Fra
     if (ts.isSpreadAssignment(p)) {
       const value = evaluate(cx, p.expression, frame)
       if (value.kind === 'bad') return BAD
-      if (value.kind !== 'object') return report(cx, 'unsupported', p, { what: `the spread of ${describeValue(value)}` })
+      if (value.kind !== 'object')
+        return report(cx, 'unsupported', p, { what: `the spread of ${describeValue(value)}` })
       made = overlay(made, value)
       continue
     }
     const name = propertyName(p.name)
     if (name === null) return report(cx, 'unsupported', p, { what: 'a field whose name is computed' })
-    if (ts.isGetAccessor(p) || ts.isSetAccessor(p)) return report(cx, 'unsupported', p, { what: 'a getter or setter' })
+    if (ts.isGetAccessor(p) || ts.isSetAccessor(p))
+      return report(cx, 'unsupported', p, { what: 'a getter or setter' })
     const value: Value = ts.isMethodDeclaration(p)
       ? { kind: 'function', node: p, frame }
-      : ts.isShorthandPropertyAssignment(p) ? nameValue(cx, p.name, frame) : evaluate(cx, p.initializer, frame)
+      : ts.isShorthandPropertyAssignment(p)
+        ? nameValue(cx, p.name, frame)
+        : evaluate(cx, p.initializer, frame)
     if (value.kind === 'bad') return BAD
     made = overlay(made, objectOf(new Map([[name, value]])))
   }

@@ -19,7 +19,9 @@ const capital = (name: string): string => `${name[0]!.toUpperCase()}${name.slice
 
 export const MESSAGES = {
   // The file
-  'unreadable-file': error<{ file: string; why: string }>(({ file, why }) => `cannot read \`${file}\`: ${why}`),
+  'unreadable-file': error<{ file: string; why: string }>(
+    ({ file, why }) => `cannot read \`${file}\`: ${why}`,
+  ),
   syntax: error<{ text: string }>(({ text }) => text),
   types: error<{ text: string }>(({ text }) => text),
   'no-pattern': error<{ elsewhere: boolean }>(
@@ -52,8 +54,10 @@ export const MESSAGES = {
     () => "write something like `name: 'sliding-window'`",
   ),
   'duplicate-pattern': error<{ name: string; first: string; second: string }>(
-    ({ name, first, second }) => `\`${first}\` and \`${second}\` are both named \`${name}\`, and so would be their files`,
-    ({ second, name }) => `give \`${second}\` another name, or write \`rename(${camel(name)}, {}, 'other-name')\``,
+    ({ name, first, second }) =>
+      `\`${first}\` and \`${second}\` are both named \`${name}\`, and so would be their files`,
+    ({ second, name }) =>
+      `give \`${second}\` another name, or write \`rename(${camel(name)}, {}, 'other-name')\``,
   ),
   declaration: error<{ wanted: string; got: string; text: string }>(
     ({ wanted, got, text }) => `\`${text}\` must be ${wanted}, got ${got}`,
@@ -63,10 +67,12 @@ export const MESSAGES = {
     ({ name }) => `call it something else, such as \`my${capital(name)}\``,
   ),
   identifier: error<{ name: string; section: string }>(
-    ({ name, section }) => `\`${name}\` in ${section} cannot be a name in a kernel: a name is a letter followed by letters, digits or single underscores`,
+    ({ name, section }) =>
+      `\`${name}\` in ${section} cannot be a name in a kernel: a name is a letter followed by letters, digits or single underscores`,
   ),
   'duplicate-name': error<{ name: string; first: string; second: string }>(
-    ({ name, first, second }) => `\`${name}\` stands in both ${first} and ${second}; a mask could not tell them apart`,
+    ({ name, first, second }) =>
+      `\`${name}\` stands in both ${first} and ${second}; a mask could not tell them apart`,
   ),
   'const-value': error<{ name: string; got: string }>(
     ({ name, got }) => `const \`${name}\` must be an integer within +-2^30, got ${got}`,
@@ -84,9 +90,12 @@ export const MESSAGES = {
     ({ type, bound, got }) =>
       `\`${bound}\` must be ${type === 'i32' ? 'an integer within +-2^30' : 'a number within f32'}, got ${got}`,
   ),
-  'param-range': error<{ min: number; max: number }>(({ min, max }) => `\`min\` ${min} lies above \`max\` ${max}`),
+  'param-range': error<{ min: number; max: number }>(
+    ({ min, max }) => `\`min\` ${min} lies above \`max\` ${max}`,
+  ),
   'unknown-dim': error<{ table: string; dim: string; known: readonly string[] }>(
-    ({ table, dim, known }) => `table \`${table}\` has a dim \`${dim}\` that is no axis and no const; known are ${list(known)}`,
+    ({ table, dim, known }) =>
+      `table \`${table}\` has a dim \`${dim}\` that is no axis and no const; known are ${list(known)}`,
   ),
   'dim-size': error<{ table: string; dim: string; size: number }>(
     ({ table, dim, size }) => `table \`${table}\` has a dim \`${dim}\` of size ${size}; a size is 1 or more`,
@@ -94,15 +103,19 @@ export const MESSAGES = {
 
   // Combination
   'param-clash': error<{ name: string; first: string; second: string }>(
-    ({ name, first, second }) => `patterns \`${first}\` and \`${second}\` both declare \`${name}\`, and differently`,
-    ({ name, second }) => `give one of them another name: \`rename(${camel(second)}, { ${name}: '${camel(`${second}-${name}`)}' })\``,
+    ({ name, first, second }) =>
+      `patterns \`${first}\` and \`${second}\` both declare \`${name}\`, and differently`,
+    ({ name, second }) =>
+      `give one of them another name: \`rename(${camel(second)}, { ${name}: '${camel(`${second}-${name}`)}' })\``,
   ),
   'score-clash': error<{ field: string; first: string; second: string }>(
-    ({ field, first, second }) => `patterns \`${first}\` and \`${second}\` both have a ${field}; at most one may`,
+    ({ field, first, second }) =>
+      `patterns \`${first}\` and \`${second}\` both have a ${field}; at most one may`,
     () => 'write one pattern whose function does both, and combine that one',
   ),
   'rename-unknown': error<{ pattern: string; name: string; known: readonly string[] }>(
-    ({ pattern, name, known }) => `pattern \`${pattern}\` has no param, const or table \`${name}\`; it has ${list(known)}`,
+    ({ pattern, name, known }) =>
+      `pattern \`${pattern}\` has no param, const or table \`${name}\`; it has ${list(known)}`,
   ),
 
   // The language
@@ -121,7 +134,11 @@ export const MESSAGES = {
   'index-power': error<{ base: string; exponent: string; small: boolean }>(
     () => '`**` on indices is a floating-point power on the GPU',
     ({ base, exponent, small }) =>
-      small ? `write \`${base} * ${base}\`` : base === '2' ? `write \`1 << k\` for a constant k, or bring a table in place of \`${exponent}\`` : 'multiply, or bring a table',
+      small
+        ? `write \`${base} * ${base}\``
+        : base === '2'
+          ? `write \`1 << k\` for a constant k, or bring a table in place of \`${exponent}\``
+          : 'multiply, or bring a table',
   ),
   'integers-only': error<{ user: string; text: string }>(
     ({ user, text }) => `${user} works on integers, and \`${text}\` is a float`,
@@ -132,30 +149,39 @@ export const MESSAGES = {
     ({ left, right, negated }) => `write \`${left} ${negated ? '!==' : '==='} ${right}\``,
   ),
   'shift-count': error<{ operator: string; count: string; least: number }>(
-    ({ operator, count, least }) => `the count of ${operator} must be a constant from ${least} to 31, and \`${count}\` is not`,
+    ({ operator, count, least }) =>
+      `the count of ${operator} must be a constant from ${least} to 31, and \`${count}\` is not`,
   ),
   'float-in-mask': error<{ term: string; because: string }>(
-    ({ term, because }) => `\`${term}\` is a float in a mask and depends on ${because}; a GPU would round it differently`,
-    () => 'compare an integer with a float that depends on params and lengths alone, or bring the values as a table of i32',
+    ({ term, because }) =>
+      `\`${term}\` is a float in a mask and depends on ${because}; a GPU would round it differently`,
+    () =>
+      'compare an integer with a float that depends on params and lengths alone, or bring the values as a table of i32',
   ),
   'float-index': error<{ term: string; because: string }>(
-    ({ term, because }) => `\`${term}\` is a float that is used as an integer and depends on ${because}; a GPU would round it differently`,
-    () => 'compute the index with integers, such as floorDiv, log2Floor and comparisons, or bring it as a table of i32',
+    ({ term, because }) =>
+      `\`${term}\` is a float that is used as an integer and depends on ${because}; a GPU would round it differently`,
+    () =>
+      'compute the index with integers, such as floorDiv, log2Floor and comparisons, or bring it as a table of i32',
   ),
   'not-finite': error<{ value: string }>(
     ({ value }) => `${value} is no finite f32, which is all that a kernel's constants can be`,
     () => 'to drop a pair, return false from `mask`',
   ),
-  'not-a-number': error<{ text: string; got: string }>(({ text, got }) => `\`${text}\` must be a number here, and is ${got}`),
+  'not-a-number': error<{ text: string; got: string }>(
+    ({ text, got }) => `\`${text}\` must be a number here, and is ${got}`,
+  ),
   'not-boolean': error<{ text: string; simple: boolean; got: string }>(
     ({ text, got }) => `\`${text}\` must be a boolean here, and is ${got}`,
     ({ text, simple }) => `compare it: \`${simple ? text : `(${text})`} !== 0\``,
   ),
   'mixed-choice': error<{ first: string; second: string }>(
-    ({ first, second }) => `a kernel cannot choose between ${first} and ${second}: both must be numbers, or both booleans`,
+    ({ first, second }) =>
+      `a kernel cannot choose between ${first} and ${second}: both must be numbers, or both booleans`,
   ),
   'table-rank': error<{ table: string; dims: readonly string[]; got: number }>(
-    ({ table, dims, got }) => `table \`${table}\` has the dims ${list(dims)}, and is read with ${got} ${got === 1 ? 'index' : 'indices'}`,
+    ({ table, dims, got }) =>
+      `table \`${table}\` has the dims ${list(dims)}, and is read with ${got} ${got === 1 ? 'index' : 'indices'}`,
   ),
   'table-index': error<{ table: string; text: string }>(
     ({ table, text }) => `\`${text}\`, an index of table \`${table}\`, is a float`,
@@ -163,22 +189,32 @@ export const MESSAGES = {
   ),
   'table-index-order': row<{ table: string; dim: string; text: string; what: string }>(
     'note',
-    ({ table, dim, text, what }) => `\`${text}\` is ${what}, and here table \`${table}\` has its dim \`${dim}\``,
+    ({ table, dim, text, what }) =>
+      `\`${text}\` is ${what}, and here table \`${table}\` has its dim \`${dim}\``,
     ({ dim, text }) =>
-      dim === 'qLen' && text === 'q' ? 'a table over `qLen` is read by row: `q - (kvLen - qLen)`' : 'are the indices in the order of the dims?',
+      dim === 'qLen' && text === 'q'
+        ? 'a table over `qLen` is read by row: `q - (kvLen - qLen)`'
+        : 'are the indices in the order of the dims?',
   ),
   'array-index': error<{ range: string; length: number }>(
-    ({ range, length }) => `an index of ${range} leaves an array of ${length} elements, which gives undefined in TypeScript`,
+    ({ range, length }) =>
+      `an index of ${range} leaves an array of ${length} elements, which gives undefined in TypeScript`,
     ({ length }) => `keep it inside: \`clamp(.., 0, ${Math.max(0, length - 1)})\``,
   ),
   'array-of-others': error<{ text: string }>(
-    ({ text }) => `\`${text}\` reads an array by an index known only in the kernel, and its elements are not all numbers`,
+    ({ text }) =>
+      `\`${text}\` reads an array by an index known only in the kernel, and its elements are not all numbers`,
     () => 'use an array of constant numbers, or of rows of the same length',
   ),
-  'unknown-name': error<{ name: string; why: string }>(({ name, why }) => `\`${name}\` means nothing in a kernel: ${why}`),
+  'unknown-name': error<{ name: string; why: string }>(
+    ({ name, why }) => `\`${name}\` means nothing in a kernel: ${why}`,
+  ),
   'unknown-call': error<{ name: string; known: readonly string[] }>(
     ({ name }) => `\`${name}\` cannot be called in a kernel`,
-    ({ known }) => (known.length > 0 ? `there are ${list(known)}` : 'write it as a function in this file or an imported one'),
+    ({ known }) =>
+      known.length > 0
+        ? `there are ${list(known)}`
+        : 'write it as a function in this file or an imported one',
   ),
   'argument-count': error<{ name: string; least: number; most: number; got: number }>(
     ({ name, least, most, got }) =>
@@ -201,13 +237,15 @@ export const MESSAGES = {
     () => 'assign to a `let` of the same function, in a statement of its own',
   ),
   statement: error<{ what: string; instead: string | null }>(
-    ({ what, instead }) => (instead === null ? `${what} has no meaning in a kernel` : `${what} is not in the language of patterns`),
+    ({ what, instead }) =>
+      instead === null ? `${what} has no meaning in a kernel` : `${what} is not in the language of patterns`,
     ({ instead }) => (instead === null ? 'leave it out' : `use ${instead}`),
   ),
   unsupported: error<{ what: string }>(({ what }) => `${what} is not in the language of patterns`),
   'loop-bounds': error<{ text: string }>(
     ({ text }) => `${text} does not say a number of steps that is known when the kernel is built`,
-    () => 'write `for (let i = 0; i < N; i++)` with a constant or one of `consts` as N, or `for (const x of LIST)`',
+    () =>
+      'write `for (let i = 0; i < N; i++)` with a constant or one of `consts` as N, or `for (const x of LIST)`',
   ),
   'loop-too-long': error<{ limit: number }>(
     ({ limit }) => `the loops of a pattern are unrolled, and these take more than ${limit} steps in all`,
@@ -232,7 +270,8 @@ export const MESSAGES = {
     () => 'declare bounds, as in `i32(.., { min: 0, max: 2 ** 20 })`, or clamp its parts',
   ),
   'derived-overflow': error<{ term: string; range: string }>(
-    ({ term, range }) => `\`${term}\` makes an integer of a float that is not provably within +-2^30: it may be ${range}`,
+    ({ term, range }) =>
+      `\`${term}\` makes an integer of a float that is not provably within +-2^30: it may be ${range}`,
     () => 'declare bounds, as in `f32(.., { min: 0, max: 1 })`, or clamp it',
   ),
   'compare-overflow': error<{ term: string; bound: string; range: string }>(
@@ -248,8 +287,10 @@ export const MESSAGES = {
   ),
   'tiles-by-list': row<{ table: string }>(
     'note',
-    ({ table }) => `tiles are found by a list that a kernel builds, because this term depends on the values of table \`${table}\``,
-    ({ table }) => `if \`${table}\` never decreases, declare it with { monotone: true } and compare positions with it`,
+    ({ table }) =>
+      `tiles are found by a list that a kernel builds, because this term depends on the values of table \`${table}\``,
+    ({ table }) =>
+      `if \`${table}\` never decreases, declare it with { monotone: true } and compare positions with it`,
   ),
 
   internal: row<{ stage: string; detail: string }>(

@@ -2,7 +2,20 @@
 
 import ts from 'typescript'
 import {
-  and, asFloat, bareText, choose, conditionOf, float, isInt32, make, not, numeric, or, report, textOf, truth, unify, wholeOf,
+  and,
+  asFloat,
+  bareText,
+  choose,
+  conditionOf,
+  make,
+  not,
+  numeric,
+  or,
+  report,
+  textOf,
+  truth,
+  unify,
+  wholeOf,
   type Context,
 } from './context.ts'
 import type { Expr } from './ir.ts'
@@ -17,26 +30,38 @@ export interface Sides {
   readonly right: ts.Node
 }
 
-const ARITHMETIC: ReadonlyMap<ts.SyntaxKind, readonly ['add' | 'sub' | 'mul', (a: number, b: number) => number]> = new Map([
+const ARITHMETIC: ReadonlyMap<
+  ts.SyntaxKind,
+  readonly ['add' | 'sub' | 'mul', (a: number, b: number) => number]
+> = new Map([
   [K.PlusToken, ['add', (a, b) => a + b]],
   [K.MinusToken, ['sub', (a, b) => a - b]],
   [K.AsteriskToken, ['mul', (a, b) => a * b]],
 ])
 
-const BITS: ReadonlyMap<ts.SyntaxKind, readonly ['bitAnd' | 'bitOr' | 'bitXor', (a: number, b: number) => number]> = new Map([
+const BITS: ReadonlyMap<
+  ts.SyntaxKind,
+  readonly ['bitAnd' | 'bitOr' | 'bitXor', (a: number, b: number) => number]
+> = new Map([
   [K.AmpersandToken, ['bitAnd', (a, b) => a & b]],
   [K.BarToken, ['bitOr', (a, b) => a | b]],
   [K.CaretToken, ['bitXor', (a, b) => a ^ b]],
 ])
 
-const SHIFTS: ReadonlyMap<ts.SyntaxKind, readonly ['shl' | 'shr' | 'ushr', (a: number, b: number) => number]> = new Map([
+const SHIFTS: ReadonlyMap<
+  ts.SyntaxKind,
+  readonly ['shl' | 'shr' | 'ushr', (a: number, b: number) => number]
+> = new Map([
   [K.LessThanLessThanToken, ['shl', (a, b) => a << b]],
   [K.GreaterThanGreaterThanToken, ['shr', (a, b) => a >> b]],
   [K.GreaterThanGreaterThanGreaterThanToken, ['ushr', (a, b) => a >>> b]],
 ])
 
 /** `a < b` as an op over (a, b) or (b, a). */
-const ORDER: ReadonlyMap<ts.SyntaxKind, readonly ['lt' | 'le', swapped: boolean, (a: number, b: number) => boolean]> = new Map([
+const ORDER: ReadonlyMap<
+  ts.SyntaxKind,
+  readonly ['lt' | 'le', swapped: boolean, (a: number, b: number) => boolean]
+> = new Map([
   [K.LessThanToken, ['lt', false, (a, b) => a < b]],
   [K.LessThanEqualsToken, ['le', false, (a, b) => a <= b]],
   [K.GreaterThanToken, ['lt', true, (a, b) => a > b]],
@@ -51,11 +76,17 @@ export function binary(cx: Context, operator: ts.SyntaxKind, a: Value, b: Value,
   if (a.kind === 'bad' || b.kind === 'bad') return BAD
   const arithmetic = ARITHMETIC.get(operator)
   if (arithmetic) {
-    if (operator === K.PlusToken && (a.kind === 'string' || b.kind === 'string')) return joinTexts(cx, a, b, at)
-    return foldOr(a, b, arithmetic[1], () => pair(cx, a, b, at, (x, y) => make(cx, arithmetic[0], [x, y], at.node)))
+    if (operator === K.PlusToken && (a.kind === 'string' || b.kind === 'string'))
+      return joinTexts(cx, a, b, at)
+    return foldOr(a, b, arithmetic[1], () =>
+      pair(cx, a, b, at, (x, y) => make(cx, arithmetic[0], [x, y], at.node)),
+    )
   }
   const bits = BITS.get(operator)
-  if (bits) return foldOr(a, b, bits[1], () => integers(cx, a, b, at, true, (x, y) => make(cx, bits[0], [x, y], at.node)))
+  if (bits)
+    return foldOr(a, b, bits[1], () =>
+      integers(cx, a, b, at, true, (x, y) => make(cx, bits[0], [x, y], at.node)),
+    )
   const shift = SHIFTS.get(operator)
   if (shift) return foldOr(a, b, shift[1], () => shifted(cx, shift[0], a, b, at))
   const order = ORDER.get(operator)
@@ -65,9 +96,19 @@ export function binary(cx: Context, operator: ts.SyntaxKind, a: Value, b: Value,
   }
   switch (operator) {
     case K.SlashToken:
-      return foldOr(a, b, (x, y) => x / y, () => divided(cx, a, b, at))
+      return foldOr(
+        a,
+        b,
+        (x, y) => x / y,
+        () => divided(cx, a, b, at),
+      )
     case K.PercentToken:
-      return foldOr(a, b, (x, y) => x % y, () => integers(cx, a, b, at, false, (x, y) => make(cx, 'rem', [x, y], at.node)))
+      return foldOr(
+        a,
+        b,
+        (x, y) => x % y,
+        () => integers(cx, a, b, at, false, (x, y) => make(cx, 'rem', [x, y], at.node)),
+      )
     case K.AsteriskAsteriskToken:
       return power(cx, a, b, at)
     case K.EqualsEqualsEqualsToken:
@@ -77,7 +118,9 @@ export function binary(cx: Context, operator: ts.SyntaxKind, a: Value, b: Value,
       return same === null ? BAD : truth(not(cx, same, at.node))
     }
     default:
-      return report(cx, 'unsupported', at.node, { what: `the operator \`${ts.tokenToString(operator) ?? 'here'}\`` })
+      return report(cx, 'unsupported', at.node, {
+        what: `the operator \`${ts.tokenToString(operator) ?? 'here'}\``,
+      })
   }
 }
 
@@ -88,7 +131,13 @@ export function logical(cx: Context, operator: ts.SyntaxKind, a: Value, b: Value
   return truth(operator === K.AmpersandAmpersandToken ? and(cx, x, y, at.node) : or(cx, x, y, at.node))
 }
 
-export function prefix(cx: Context, operator: ts.PrefixUnaryOperator, a: Value, node: ts.Node, operand: ts.Node): Value {
+export function prefix(
+  cx: Context,
+  operator: ts.PrefixUnaryOperator,
+  a: Value,
+  node: ts.Node,
+  operand: ts.Node,
+): Value {
   if (a.kind === 'bad') return BAD
   switch (operator) {
     case K.ExclamationToken: {
@@ -131,7 +180,14 @@ export function integer(cx: Context, value: Value, at: ts.Node, user: string, wr
   return e
 }
 
-function integers(cx: Context, a: Value, b: Value, at: Sides, wraps: boolean, build: (x: Expr, y: Expr) => Expr): Value {
+function integers(
+  cx: Context,
+  a: Value,
+  b: Value,
+  at: Sides,
+  wraps: boolean,
+  build: (x: Expr, y: Expr) => Expr,
+): Value {
   const user = operatorText(at)
   const [x, y] = [integer(cx, a, at.left, user, wraps), integer(cx, b, at.right, user, wraps)]
   return x && y ? exprValue(build(x, y)) : BAD
@@ -171,9 +227,12 @@ export function power(cx: Context, a: Value, b: Value, at: Sides): Value {
   }
   if (b.kind === 'number' && Number.isInteger(b.value) && b.value >= 1 && b.value <= 4) {
     const e = asFloat(cx, x, at.left)
-    return exprValue(Array.from({ length: b.value - 1 }).reduce<Expr>((p) => make(cx, 'mul', [p, e], at.node), e))
+    return exprValue(
+      Array.from({ length: b.value - 1 }).reduce<Expr>((p) => make(cx, 'mul', [p, e], at.node), e),
+    )
   }
-  if (a.kind === 'number' && a.value === 2) return exprValue(make(cx, 'exp2', [asFloat(cx, y, at.right)], at.node))
+  if (a.kind === 'number' && a.value === 2)
+    return exprValue(make(cx, 'exp2', [asFloat(cx, y, at.right)], at.node))
   return exprValue(make(cx, 'pow', [asFloat(cx, x, at.left), asFloat(cx, y, at.right)], at.node))
 }
 
@@ -197,38 +256,8 @@ function joinTexts(cx: Context, a: Value, b: Value, at: Sides): Value {
   if (isText(a) && isText(b) && 'value' in a && 'value' in b) {
     return { kind: 'string', value: `${String(a.value)}${String(b.value)}` }
   }
-  return report(cx, 'not-a-number', at.node, { text: textOf(at.node), got: describeValue(a.kind === 'string' ? a : b) })
-}
-
-/** An element of an array whose values are all known: by a constant index, or by an expression that bounds.ts proves. */
-export function element(cx: Context, array: Value & { kind: 'array' }, index: Value, node: ts.Node, at: ts.Node): Value {
-  if (index.kind === 'bad') return BAD
-  const length = array.items.length
-  if (index.kind === 'number') {
-    const item = array.items[index.value]
-    return item ?? report(cx, 'array-index', at, { range: String(index.value), length })
-  }
-  const i = integer(cx, index, at, 'an index of an array')
-  if (!i) return BAD
-  if (length === 0) return report(cx, 'array-index', at, { range: textOf(at), length })
-  return picked(cx, array.items, i, node)
-}
-
-function picked(cx: Context, items: readonly Value[], index: Expr, node: ts.Node): Value {
-  const span = cx.program.spanOf(node)
-  if (items.every((v) => v.kind === 'boolean')) {
-    const bits = items.map((v) => Number(v.value))
-    return exprValue(cx.ir.make('eq', [cx.ir.pick(bits, 'i32', index, span), cx.ir.int(1)], span))
-  }
-  if (items.every((v) => v.kind === 'number')) {
-    const numbers = items.map((v) => v.value)
-    if (!items.every((v) => float(cx, v, node))) return BAD
-    return exprValue(cx.ir.pick(numbers, numbers.every(isInt32) ? 'i32' : 'f32', index, span))
-  }
-  const rows = items.flatMap((v) => (v.kind === 'array' ? [v.items] : []))
-  const width = rows[0]?.length ?? 0
-  if (rows.length === items.length && rows.every((r) => r.length === width)) {
-    return { kind: 'array', items: Array.from({ length: width }, (_, j) => picked(cx, rows.map((r) => r[j]!), index, node)) }
-  }
-  return report(cx, 'array-of-others', node, { text: textOf(node) })
+  return report(cx, 'not-a-number', at.node, {
+    text: textOf(at.node),
+    got: describeValue(a.kind === 'string' ? a : b),
+  })
 }

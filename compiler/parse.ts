@@ -109,15 +109,22 @@ function readPart(cx: Context, node: ts.Expression, seen: readonly ts.Node[]): P
   return null
 }
 
-const firstLine = (text: string): string => (text.includes('\n') ? `${text.slice(0, text.indexOf('\n'))} ..` : text)
+const firstLine = (text: string): string =>
+  text.includes('\n') ? `${text.slice(0, text.indexOf('\n'))} ..` : text
 
-function readCall(cx: Context, maker: Maker, call: ts.CallExpression, seen: readonly ts.Node[]): PartAst | null {
+function readCall(
+  cx: Context,
+  maker: Maker,
+  call: ts.CallExpression,
+  seen: readonly ts.Node[],
+): PartAst | null {
   const span = cx.program.spanOf(call)
   const [first] = call.arguments
   switch (maker) {
     case 'pattern':
       return readPattern(cx, call)
-    case 'and': case 'or': {
+    case 'and':
+    case 'or': {
       const parts = call.arguments.map((a) => readPart(cx, a, seen))
       if (parts.length < 2) {
         report(cx, 'argument-count', call, { name: maker, least: 2, most: Infinity, got: parts.length })
@@ -155,7 +162,8 @@ function readRename(cx: Context, call: ts.CallExpression, seen: readonly ts.Node
   const entries = literal && ts.isObjectLiteralExpression(literal) ? literal.properties : []
   for (const p of entries) {
     const old = propertyName(p.name)
-    const fresh = ts.isPropertyAssignment(p) && ts.isStringLiteralLike(p.initializer) ? p.initializer.text : null
+    const fresh =
+      ts.isPropertyAssignment(p) && ts.isStringLiteralLike(p.initializer) ? p.initializer.text : null
     if (old !== null && fresh !== null) names.set(old, fresh)
     else report(cx, 'unreadable-record', p, { what: 'rename(..)', text: textOf(p) })
   }
@@ -169,5 +177,7 @@ function readRename(cx: Context, call: ts.CallExpression, seen: readonly ts.Node
   }
   const name = title && ts.isStringLiteralLike(title) ? title.text : null
   if (title && name !== null && !PATTERN_NAME.test(name)) report(cx, 'pattern-name', title, { name })
-  return part && names.size === entries.length ? { kind: 'rename', span: cx.program.spanOf(call), part, names, name } : null
+  return part && names.size === entries.length
+    ? { kind: 'rename', span: cx.program.spanOf(call), part, names, name }
+    : null
 }

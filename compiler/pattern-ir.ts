@@ -25,13 +25,21 @@ interface Names extends Pick<PatternIr, 'consts' | 'params' | 'tables'> {
 type FunctionValue = Value & { kind: 'function' }
 
 /** Null if something was reported. `base.part` is set for each function in turn. */
-export function lowerPattern(base: Context, ast: PatternAst, overrides: Readonly<Record<string, number>>): PatternIr | null {
+export function lowerPattern(
+  base: Context,
+  ast: PatternAst,
+  overrides: Readonly<Record<string, number>>,
+): PatternIr | null {
   const before = base.session.errors
   const pattern = combine(base, ast.root)
   const names = resolveNames(base, pattern, overrides)
   if (base.session.errors > before) return null
 
-  const within = (part: Context['part']): Context => ({ ...base, part, budget: { loopSteps: LOOP_STEPS, terms: TERMS } })
+  const within = (part: Context['part']): Context => ({
+    ...base,
+    part,
+    budget: { loopSteps: LOOP_STEPS, terms: TERMS },
+  })
   const cx = within('mask')
   const mask = maskOf(cx, pattern.mask, (part) => {
     const f = functionOf(cx, part)
@@ -70,17 +78,30 @@ function resolveNames(cx: Context, pattern: Combined, overrides: Readonly<Record
     consts[name] = given
   }
   const params = pattern.params.map(({ name, value }) => ({ name, ...value }))
-  const tables = pattern.tables.map((t): TableInfo => ({ ...t.value, name: t.name, dims: dimsOf(cx, t, consts) }))
+  const tables = pattern.tables.map((t): TableInfo => ({
+    ...t.value,
+    name: t.name,
+    dims: dimsOf(cx, t, consts),
+  }))
   return { pattern, consts, params, tables }
 }
 
-function dimsOf(cx: Context, { name, value, span }: Named<TableSpec>, consts: Readonly<Record<string, number>>): Dim[] {
+function dimsOf(
+  cx: Context,
+  { name, value, span }: Named<TableSpec>,
+  consts: Readonly<Record<string, number>>,
+): Dim[] {
   return value.dims.flatMap((dim): Dim[] => {
     const axis = AXES.find((a) => a === dim)
     if (axis) return [axis]
     const size = typeof dim === 'number' ? dim : Object.hasOwn(consts, dim) ? consts[dim] : undefined
     if (size !== undefined && size >= 1 && size <= WIDEST_INT) return [size]
-    if (size === undefined) report(cx, 'unknown-dim', span, { table: name, dim: String(dim), known: [...AXES, ...Object.keys(consts)] })
+    if (size === undefined)
+      report(cx, 'unknown-dim', span, {
+        table: name,
+        dim: String(dim),
+        known: [...AXES, ...Object.keys(consts)],
+      })
     else report(cx, 'dim-size', span, { table: name, dim: String(dim), size })
     return []
   })
@@ -90,7 +111,8 @@ function functionOf(cx: Context, { node }: Part): FunctionValue | null {
   if (ts.isMethodDeclaration(node)) return { kind: 'function', node, frame: null }
   const value = evaluate(cx, node, null)
   if (value.kind === 'function') return value
-  if (value.kind !== 'bad') report(cx, 'declaration', node, { wanted: 'a function', got: describeValue(value), text: textOf(node) })
+  if (value.kind !== 'bad')
+    report(cx, 'declaration', node, { wanted: 'a function', got: describeValue(value), text: textOf(node) })
   return null
 }
 
@@ -115,7 +137,8 @@ function indexRecord(cx: Context, part: Part, { consts, tables }: Names): Value 
   const read = (name: string, span: Span): Value | undefined => {
     const field = INDEX_VARS.find((v) => v === name)
     if (field) {
-      if (cx.part === 'sinkLogit' && (field === 'q' || field === 'kv')) return report(cx, 'sink-logit-positions', span, { name })
+      if (cx.part === 'sinkLogit' && (field === 'q' || field === 'kv'))
+        return report(cx, 'sink-logit-positions', span, { name })
       return exprValue(cx.ir.var(field, span))
     }
     const outer = part.outer(name)

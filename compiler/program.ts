@@ -49,14 +49,18 @@ const OPTIONS: ts.CompilerOptions = {
 const EXTENSIONS = ['.ts', '.mts', '.cts', '.js', '.mjs', '.cjs']
 
 /** `heddle` and what may be imported from it, for files with no such package in reach: this package. */
-const OWN_MODULES: Readonly<Record<string, string>> = { heddle: 'dsl/index.ts', 'heddle/patterns': 'patterns/index.ts' }
+const OWN_MODULES: Readonly<Record<string, string>> = {
+  heddle: 'dsl/index.ts',
+  'heddle/patterns': 'patterns/index.ts',
+}
 
 /**
  * TypeScript's words for a name or module that only the machine's typings declare (console, process, node:fs). A pattern
  * cannot use them, and the rest of its file may.
  */
 const MACHINE_NAMES = new Set([2304, 2503, 2580, 2584, 2591])
-const MACHINE_GLOBALS = /^(console|process|Buffer|require|module|global|setTimeout|setInterval|performance|URL|fetch|document|window)$/
+const MACHINE_GLOBALS =
+  /^(console|process|Buffer|require|module|global|setTimeout|setInterval|performance|URL|fetch|document|window)$/
 const MODULE_NOT_FOUND = 2307
 
 /**
@@ -92,7 +96,9 @@ export function createProgramCache(): (inputs: readonly Input[]) => Program {
       const own = OWN_MODULES[text]
       if (found.resolvedModule || own === undefined) return found
       const resolvedFileName = join(PACKAGE_ROOT, own)
-      return { resolvedModule: { resolvedFileName, extension: ts.Extension.Ts, isExternalLibraryImport: false } }
+      return {
+        resolvedModule: { resolvedFileName, extension: ts.Extension.Ts, isExternalLibraryImport: false },
+      }
     })
   }
 
@@ -112,11 +118,18 @@ export function createProgramCache(): (inputs: readonly Input[]) => Program {
 
   return (inputs) => {
     buffers = new Map(inputs.flatMap(({ file, text }) => (text === undefined ? [] : [[resolve(file), text]])))
-    const readable = inputs.map((i) => resolve(i.file)).filter((file) => whyUnreadable(file, buffers) === null)
+    const readable = inputs
+      .map((i) => resolve(i.file))
+      .filter((file) => whyUnreadable(file, buffers) === null)
     let program: ts.Program
     let checker: ts.TypeChecker
     try {
-      program = ts.createProgram({ rootNames: readable, options: OPTIONS, host, ...(last ? { oldProgram: last } : {}) })
+      program = ts.createProgram({
+        rootNames: readable,
+        options: OPTIONS,
+        host,
+        ...(last ? { oldProgram: last } : {}),
+      })
       checker = program.getTypeChecker()
     } catch (e) {
       // Files may be left half bound, which a later program must not take over.
@@ -136,7 +149,10 @@ export function createProgramCache(): (inputs: readonly Input[]) => Program {
       spanOf,
       syntaxErrors: (file) => program.getSyntacticDiagnostics(file).map((d) => complaint(file, d)),
       typeErrors: (file) =>
-        program.getSemanticDiagnostics(file).filter((d) => !isOfTheMachine(file, d)).map((d) => complaint(file, d)),
+        program
+          .getSemanticDiagnostics(file)
+          .filter((d) => !isOfTheMachine(file, d))
+          .map((d) => complaint(file, d)),
       isLibrary: (file) => program.isSourceFileDefaultLibrary(file),
     }
   }
@@ -151,12 +167,14 @@ function forget(parsed: Map<string, unknown>, program: ts.Program, libraries: st
 
 function isOfTheMachine(file: ts.SourceFile, d: ts.Diagnostic): boolean {
   const word = file.text.slice(d.start ?? 0, (d.start ?? 0) + (d.length ?? 0))
-  if (/^['"]/.test(word) && isBuiltin(word.slice(1, -1))) return d.code === MODULE_NOT_FOUND || MACHINE_NAMES.has(d.code)
+  if (/^['"]/.test(word) && isBuiltin(word.slice(1, -1)))
+    return d.code === MODULE_NOT_FOUND || MACHINE_NAMES.has(d.code)
   return MACHINE_NAMES.has(d.code) && MACHINE_GLOBALS.test(word)
 }
 
 function whyUnreadable(file: string, buffers: ReadonlyMap<string, string>): string | null {
-  if (!EXTENSIONS.some((e) => file.endsWith(e)) || file.endsWith('.d.ts')) return `a pattern file ends in ${EXTENSIONS.join(', ')}`
+  if (!EXTENSIONS.some((e) => file.endsWith(e)) || file.endsWith('.d.ts'))
+    return `a pattern file ends in ${EXTENSIONS.join(', ')}`
   if (buffers.has(file)) return null
   try {
     if (!statSync(file).isFile()) return 'it is not a file'

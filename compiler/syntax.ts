@@ -5,8 +5,13 @@ import ts from 'typescript'
 /** The expression itself, without parentheses, casts, `satisfies` and `!`. */
 export function bareOf(node: ts.Expression): ts.Expression {
   let bare = node
-  while (ts.isParenthesizedExpression(bare) || ts.isAsExpression(bare) || ts.isSatisfiesExpression(bare) ||
-    ts.isNonNullExpression(bare) || ts.isTypeAssertionExpression(bare)) {
+  while (
+    ts.isParenthesizedExpression(bare) ||
+    ts.isAsExpression(bare) ||
+    ts.isSatisfiesExpression(bare) ||
+    ts.isNonNullExpression(bare) ||
+    ts.isTypeAssertionExpression(bare)
+  ) {
     bare = bare.expression
   }
   return bare
@@ -28,7 +33,9 @@ export const propertyName = (name: ts.PropertyName | undefined): string | null =
 
 /** What a function is called: by its own name, or that of the constant or field that holds it. */
 export function functionName(node: ts.SignatureDeclaration): string {
-  const named = node.name ?? (ts.isVariableDeclaration(node.parent) || ts.isPropertyAssignment(node.parent) ? node.parent.name : null)
+  const named =
+    node.name ??
+    (ts.isVariableDeclaration(node.parent) || ts.isPropertyAssignment(node.parent) ? node.parent.name : null)
   return named?.getText() ?? 'the function'
 }
 

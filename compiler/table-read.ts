@@ -9,7 +9,11 @@ import { BAD, exprValue, type Value } from './value.ts'
 
 export function readTable(cx: Context, table: TableInfo, { node, args, at }: Call): Value {
   if (args.length !== table.dims.length) {
-    return report(cx, 'table-rank', node, { table: table.name, dims: table.dims.map(String), got: args.length })
+    return report(cx, 'table-rank', node, {
+      table: table.name,
+      dims: table.dims.map(String),
+      got: args.length,
+    })
   }
   const indices = args.map((a, i) => indexOf(cx, table, a, at[i]!))
   if (!indices.every((e) => e !== null)) return BAD
@@ -19,7 +23,8 @@ export function readTable(cx: Context, table: TableInfo, { node, args, at }: Cal
 
 function indexOf(cx: Context, table: TableInfo, value: Value, at: ts.Node): Expr | null {
   const e = wholeOf(cx, value, at)
-  if (!e && value.kind !== 'bad' && numeric(cx, value, at)) report(cx, 'table-index', at, { table: table.name, text: textOf(at) })
+  if (!e && value.kind !== 'bad' && numeric(cx, value, at))
+    report(cx, 'table-index', at, { table: table.name, text: textOf(at) })
   return e
 }
 

@@ -5,7 +5,11 @@ import type { Expr } from './ir.ts'
 import type { ParamInfo, TableInfo } from './plan.ts'
 import type { Span } from './source.ts'
 
-export type FunctionNode = ts.FunctionDeclaration | ts.FunctionExpression | ts.ArrowFunction | ts.MethodDeclaration
+export type FunctionNode =
+  | ts.FunctionDeclaration
+  | ts.FunctionExpression
+  | ts.ArrowFunction
+  | ts.MethodDeclaration
 
 export type Value =
   /** Constants: folded in doubles, as JavaScript does. They become i32 or f32 where they meet an expression. */
@@ -17,11 +21,20 @@ export type Value =
   | { readonly kind: 'expr'; readonly expr: Expr }
   | { readonly kind: 'array'; readonly items: readonly Value[] }
   /** An object literal, or the index record itself. */
-  | { readonly kind: 'object'; readonly names: readonly string[]; readonly read: (name: string, span: Span) => Value | undefined }
+  | {
+      readonly kind: 'object'
+      readonly names: readonly string[]
+      readonly read: (name: string, span: Span) => Value | undefined
+    }
   | { readonly kind: 'function'; readonly node: FunctionNode; readonly frame: Frame | null }
   | { readonly kind: 'math' }
   /** A function of the language: Math.floor, floorDiv, an array's includes, a table's at. */
-  | { readonly kind: 'word'; readonly of: 'Math' | 'heddle' | 'array' | 'table'; readonly name: string; readonly self?: Value }
+  | {
+      readonly kind: 'word'
+      readonly of: 'Math' | 'heddle' | 'array' | 'table'
+      readonly name: string
+      readonly self?: Value
+    }
   | { readonly kind: 'table'; readonly table: TableInfo }
   /** Declarations: what i32(..), perHead(..), table(..) and pattern(..) give. */
   | { readonly kind: 'param-spec'; readonly spec: ParamSpec }
@@ -65,18 +78,33 @@ export const copyFrame = (frame: Frame): Frame => ({ values: new Map(frame.value
 /** A value in a few words, for a sentence. */
 export function describeValue(value: Value): string {
   switch (value.kind) {
-    case 'number': case 'boolean': return String(value.value)
-    case 'string': return 'a string'
-    case 'undefined': return '`undefined`'
-    case 'expr': return value.expr.type === 'bool' ? 'a boolean' : 'a number'
-    case 'array': return 'an array'
-    case 'object': return 'a record'
-    case 'function': case 'word': return 'a function'
-    case 'math': return '`Math` itself'
-    case 'table': return `the table \`${value.table.name}\` itself`
-    case 'param-spec': return 'the declaration of a param'
-    case 'table-spec': return 'the declaration of a table'
-    case 'pattern': return 'a pattern'
-    case 'bad': return 'an error'
+    case 'number':
+    case 'boolean':
+      return String(value.value)
+    case 'string':
+      return 'a string'
+    case 'undefined':
+      return '`undefined`'
+    case 'expr':
+      return value.expr.type === 'bool' ? 'a boolean' : 'a number'
+    case 'array':
+      return 'an array'
+    case 'object':
+      return 'a record'
+    case 'function':
+    case 'word':
+      return 'a function'
+    case 'math':
+      return '`Math` itself'
+    case 'table':
+      return `the table \`${value.table.name}\` itself`
+    case 'param-spec':
+      return 'the declaration of a param'
+    case 'table-spec':
+      return 'the declaration of a table'
+    case 'pattern':
+      return 'a pattern'
+    case 'bad':
+      return 'an error'
   }
 }

@@ -1,0 +1,2 @@
+export { and } from 'heddle'
+export { causal } from 'heddle/patterns'

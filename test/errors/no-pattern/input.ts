@@ -1,0 +1,1 @@
+export const near = (a: number, b: number): boolean => a - b < 8

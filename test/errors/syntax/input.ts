@@ -1,0 +1,6 @@
+import { pattern } from 'heddle'
+
+export const broken = pattern({
+  name: 'broken',
+  mask: ({ q, kv }) => kv <= q &&& kv > 0,
+})
