@@ -48,8 +48,12 @@ const known = <T>(end: T, otherwise: number): T => (Number.isNaN(end) ? (otherwi
 export const isLeaf = (e: Expr): boolean =>
   e.op === 'const' || e.op === 'var' || e.op === 'param' || e.op === 'derived' || e.op === 'load' || e.op === 'pick'
 
+/** What is declared of a pattern's leaves. */
+export type Leaves = Pick<PatternIr, 'params' | 'tables'> & Partial<Pick<PatternIr, 'derived'>>
+
 /** Bounds of a pattern's leaves in plain numbers: lengths up to LONGEST, params and tables as declared. */
-export function declaredBounds(pattern: Pick<PatternIr, 'params' | 'tables'>): LeafRange<Value> {
+export function declaredBounds(pattern: Leaves): LeafRange<Value> {
+  const derived = new Map(pattern.derived?.map((d) => [d.name, d.value]))
   const params = new Map(pattern.params.map((p) => [p.name, [p.min, p.max] as const]))
   const tables = new Map(pattern.tables.map((t) => [t.name, [t.min, t.max] as const]))
   return (e, indices) => {
@@ -75,8 +79,14 @@ export function declaredBounds(pattern: Pick<PatternIr, 'params' | 'tables'>): L
         }
       case 'param':
         return params.get(e.arg) ?? unknown(e)
-      case 'derived':
-        return unknown(e)
+      case 'derived': {
+        // Lowering clamps a derived integer to WIDEST, so both bounds hold.
+        const [least, most] = unknown(e)
+        const value = derived.get(e.arg)
+        if (!value) return [least, most]
+        const [lo, hi] = intervalOf(NUMBERS, value, declaredBounds({ ...pattern, derived: [] })) as Range<number>
+        return [Math.max(lo, least), Math.min(hi, most)]
+      }
       case 'load': {
         // Out of range reads give 0.
         const [lo, hi] = tables.get(e.arg) ?? unknown(e)
@@ -101,7 +111,7 @@ export class Bounds {
   readonly #memo = new Map<Expr, Range<Value>>()
   readonly #leaf: LeafRange<Value>
 
-  constructor(pattern: Pick<PatternIr, 'params' | 'tables'>) {
+  constructor(pattern: Leaves) {
     this.#leaf = declaredBounds(pattern)
   }
 

@@ -45,7 +45,8 @@ export class Ir {
   readonly #nodes = new Map<string, Expr>()
 
   #intern(op: Op, type: Scalar, src: readonly Expr[], arg: unknown, span: Span): Expr {
-    const key = `${op}:${type}:${src.map((e) => e.id).join(',')}:${typeof arg}:${Object.is(arg, -0) ? '-0' : JSON.stringify(arg) ?? String(arg)}:${typeof arg === 'number' ? String(arg) : ''}`
+    const value = arg === null ? '' : Array.isArray(arg) ? `[${arg.join(' ')}]` : Object.is(arg, -0) ? '-0' : `${typeof arg}${String(arg)}`
+    const key = `${op}:${type}:${src.map((e) => e.id).join(',')}:${value}`
     const known = this.#nodes.get(key)
     if (known) return known
     const node = { op, type, src, arg, span, id: this.#nodes.size } as Expr

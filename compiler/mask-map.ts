@@ -40,26 +40,47 @@ export interface MaskMap {
 export function sizeOfDim(dim: Dim, at: Setting): number {
   if (typeof dim === 'number') return dim
   const sizes = {
-    batch: at.batches, head: at.qHeads, kvHead: at.kvHeads, indexHead: 1, qLen: at.qLen, kvLen: at.kvLen, headDim: at.headDim,
+    batch: at.batches,
+    head: at.qHeads,
+    kvHead: at.kvHeads,
+    indexHead: 1,
+    qLen: at.qLen,
+    kvLen: at.kvLen,
+    headDim: at.headDim,
   }
   return sizes[dim]
 }
 
 /** The values of every leaf at one setting; q, kv and the tile's bounds come from `positions`. */
-export function environmentOf(p: PatternIr, at: Setting, positions: Partial<Record<VarName, number>> = {}): Environment {
+export function environmentOf(
+  p: PatternIr,
+  at: Setting,
+  positions: Partial<Record<VarName, number>> = {},
+): Environment {
   const group = Math.max(1, Math.floor(at.qHeads / at.kvHeads))
   const fields: Record<string, number> = {
-    batch: at.batch, head: at.head, kvHead: Math.floor(at.head / group), qLen: at.qLen, kvLen: at.kvLen,
-    qHeads: at.qHeads, kvHeads: at.kvHeads, headDim: at.headDim,
+    batch: at.batch,
+    head: at.head,
+    kvHead: Math.floor(at.head / group),
+    qLen: at.qLen,
+    kvLen: at.kvLen,
+    qHeads: at.qHeads,
+    kvHeads: at.kvHeads,
+    headDim: at.headDim,
   }
-  const tables = new Map(p.tables.map((t) => [t.name, { dims: t.dims.map((d) => sizeOfDim(d, at)), data: at.tables[t.name] }]))
+  const tables = new Map(
+    p.tables.map((t) => [t.name, { dims: t.dims.map((d) => sizeOfDim(d, at)), data: at.tables[t.name] }]),
+  )
   const derived = new Map<string, number>()
   const env: Environment = {
     var: (name) => positions[name] ?? fields[name] ?? fail(`no value for ${name}`),
     param: (name) => {
       const info = p.params.find((i) => i.name === name) ?? fail(`no param ${name}`)
       const given = at.params[name] ?? info.default
-      const value = typeof given === 'number' ? given : (given[at.head] ?? fail(`no value of ${name} for head ${at.head}`))
+      const value =
+        typeof given === 'number'
+          ? given
+          : (given[at.head] ?? fail(`no value of ${name} for head ${at.head}`))
       return info.type === 'f32' ? Math.fround(value) : value
     },
     derived: (name) => {
@@ -103,7 +124,10 @@ export function maskRows(p: PatternIr, at: Setting): (q: number) => Float64Array
   let q = 0
   let kv = 0
   const base = environmentOf(p, at)
-  const env: Environment = { ...base, var: (name) => (name === 'q' ? q : name === 'kv' ? kv : base.var(name)) }
+  const env: Environment = {
+    ...base,
+    var: (name) => (name === 'q' ? q : name === 'kv' ? kv : base.var(name)),
+  }
   const lanes = new Map<Expr, Lane>()
   const perRow: Expr[] = []
   const readsQ = new Map<Expr, boolean>()
@@ -113,7 +137,14 @@ export function maskRows(p: PatternIr, at: Setting): (q: number) => Float64Array
     const [a, b] = src
     const n = lane.step === 0 ? 1 : at.kvLen
     const out = lane.data
-    if (e.op === 'var' || e.op === 'param' || e.op === 'derived' || e.op === 'const' || e.op === 'load' || e.op === 'pick') {
+    if (
+      e.op === 'var' ||
+      e.op === 'param' ||
+      e.op === 'derived' ||
+      e.op === 'const' ||
+      e.op === 'load' ||
+      e.op === 'pick'
+    ) {
       for (let i = 0; i < n; i++) {
         kv = i
         const indices = src.map((s) => s.data[i * s.step]!)
@@ -124,7 +155,8 @@ export function maskRows(p: PatternIr, at: Setting): (q: number) => Float64Array
       return
     }
     const f = OPS[e.op].eval as unknown as (...args: number[]) => Value
-    if (a && b && src.length === 2) for (let i = 0; i < n; i++) out[i] = Number(f(a.data[i * a.step]!, b.data[i * b.step]!))
+    if (a && b && src.length === 2)
+      for (let i = 0; i < n; i++) out[i] = Number(f(a.data[i * a.step]!, b.data[i * b.step]!))
     else for (let i = 0; i < n; i++) out[i] = Number(f(...src.map((s) => s.data[i * s.step]!)))
   }
 
@@ -150,7 +182,11 @@ export function maskRows(p: PatternIr, at: Setting): (q: number) => Float64Array
 export const firstPosition = (at: Setting): number => at.kvLen - at.qLen
 
 /** Tiles by brute force. A tile cut by the end of the keys is full if all its real pairs are kept. */
-export function mapMask(p: PatternIr, at: Setting, tile: { readonly q: number; readonly kv: number }): MaskMap {
+export function mapMask(
+  p: PatternIr,
+  at: Setting,
+  tile: { readonly q: number; readonly kv: number },
+): MaskMap {
   const rows = Math.ceil(at.qLen / tile.q)
   const columns = Math.ceil(at.kvLen / tile.kv)
   const kept = new Int32Array(rows * columns)
@@ -180,13 +216,24 @@ export function mapMask(p: PatternIr, at: Setting, tile: { readonly q: number; r
   const counts = countClasses(rows, columns, classOf)
   const pairs = bidirectional ? at.qLen * at.kvLen : causalPairs
   return {
-    tile, rows, columns, kept, classOf, counts, keptPairs, bidirectional,
+    tile,
+    rows,
+    columns,
+    kept,
+    classOf,
+    counts,
+    keptPairs,
+    bidirectional,
     density: pairs === 0 ? 0 : keptPairs / pairs,
     tileDensity: rows * columns === 0 ? 0 : (counts.partial + counts.full) / (rows * columns),
   }
 }
 
-function countClasses(rows: number, columns: number, classOf: (i: number, j: number) => TileClass): Record<TileClass, number> {
+function countClasses(
+  rows: number,
+  columns: number,
+  classOf: (i: number, j: number) => TileClass,
+): Record<TileClass, number> {
   const counts = { empty: 0, partial: 0, full: 0 }
   for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) counts[classOf(i, j)]++
   return counts
@@ -198,7 +245,11 @@ export interface PlanMap {
 }
 
 /** Tiles as the plan finds them, without looking at pairs: what a kernel visits, and where it leaves out the mask. */
-export function mapPlan(plan: KernelPlan, at: Setting, tile: { readonly q: number; readonly kv: number }): PlanMap {
+export function mapPlan(
+  plan: KernelPlan,
+  at: Setting,
+  tile: { readonly q: number; readonly kv: number },
+): PlanMap {
   const rows = Math.ceil(at.qLen / tile.q)
   const columns = Math.ceil(at.kvLen / tile.kv)
   const start = firstPosition(at)

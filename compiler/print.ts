@@ -26,7 +26,9 @@ export function printMask(map: MaskMap): string {
   ])
   const lines: string[] = []
   for (let i = 0; i < Math.max(2, map.rows); i++) {
-    const cells = Array.from({ length: map.columns }, (_, j) => (i < map.rows ? CELLS[map.classOf(i, j)] : '  ')).join('')
+    const cells = Array.from({ length: map.columns }, (_, j) =>
+      i < map.rows ? CELLS[map.classOf(i, j)] : '  ',
+    ).join('')
     const label = (i < map.rows ? String(i) : '').padStart(3)
     const text = beside.get(i)
     lines.push(`${label} ${cells}${text === undefined ? '' : `      ${text}`}`.trimEnd())
@@ -43,7 +45,8 @@ const end = (n: number): string => (n === Infinity ? 'inf' : n === -Infinity ? '
 const printParam = (p: ParamInfo): string =>
   `param  ${p.perHead ? 'perHead ' : ''}${p.type} ${p.name} = ${p.default}   ${end(p.min)} .. ${end(p.max)}`
 
-const printTable = (t: TableInfo): string => `table  ${t.type} ${t.name}[${t.dims.join(', ')}]${t.monotone ? ' monotone' : ''}`
+const printTable = (t: TableInfo): string =>
+  `table  ${t.type} ${t.name}[${t.dims.join(', ')}]${t.monotone ? ' monotone' : ''}`
 
 /** The pattern's expressions, one line each. */
 export function printIr(p: PatternIr): string {
@@ -94,8 +97,14 @@ export const isTrue = (e: Expr): boolean => e.op === 'const' && e.arg === true
 export function readTerm(term: TileTerm, indent = '  '): string {
   const parts = [`kv from ${readable(term.lo)} to ${readable(term.hi)}`]
   if (!isTrue(term.when)) parts.push(`if ${readable(term.when)}`)
-  if (term.test) parts.push(['where the tile passes', ...chainOf(term.test, 'and').map((c) => inside(c, 2))].join(`\n${indent}  `))
-  const cuts = [term.pieces.q && `q at ${readable(term.pieces.q)}`, term.pieces.kv && `kv at ${readable(term.pieces.kv)}`]
+  if (term.test)
+    parts.push(
+      ['where the tile passes', ...chainOf(term.test, 'and').map((c) => inside(c, 2))].join(`\n${indent}  `),
+    )
+  const cuts = [
+    term.pieces.q && `q at ${readable(term.pieces.q)}`,
+    term.pieces.kv && `kv at ${readable(term.pieces.kv)}`,
+  ]
   const cut = cuts.filter((c) => c !== null).join(' and ')
   if (cut) parts.push(`asked apart on both sides of ${cut}`)
   return parts.join(', ')
@@ -103,8 +112,22 @@ export function readTerm(term: TileTerm, indent = '  '): string {
 
 /** Spelling and binding strength; what is not here is written as a call. */
 const INFIX: Partial<Record<Op, readonly [sign: string, strength: number]>> = {
-  or: ['||', 1], and: ['&&', 2], bitOr: ['|', 3], bitXor: ['^', 4], bitAnd: ['&', 5], eq: ['===', 6], lt: ['<', 7], le: ['<=', 7],
-  shl: ['<<', 8], shr: ['>>', 8], ushr: ['>>>', 8], add: ['+', 9], sub: ['-', 9], mul: ['*', 10], div: ['/', 10], rem: ['%', 10],
+  or: ['||', 1],
+  and: ['&&', 2],
+  bitOr: ['|', 3],
+  bitXor: ['^', 4],
+  bitAnd: ['&', 5],
+  eq: ['===', 6],
+  lt: ['<', 7],
+  le: ['<=', 7],
+  shl: ['<<', 8],
+  shr: ['>>', 8],
+  ushr: ['>>>', 8],
+  add: ['+', 9],
+  sub: ['-', 9],
+  mul: ['*', 10],
+  div: ['/', 10],
+  rem: ['%', 10],
 }
 const TOP = 12
 
@@ -124,22 +147,37 @@ function spell(e: Expr): readonly [text: string, strength: number] {
   if (infix && a && b) {
     const [sign, strength] = infix
     // `a + -3` reads as `a - 3`.
-    if (e.op === 'add' && b.op === 'const' && Number(b.arg) < 0) return [`${inside(a, strength)} - ${-Number(b.arg)}`, strength]
+    if (e.op === 'add' && b.op === 'const' && Number(b.arg) < 0)
+      return [`${inside(a, strength)} - ${-Number(b.arg)}`, strength]
     return [`${inside(a, strength)} ${sign} ${inside(b, strength + 1)}`, strength]
   }
   switch (e.op) {
-    case 'const': return [String(e.arg), typeof e.arg === 'number' && e.arg < 0 ? 11 : TOP]
-    case 'var': case 'param': case 'derived': return [e.arg, TOP]
-    case 'load': return [`${e.arg}.at(${e.src.map(readable).join(', ')})`, TOP]
-    case 'pick': return [`[${e.arg.join(', ')}][${readable(a!)}]`, TOP]
-    case 'neg': return [`-${inside(a!, 11)}`, 11]
-    case 'not': return [`!${inside(a!, 11)}`, 11]
-    case 'bitNot': return [`~${inside(a!, 11)}`, 11]
-    case 'toF32': return spell(a!)
-    case 'select': return [`${inside(a!, 1)} ? ${readable(b!)} : ${readable(c!)}`, 0]
+    case 'const':
+      return [String(e.arg), typeof e.arg === 'number' && e.arg < 0 ? 11 : TOP]
+    case 'var':
+    case 'param':
+    case 'derived':
+      return [e.arg, TOP]
+    case 'load':
+      return [`${e.arg}.at(${e.src.map(readable).join(', ')})`, TOP]
+    case 'pick':
+      return [`[${e.arg.join(', ')}][${readable(a!)}]`, TOP]
+    case 'neg':
+      return [`-${inside(a!, 11)}`, 11]
+    case 'not':
+      return [`!${inside(a!, 11)}`, 11]
+    case 'bitNot':
+      return [`~${inside(a!, 11)}`, 11]
+    case 'toF32':
+      return spell(a!)
+    case 'select':
+      return [`${inside(a!, 1)} ? ${readable(b!)} : ${readable(c!)}`, 0]
     // min(min(a, b), c) reads as min(a, b, c).
-    case 'min': case 'max': return [`${e.op}(${chainOf(e, e.op).map(readable).join(', ')})`, TOP]
-    default: return [`${e.op}(${e.src.map(readable).join(', ')})`, TOP]
+    case 'min':
+    case 'max':
+      return [`${e.op}(${chainOf(e, e.op).map(readable).join(', ')})`, TOP]
+    default:
+      return [`${e.op}(${e.src.map(readable).join(', ')})`, TOP]
   }
 }
 

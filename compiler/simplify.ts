@@ -1,7 +1,7 @@
 /** The rewrite rules, grouped by op, and simplify(): an expression in, a shorter one of the same value out. */
 
 import { addForms, affineOf, constantForm, fromAffine, scaleForm, type Affine } from './affine.ts'
-import { Bounds, isLeaf } from './interval.ts'
+import { Bounds, isLeaf, type Leaves } from './interval.ts'
 import { type Expr, type Ir } from './ir.ts'
 import { OPS, type Op, type Value } from './ops.ts'
 import type { PatternIr } from './plan.ts'
@@ -231,7 +231,7 @@ export const RULES: readonly Rule<Bounds>[] = [
 ]
 
 /** A simplifier for the expressions of one pattern. */
-export function simplifier(ir: Ir, pattern: Pick<PatternIr, 'params' | 'tables'>, trace?: Trace): (e: Expr) => Expr {
+export function simplifier(ir: Ir, pattern: Leaves, trace?: Trace): (e: Expr) => Expr {
   const rewriter = new Rewriter(ir, RULES, new Bounds(pattern), trace)
   return (e) => (isLeaf(e) && e.src.length === 0 ? e : rewriter.rewrite(e))
 }
