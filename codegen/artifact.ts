@@ -97,7 +97,8 @@ export const META_PER_BATCH = 5
 /**
  * The list buffer of `tiles: 'list'`, array<u32>: for each (batch, head, q tile) of the dispatch a record of listStride =
  * 1 + ceil(kvRows / tile.kv) words: the count, then tile indices in ascending order, bit 31 set on full tiles.
- * Entry point `list` writes it (grid as attend's), `attend` reads it.
+ * Entry point `list` writes it (grid as attend's), `attend` reads it. With `sharesLists` there is a record for each (batch,
+ * q tile), which the workgroups of the dispatch's first head write.
  */
 export const LIST_FULL = 2 ** 31
 
@@ -141,6 +142,8 @@ export interface Artifact {
   readonly derived: readonly DerivedUniform[]
   readonly sinkLogit: boolean
   readonly tiles: 'ranges' | 'test' | 'list'
+  /** Of `list` tiles: the mask reads nothing of the head, so one record serves all heads of a batch entry. */
+  readonly sharesLists: boolean
   /** Best first: of those for a headDim, valueDim and dtype, a runtime takes the first whose needs the device meets. */
   readonly variants: readonly Variant[]
 }

@@ -132,6 +132,7 @@ const artifact = recordOf<Artifact>({
   derived: listOf(recordOf<Artifact['derived'][number]>({ name: string, type, value: anything })),
   sinkLogit: boolean,
   tiles: oneOf('ranges', 'test', 'list'),
+  sharesLists: boolean,
   variants: listOf(variant),
 })
 

@@ -129,7 +129,7 @@ function planSlices(device: GPUDevice, call: Call, views: Views): Slice[] {
   return slicesOf(placed, call.sizes, {
     maxStorageBufferBindingSize: Math.min(maxStorageBufferBindingSize, maxBufferSize),
     minStorageBufferOffsetAlignment: 1,
-    listBytes: listBytesOf(call),
+    listBytes: (slice) => listBytesOf(call, slice),
   })
 }
 

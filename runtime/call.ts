@@ -48,11 +48,12 @@ export function checkCall(
   return { artifact, variant, sizes, scale, params, meta: metaWords(artifact, sizes, lengths, params) }
 }
 
-/** Bytes of the tile list for one head of one batch entry. */
-export const listBytesOf = ({ variant, sizes }: Call): number =>
+/** Bytes of a slice's tile lists: one for each batch entry, and for each of its heads unless they share it. */
+export const listBytesOf = ({ artifact, variant, sizes }: Call, { batch, heads }: Slice): number =>
   variant.entries.list === null
     ? 0
-    : Math.ceil(sizes.qRows / variant.tile.q) * listStrideOf(sizes.kvRows, variant.tile.kv) * 4
+    : batch * (artifact.sharesLists ? 1 : heads) *
+      Math.ceil(sizes.qRows / variant.tile.q) * listStrideOf(sizes.kvRows, variant.tile.kv) * 4
 
 /** A range of a buffer, as a bind group takes it. */
 export interface Resource {
@@ -118,7 +119,7 @@ export function recordSlice(
   if (grid.tiles === 0) return
   const block = uniformBlock(variant, { sizes, slice, grid, scale, strides, params })
   const uniforms = uploaded(device, lease, new Uint8Array(block), USAGE.uniform)
-  const listBytes = roundBinding(slice.batch * slice.heads * listBytesOf(call))
+  const listBytes = roundBinding(listBytesOf(call, slice))
   const list =
     variant.entries.list === null
       ? null

@@ -1,4 +1,5 @@
 /** Half floats: numbers to 16-bit patterns and back, and the host's array type for them. */
+/// <reference lib="esnext.float16" preserve="true" />
 
 import { getFloat16, isFloat16Array, setFloat16 } from '@petamoriken/float16'
 

@@ -1,10 +1,12 @@
 /** Kernel: an artefact loaded on a device; records its dispatches into the caller's own compute pass. */
+/// <reference lib="esnext.disposable" preserve="true" />
 
 import type { Artifact, Dtype, Variant } from '../codegen/artifact.ts'
 import { parseArtifact } from './artifact.ts'
 import { checkCall, listBytesOf, recordSlice, uploaded, type CallOptions, type Resource } from './call.ts'
 import { HeddleError } from './messages.ts'
 import { Lease } from './pool.ts'
+import type { Slice } from './meta.ts'
 import { boundOf, roundBinding, slicesOf, type Placed } from './slices.ts'
 import { checkTable, checkTableNames, countOf, tableSizes, type TableData } from './tables.ts'
 import {
@@ -125,7 +127,7 @@ export class Kernel implements Disposable {
       place('out', outShape),
     ]
     const { maxStorageBufferBindingSize, minStorageBufferOffsetAlignment } = device.limits
-    const listBytes = listBytesOf(call)
+    const listBytes = (slice: Slice) => listBytesOf(call, slice)
     const limits = { maxStorageBufferBindingSize, minStorageBufferOffsetAlignment, listBytes }
     const slices = slicesOf([q, k, v, out], sizes, limits)
     const lse = rangeOf('lse', given.lse, offsetOf(given.lse), batch * qHeads * qRows * 4)

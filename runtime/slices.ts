@@ -21,8 +21,8 @@ export interface Bound {
 }
 
 export interface BindingLimits {
-  /** Bytes of the tile list for one head of one batch entry; 0 for a kernel without one. */
-  readonly listBytes: number
+  /** Bytes of a slice's tile lists; 0 for a kernel without one. */
+  readonly listBytes: (slice: Slice) => number
   readonly maxStorageBufferBindingSize: number
   readonly minStorageBufferOffsetAlignment: number
 }
@@ -92,7 +92,7 @@ function obstacle(
   limits: BindingLimits,
 ): HeddleError | null {
   for (const slice of slices) {
-    const listBytes = slice.batch * slice.heads * limits.listBytes
+    const listBytes = limits.listBytes(slice)
     if (listBytes > limits.maxStorageBufferBindingSize) {
       const what = `the list of ${slice.batch * slice.heads} heads`
       return new HeddleError('binding-limit', {

@@ -1,4 +1,5 @@
 /** Tensors on the host: what a caller passes in, checked views with strides and read access out. */
+/// <reference lib="esnext.float16" preserve="true" />
 
 import type { Dtype } from '../codegen/artifact.ts'
 import { fromHalf, isHalfArray, nativeHalfArray } from './half.ts'

@@ -208,6 +208,7 @@ export function handmadeArtifact(...variants: readonly VariantOptions[]): Artifa
     derived: [{ name: 'reach', type: 'i32', value: derived }],
     sinkLogit: false,
     tiles: variants.some((v) => v.list) ? 'list' : 'ranges',
+    sharesLists: false,
     variants: (variants.length === 0 ? [{}] : variants).map(handmadeVariant),
   })
 }

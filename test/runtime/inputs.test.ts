@@ -491,12 +491,12 @@ describe('slices', () => {
     place('v', [2, 2, 16, 4]),
     place('out', [2, 4, 16, 4]),
   ]
-  const limits = { maxStorageBufferBindingSize: 1e6, minStorageBufferOffsetAlignment: 256, listBytes: 0 }
+  const limits = { maxStorageBufferBindingSize: 1e6, minStorageBufferOffsetAlignment: 256 }
   const heads = (maxStorageBufferBindingSize: number, listBytes = 0) =>
     slicesOf(
       tensors,
       { batch: 2, qHeads: 4, kvHeads: 2 },
-      { ...limits, maxStorageBufferBindingSize, listBytes },
+      { ...limits, maxStorageBufferBindingSize, listBytes: ({ batch, heads }) => batch * heads * listBytes },
     ).map((s) => [s.batchBase, s.batch, s.headBase, s.heads])
 
   test('as few as the limit allows', () => {
@@ -530,7 +530,7 @@ describe('slices', () => {
       'tiles: the list of 1 heads takes 3000 bytes, the device binds at most 2048',
     )
     expectError(
-      () => slicesOf([place('q', [1, 1, 1, 4], 12)], { batch: 1, qHeads: 1, kvHeads: 1 }, limits),
+      () => slicesOf([place('q', [1, 1, 1, 4], 12)], { batch: 1, qHeads: 1, kvHeads: 1 }, { ...limits, listBytes: () => 0 }),
       'alignment',
       'q: expected the byte offset of a slice to be a multiple of 256, got 12',
     )

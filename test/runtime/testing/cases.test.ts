@@ -3,7 +3,13 @@
 import { describe, expect, test } from 'vitest'
 import { f32, i32, pattern, perHead, table } from '../../../dsl/index.ts'
 import { fromHalf } from '../../../runtime/half.ts'
-import { describeCase, drawCase, randomTensor, tensorsOf, type AttentionCase } from '../../../runtime/testing/cases.ts'
+import {
+  describeCase,
+  drawCase,
+  randomTensor,
+  tensorsOf,
+  type AttentionCase,
+} from '../../../runtime/testing/cases.ts'
 import { drawSeeded } from '../../../runtime/testing/draw.ts'
 
 const everything = pattern({
@@ -26,7 +32,10 @@ const everything = pattern({
 })
 
 const variant = { headDim: 8, valueDim: 16, dtype: 'f32', tile: { q: 32, kv: 16 } } as const
-const cases = Array.from({ length: 1500 }, (_, seed) => drawSeeded((d) => drawCase(d, everything, variant), seed).value)
+const cases = Array.from(
+  { length: 1500 },
+  (_, seed) => drawSeeded((d) => drawCase(d, everything, variant), seed).value,
+)
 
 describe('drawCase', () => {
   test('keeps params and tables inside what the pattern declares', () => {
@@ -88,8 +97,15 @@ describe('drawCase', () => {
   })
 
   test('is printed in one line without its tensors', () => {
-    const text = describeCase({ ...cases[0]!, params: { window: 3 }, tables: { ids: Int32Array.of(1, 2) }, lengths: undefined })
-    expect(text).toMatch(/^\{ batch: \d+, qHeads: .*params: \{ window: 3 \}, tables: \{ ids: Int32Array.of\(1, 2\) \}, seed: \d+ \}$/)
+    const text = describeCase({
+      ...cases[0]!,
+      params: { window: 3 },
+      tables: { ids: Int32Array.of(1, 2) },
+      lengths: undefined,
+    })
+    expect(text).toMatch(
+      /^\{ batch: \d+, qHeads: .*params: \{ window: 3 \}, tables: \{ ids: Int32Array.of\(1, 2\) \}, seed: \d+ \}$/,
+    )
   })
 })
 
@@ -104,7 +120,9 @@ describe('tensors', () => {
   })
 
   test('a layout moves the elements and does not change them', () => {
-    const [a, b] = (['bhld', 'blhd'] as const).map((layout) => randomTensor([2, 3, 4, 5], 'f32', 9, layout).data)
+    const [a, b] = (['bhld', 'blhd'] as const).map(
+      (layout) => randomTensor([2, 3, 4, 5], 'f32', 9, layout).data,
+    )
     expect(b).not.toEqual(a)
     for (let n = 0; n < 2 * 3 * 4; n++) {
       const [batch, head, row] = [Math.floor(n / 12), Math.floor(n / 4) % 3, n % 4]

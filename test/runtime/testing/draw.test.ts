@@ -7,7 +7,14 @@ import { Draw, drawSeeded, seededRandom, shrink, simplerThan } from '../../../ru
 
 describe('Draw', () => {
   test('int reaches every value of its range, the nearest to 0 by the simplest choice', () => {
-    for (const [lo, hi] of [[0, 5], [-3, 9], [-9, 3], [4, 8], [-8, -4], [7, 7]] as const) {
+    for (const [lo, hi] of [
+      [0, 5],
+      [-3, 9],
+      [-9, 3],
+      [4, 8],
+      [-8, -4],
+      [7, 7],
+    ] as const) {
       const values = Array.from({ length: hi - lo + 1 }, (_, c) => Draw.fromTape([c]).int(lo, hi))
       expect(values.toSorted((a, b) => a - b)).toEqual(Array.from({ length: hi - lo + 1 }, (_, i) => lo + i))
       expect(values[0]).toBe(Math.min(Math.max(0, lo), hi))
@@ -28,7 +35,9 @@ describe('Draw', () => {
 
   test('a seed gives the same numbers everywhere', () => {
     const random = seededRandom(1)
-    expect([random(), random(), random()]).toEqual([0.3678755429573357, 0.08161311969161034, 0.8205357783008367])
+    expect([random(), random(), random()]).toEqual([
+      0.3678755429573357, 0.08161311969161034, 0.8205357783008367,
+    ])
   })
 
   test('a tape gives its value again', () => {
@@ -45,7 +54,9 @@ describe('shrinking', () => {
   const fails = (list: readonly number[]) => list.some((x) => x >= 17)
 
   test('finds the simplest failing value', async () => {
-    const found = Array.from({ length: 100 }, (_, seed) => drawSeeded(lists, seed)).find(({ value }) => fails(value))!
+    const found = Array.from({ length: 100 }, (_, seed) => drawSeeded(lists, seed)).find(({ value }) =>
+      fails(value),
+    )!
     const best = await shrink(lists, found, async (value) => fails(value), 1000)
     expect(best.value).toEqual([17])
   })
@@ -65,7 +76,10 @@ describe('shrinking', () => {
   })
 
   test('fast-check shrinks an arbitrary of this kit', () => {
-    const run = fc.check(fc.property(arbitrary(fc, lists), (list) => !fails(list)), { numRuns: 200, seed: 1 })
+    const run = fc.check(
+      fc.property(arbitrary(fc, lists), (list) => !fails(list)),
+      { numRuns: 200, seed: 1 },
+    )
     expect(run.failed).toBe(true)
     expect(run.counterexample).toEqual([[17]])
   })

@@ -1,0 +1,177 @@
+/** emit(): a compiled pattern in, an Artifact with one variant per (headDim, valueDim, dtype, capability) out. */
+
+import type { CompiledPattern } from '../compiler/index.ts'
+import { printExpr, type Expr } from '../compiler/ir.ts'
+import type { KernelPlan } from '../compiler/plan.ts'
+import { ARTIFACT_VERSION, type Artifact, type Binding, type Dtype, type JsonExpr, type Variant } from './artifact.ts'
+import { attend } from './flash.ts'
+import { alignOf, Frame } from './frame.ts'
+import { contentHash } from './hash.ts'
+import { listTiles } from './list.ts'
+import type { Kernel, Memory } from './kernel.ts'
+import { print } from './print.ts'
+import { capabilityOf, ceilingOf, DEFAULT_CAPABILITIES, scheduleOf, type CapabilityName } from './schedule.ts'
+import type { Target } from './target.ts'
+import { sharesLists, tileTests } from './tiles.ts'
+import { storageType, WGSL } from './wgsl.ts'
+
+export { CAPABILITY_NAMES, DEFAULT_CAPABILITIES, type CapabilityName } from './schedule.ts'
+export type { Artifact, Binding, Capability, Dtype, JsonExpr, UniformField, Variant } from './artifact.ts'
+
+/** The languages that kernels are printed in. */
+export const TARGETS = { wgsl: WGSL } as const satisfies Readonly<Record<string, Target>>
+export type TargetName = keyof typeof TARGETS
+
+export const HEAD_DIMS = { min: 1, max: 256 } as const
+
+export interface EmitOptions {
+  readonly target: TargetName
+  readonly headDims: readonly number[]
+  /** As many as headDims, or none: each equals its headDim. */
+  readonly valueDims?: readonly number[]
+  readonly dtypes: readonly Dtype[]
+  /** What a dtype has no use for is left out: native halves without half storage. */
+  readonly capabilities?: readonly CapabilityName[]
+}
+
+/** Everything of a variant but what names it. */
+export interface Emitted {
+  readonly code: string
+  readonly tile: { readonly q: number; readonly kv: number }
+  readonly threads: number
+  readonly align: number
+  readonly bindings: readonly Binding[]
+  readonly workgroupBytes: number
+  readonly uniforms: Variant['uniforms']
+}
+
+export function emit(pattern: Pick<CompiledPattern, 'plan'>, options: EmitOptions): Artifact {
+  const { plan } = pattern
+  const target = TARGETS[options.target]
+  const capabilities = options.capabilities ?? DEFAULT_CAPABILITIES
+  const variants: Variant[] = []
+  options.headDims.forEach((headDim, n) => {
+    const valueDim = options.valueDims?.[n] ?? headDim
+    for (const dtype of options.dtypes) {
+      for (const capability of capabilities) {
+        const variant = emitVariant(plan, target, headDim, valueDim, dtype, capability)
+        if (variant) variants.push(variant)
+      }
+    }
+  })
+  const record = {
+    version: ARTIFACT_VERSION,
+    heddle: VERSION,
+    pattern: plan.name,
+    cite: plan.cite,
+    target: options.target,
+    hash: '',
+    consts: plan.consts,
+    params: plan.params,
+    tables: plan.tables,
+    derived: plan.derived.map(({ name, type, value }) => ({ name, type, value: jsonOf(value) })),
+    sinkLogit: plan.sinkLogit !== null,
+    tiles: plan.tiles.how,
+    sharesLists: sharesLists(plan),
+    variants,
+  } as const
+  return { ...record, hash: contentHash(record) }
+}
+
+/** The package's version, which an artefact carries. */
+export const VERSION = '0.1.0'
+
+function emitVariant(
+  plan: KernelPlan,
+  target: Target,
+  headDim: number,
+  valueDim: number,
+  dtype: Dtype,
+  capability: CapabilityName,
+): Variant | null {
+  for (const dim of [headDim, valueDim]) {
+    if (!Number.isInteger(dim) || dim < HEAD_DIMS.min || dim > HEAD_DIMS.max) {
+      throw new RangeError(`a head dim is a whole number from ${HEAD_DIMS.min} to ${HEAD_DIMS.max}, not ${dim}`)
+    }
+  }
+  const schedule = scheduleOf(capability, dtype, valueDim)
+  if (!schedule) return null
+  const id = `d${headDim}${valueDim === headDim ? '' : `x${valueDim}`}-${dtype}-${capability}`
+  const frame = new Frame({ plan, headDim, valueDim, dtype, schedule }, target.reserved)
+  const tests = tileTests(frame)
+  const needsList = plan.tiles.how === 'list'
+  const main = attend(frame, needsList ? null : tests)
+  const lister = needsList ? listTiles(frame, tests) : null
+  const entries = [main.entry, ...(lister ? [lister.entry] : [])]
+  const memory = [...main.memory, ...(lister?.memory ?? [])]
+  const { uniforms } = frame
+  const kernel: Kernel = {
+    head: [
+      `${plan.name}: ${printExpr(plan.mask)}${plan.score ? `; score ${printExpr(plan.score)}` : ''}`,
+      `${frame.tile.q} x ${frame.tile.kv} tiles found by ${plan.tiles.how}; ${main.entry.threads} threads, ${id}`,
+      `npx heddle build ${plan.name} --target ${target.name} --head-dim ${headDim} --dtype ${dtype}`,
+    ],
+    uniforms: { name: uniforms, binding: 0, fields: frame.fields.map((f) => ({ name: f.text, type: f.field.type })) },
+    buffers: frame.buffers.map((b) => b.buffer),
+    memory,
+    constants: frame.constants,
+    functions: frame.functions,
+    entries,
+  }
+  const bindings: Binding[] = [
+    { binding: 0, role: 'uniforms', access: 'uniform', type: 'Uniforms' },
+    ...frame.buffers.map(({ buffer, role, table }) => ({
+      binding: buffer.binding,
+      role,
+      ...(table === undefined ? {} : { table }),
+      access: buffer.access,
+      type: `array<${storageType(buffer)}>`,
+    })),
+  ]
+  const needs = {
+    workgroupBytes: Math.max(...[main, ...(lister ? [lister] : [])].map((e) => bytesOf(e.memory))),
+    invocations: main.entry.threads,
+    storageBuffers: frame.buffers.length,
+  }
+  const ceiling = ceilingOf(capability)
+  if (needs.workgroupBytes > ceiling.bytes || needs.invocations > ceiling.invocations) {
+    throw new Error(`the schedule of ${id} takes ${needs.workgroupBytes} bytes of workgroup memory, beyond ${ceiling.bytes}`)
+  }
+  return {
+    id,
+    headDim,
+    valueDim,
+    dtype,
+    capability: capabilityOf(capability, needs),
+    tile: frame.tile,
+    workgroup: main.entry.threads,
+    align: alignOf(frame.problem),
+    entries: { attend: main.entry.name, list: lister ? lister.entry.name : null },
+    bindings,
+    uniforms: frame.fields.map((f) => f.field),
+    code: print(kernel, target),
+  }
+}
+
+const BYTES = { bool: 4, i32: 4, u32: 4, f32: 4, f32x4: 16, u32x2: 8, f16: 2, f16x4: 8 } as const
+// Implementations count each variable up to a multiple of 16 bytes.
+const bytesOf = (memory: readonly Memory[]): number =>
+  memory.reduce((sum, m) => sum + Math.ceil((m.dims.reduce((a, b) => a * b, 1) * BYTES[m.type]) / 16) * 16, 0)
+
+function jsonOf(e: Expr): JsonExpr {
+  switch (e.op) {
+    case 'const':
+      return e.arg
+    case 'var':
+      return { var: e.arg }
+    case 'param':
+      return { param: e.arg }
+    case 'pick':
+      return { pick: e.arg, src: [jsonOf(e.src[0]!)] }
+    case 'derived':
+    case 'load':
+      throw new Error(`a derived uniform reads ${e.op} ${e.arg}`)
+    default:
+      return { op: e.op, src: e.src.map(jsonOf) }
+  }
+}

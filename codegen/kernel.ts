@@ -1,0 +1,187 @@
+/** Stmt and Code: a kernel's statements and the values they compute, before any target's spelling. */
+
+import type { Op, Scalar } from '../compiler/ops.ts'
+
+/** Scalars of the pattern's language, unsigned addresses, vectors of four, and packed or native halves. */
+export type Type = Scalar | 'u32' | 'f32x4' | 'u32x2' | 'f16' | 'f16x4'
+
+/** What the skeletons need beyond the ops of a pattern; a target spells both. */
+export type KernelOp =
+  | 'quotient' // of numbers known to be non-negative
+  | 'remainder'
+  | 'mad' // a * b + c, fused where the target does so
+  | 'mad4' // scalar times vector, plus vector
+  | 'mul4' // vector times scalar
+  | 'splat'
+  | 'vector4'
+  | 'select4'
+  | 'toU32'
+  | 'fromU32'
+  | 'floatBits' // f32 -> u32
+  | 'bitsFloat' // i32 -> f32
+  | 'unpackHalf4' // two words -> four floats
+  | 'packHalf4' // clamped to what a half holds
+  | 'unpackHalf' // (word, 0 or 1) -> float
+  | 'packHalf' // float -> low sixteen bits
+  | 'widen'
+  | 'widen4'
+  | 'narrow'
+  | 'narrow4'
+  | 'shuffleXor'
+  | 'atomicLoad'
+  | 'uniformLoad' // of workgroup memory, with a barrier on both sides
+  | 'groupX'
+  | 'groupY'
+  | 'thread'
+export type AnyOp = Op | KernelOp
+
+export type Code =
+  | { readonly kind: 'name'; readonly type: Type; readonly name: string }
+  | { readonly kind: 'literal'; readonly type: Type; readonly value: number | boolean }
+  | { readonly kind: 'op'; readonly type: Type; readonly op: AnyOp; readonly args: readonly Code[] }
+  | { readonly kind: 'at'; readonly type: Type; readonly memory: string; readonly indices: readonly Code[] }
+  | { readonly kind: 'lane'; readonly type: Type; readonly of: Code; readonly lane: number }
+  | { readonly kind: 'call'; readonly type: Type; readonly callee: string; readonly args: readonly Code[] }
+
+export type Stmt =
+  | { readonly kind: 'comment'; readonly text: string }
+  | { readonly kind: 'let'; readonly name: string; readonly value: Code }
+  | { readonly kind: 'var'; readonly name: string; readonly value: Code }
+  | { readonly kind: 'set'; readonly target: Code; readonly value: Code }
+  | { readonly kind: 'if'; readonly condition: Code; readonly then: readonly Stmt[]; readonly else: readonly Stmt[] }
+  | {
+      readonly kind: 'for'
+      readonly name: string
+      readonly from: Code
+      readonly below: Code
+      readonly step: number
+      readonly body: readonly Stmt[]
+    }
+  | { readonly kind: 'loop'; readonly body: readonly Stmt[] }
+  | { readonly kind: 'break' }
+  | { readonly kind: 'continue' }
+  | { readonly kind: 'return'; readonly value: Code | null }
+  | { readonly kind: 'barrier' }
+  | { readonly kind: 'atomic'; readonly op: 'and' | 'or' | 'store'; readonly target: Code; readonly value: Code }
+
+/** Workgroup memory; no dims: one element. */
+export interface Memory {
+  readonly name: string
+  readonly type: Type
+  readonly dims: readonly number[]
+  readonly atomic: boolean
+}
+
+export interface Parameter {
+  readonly name: string
+  readonly type: Type
+}
+
+export interface FunctionDecl {
+  readonly name: string
+  readonly parameters: readonly Parameter[]
+  readonly result: Type
+  readonly body: readonly Stmt[]
+}
+
+export interface Entry {
+  readonly name: string
+  readonly threads: number
+  readonly body: readonly Stmt[]
+}
+
+/** A buffer: `binding` is its number, `type` its element's. */
+export interface Buffer {
+  readonly name: string
+  readonly binding: number
+  readonly access: 'read' | 'read_write'
+  readonly type: Type
+  readonly atomic: boolean
+}
+
+export interface ConstantArray {
+  readonly name: string
+  readonly type: 'i32' | 'f32'
+  readonly values: readonly number[]
+}
+
+/** One module: what a target prints as a file. */
+export interface Kernel {
+  readonly head: readonly string[]
+  readonly uniforms: { readonly name: string; readonly binding: number; readonly fields: readonly Parameter[] }
+  readonly buffers: readonly Buffer[]
+  readonly memory: readonly Memory[]
+  readonly constants: readonly ConstantArray[]
+  readonly functions: readonly FunctionDecl[]
+  readonly entries: readonly Entry[]
+}
+
+export const name = (type: Type, text: string): Code => ({ kind: 'name', type, name: text })
+export const i32 = (value: number): Code => ({ kind: 'literal', type: 'i32', value: value + 0 })
+export const u32 = (value: number): Code => ({ kind: 'literal', type: 'u32', value })
+export const f32 = (value: number): Code => ({ kind: 'literal', type: 'f32', value })
+export const bool = (value: boolean): Code => ({ kind: 'literal', type: 'bool', value })
+export const op = (type: Type, kind: AnyOp, ...args: readonly Code[]): Code => ({ kind: 'op', type, op: kind, args })
+export const at = (memory: Memory | Buffer, ...indices: readonly Code[]): Code => ({
+  kind: 'at',
+  type: memory.type,
+  memory: memory.name,
+  indices,
+})
+export const lane = (of: Code, index: number): Code => ({
+  kind: 'lane',
+  type: of.type === 'f32x4' ? 'f32' : of.type === 'f16x4' ? 'f16' : 'u32',
+  of,
+  lane: index,
+})
+
+const isLiteral = (e: Code, value?: number): boolean => e.kind === 'literal' && (value === undefined || e.value === value)
+
+/** Addresses are sums with many zeros and ones in them; these are folded so that the text stays readable. */
+export function add(a: Code, b: Code): Code {
+  if (isLiteral(a, 0)) return b
+  if (isLiteral(b, 0)) return a
+  if (a.kind === 'literal' && b.kind === 'literal') return { ...a, value: Number(a.value) + Number(b.value) }
+  // (x + 8) + 32 is x + 40: integers only, floats round.
+  const tail = a.kind === 'op' && a.op === 'add' && a.type !== 'f32' ? a.args[1]! : null
+  if (tail?.kind === 'literal' && b.kind === 'literal' && a.kind === 'op') return add(a.args[0]!, add(tail, b))
+  return op(a.type, 'add', a, b)
+}
+export function mul(a: Code, b: Code): Code {
+  if (isLiteral(a, 1) || isLiteral(b, 0)) return b
+  if (isLiteral(b, 1) || isLiteral(a, 0)) return a
+  if (a.kind === 'literal' && b.kind === 'literal') return { ...a, value: Number(a.value) * Number(b.value) }
+  return op(a.type, 'mul', a, b)
+}
+export const sub = (a: Code, b: Code): Code => (isLiteral(b, 0) ? a : op(a.type, 'sub', a, b))
+export const quotient = (a: Code, b: Code): Code => (isLiteral(b, 1) || isLiteral(a, 0) ? a : op(a.type, 'quotient', a, b))
+export const remainder = (a: Code, b: Code): Code => op(a.type, 'remainder', a, b)
+export const min = (a: Code, b: Code): Code => op(a.type, 'min', a, b)
+export const max = (a: Code, b: Code): Code => op(a.type, 'max', a, b)
+export const lt = (a: Code, b: Code): Code => op('bool', 'lt', a, b)
+export const le = (a: Code, b: Code): Code => op('bool', 'le', a, b)
+export const eq = (a: Code, b: Code): Code => op('bool', 'eq', a, b)
+export const not = (a: Code): Code => (a.kind === 'literal' ? bool(!a.value) : op('bool', 'not', a))
+export const toU32 = (a: Code): Code => op('u32', 'toU32', a)
+export const fromU32 = (a: Code): Code => op('i32', 'fromU32', a)
+export const select = (condition: Code, yes: Code, no: Code): Code =>
+  isLiteral(condition) && condition.kind === 'literal'
+    ? condition.value
+      ? yes
+      : no
+    : op(yes.type, yes.type === 'f32x4' ? 'select4' : 'select', condition, yes, no)
+
+export function and(...conditions: readonly Code[]): Code {
+  const open = conditions.filter((c) => !(c.kind === 'literal' && c.value === true))
+  if (open.some((c) => c.kind === 'literal')) return bool(false)
+  return open.length === 0 ? bool(true) : open.reduce((a, b) => op('bool', 'and', a, b))
+}
+export function or(...conditions: readonly Code[]): Code {
+  const open = conditions.filter((c) => !(c.kind === 'literal' && c.value === false))
+  if (open.some((c) => c.kind === 'literal')) return bool(true)
+  return open.length === 0 ? bool(false) : open.reduce((a, b) => op('bool', 'or', a, b))
+}
+export const isTrue = (e: Code): boolean => e.kind === 'literal' && e.value === true
+export const isFalse = (e: Code): boolean => e.kind === 'literal' && e.value === false
+
+export const ZERO4: Code = op('f32x4', 'splat', f32(0))

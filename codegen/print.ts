@@ -1,0 +1,99 @@
+/** print(): a Kernel and a Target in, the text of the module out. */
+
+import { evaluateConstant } from './constant.ts'
+import type { AnyOp, Code, Kernel, Stmt, Type } from './kernel.ts'
+import { STRENGTH, type Helper, type Piece, type PrintedKernel, type Target } from './target.ts'
+
+export function print(kernel: Kernel, target: Target): string {
+  const helpers = new Map<string, Helper>()
+  const ops = new Set<AnyOp>()
+  const types = new Set<Type>([...kernel.buffers, ...kernel.memory].map((m) => m.type))
+  const need = (h: Helper): void => {
+    if (helpers.has(h.name)) return
+    h.needs?.forEach(need)
+    helpers.set(h.name, h)
+  }
+  const literals = new Map<string, Piece>()
+  const literal = (type: Type, value: number | boolean): Piece => {
+    const known = literals.get(`${type}${String(value)}`)
+    if (known) return known
+    const { text, strength } = target.literal(type, value)
+    const made: Piece = typeof value === 'number' ? { text, strength, literal: value } : { text, strength }
+    // -0 and 0 have the same key and different texts.
+    if (!Object.is(value, -0)) literals.set(`${type}${String(value)}`, made)
+    return made
+  }
+
+  const piece = (e: Code): Piece => {
+    types.add(e.type)
+    switch (e.kind) {
+      case 'name':
+        return { text: e.name, strength: STRENGTH.atom }
+      case 'literal':
+        return literal(e.type, e.value)
+      case 'at':
+        return { text: e.memory + e.indices.map((i) => `[${text(i)}]`).join(''), strength: STRENGTH.atom }
+      case 'lane':
+        return { text: `${piece(e.of).text}.${'xyzw'[e.lane]}`, strength: STRENGTH.atom }
+      case 'call':
+        return { text: `${e.callee}(${e.args.map(text).join(', ')})`, strength: STRENGTH.atom }
+      case 'op': {
+        const folded = evaluateConstant(e)
+        if (folded !== undefined) return literal(e.type, folded)
+        ops.add(e.op)
+        const row = target.ops[e.op]
+        if (row.helpers) for (const h of row.helpers) need(h)
+        return row.write(...e.args.map(piece))
+      }
+    }
+  }
+  const text = (e: Code): string => piece(e).text
+
+  const { statements } = target
+  const block = (stmts: readonly Stmt[], indent: string): string => stmts.map((s) => statement(s, indent)).join('')
+  const braces = (head: string, stmts: readonly Stmt[], indent: string) =>
+    `${indent}${head} {\n${block(stmts, `${indent}  `)}${indent}}`
+  const statement = (s: Stmt, indent: string): string => {
+    const line = (t: string) => `${indent}${t}\n`
+    switch (s.kind) {
+      case 'comment':
+        return line(`// ${s.text}`)
+      case 'let':
+        return line(statements.let(s.name, target.types[s.value.type], text(s.value)))
+      case 'var':
+        return line(statements.var(s.name, target.types[s.value.type], text(s.value)))
+      case 'set':
+        return line(`${text(s.target)} = ${text(s.value)};`)
+      case 'if': {
+        const then = braces(`if (${text(s.condition)})`, s.then, indent)
+        return s.else.length === 0 ? `${then}\n` : `${then} else {\n${block(s.else, `${indent}  `)}${indent}}\n`
+      }
+      case 'for': {
+        const type = target.types[s.from.type]
+        const head = statements.for(s.name, type, text(s.from), text(s.below), text({ kind: 'literal', type: s.from.type, value: s.step }))
+        return `${braces(head, s.body, indent)}\n`
+      }
+      case 'loop':
+        return `${braces(statements.loop, s.body, indent)}\n`
+      case 'break':
+        return line('break;')
+      case 'continue':
+        return line('continue;')
+      case 'return':
+        return line(s.value ? `return ${text(s.value)};` : 'return;')
+      case 'barrier':
+        return line(statements.barrier)
+      case 'atomic':
+        return line(statements.atomic(s.op, text(s.target), text(s.value)))
+    }
+  }
+
+  const printed: PrintedKernel = {
+    functions: kernel.functions.map((f) => block(f.body, '  ')),
+    entries: kernel.entries.map((e) => block(e.body, '  ')),
+    helpers: [],
+    ops,
+    types,
+  }
+  return target.module(kernel, { ...printed, helpers: [...helpers.values()] })
+}

@@ -1,0 +1,134 @@
+/** Target: how a language spells types, ops and statements; and C_LIKE, the rows that C and its relatives share. */
+
+import type { AnyOp, Kernel, Type } from './kernel.ts'
+
+/** Text of a value with the strength of its outermost operator: what it is put into parenthesises it when weaker. */
+export interface Piece {
+  readonly text: string
+  readonly strength: number
+  /** The number, of a literal. */
+  readonly literal?: number
+}
+
+export const STRENGTH = { loose: 0, or: 1, and: 2, compare: 3, add: 4, mul: 5, unary: 6, atom: 7 } as const
+
+/** A function of the target's own language that some op's spelling calls. */
+export interface Helper {
+  readonly name: string
+  readonly text: string
+  readonly needs?: readonly Helper[]
+}
+
+export type Spelled = Pick<Piece, 'text' | 'strength'>
+
+export interface OpSpelling {
+  readonly write: (...args: Piece[]) => Piece
+  readonly helpers?: readonly Helper[]
+}
+
+export type Spelling = Readonly<Record<AnyOp, OpSpelling>>
+
+export interface Target {
+  readonly name: string
+  readonly extension: string
+  readonly types: Readonly<Record<Type, string>>
+  readonly ops: Spelling
+  readonly literal: (type: Type, value: number | boolean) => Spelled
+  readonly reserved: ReadonlySet<string>
+  readonly statements: {
+    readonly let: (name: string, type: string, value: string) => string
+    readonly var: (name: string, type: string, value: string) => string
+    readonly for: (name: string, type: string, from: string, below: string, step: string) => string
+    readonly loop: string
+    readonly barrier: string
+    readonly atomic: (op: 'and' | 'or' | 'store', target: string, value: string) => string
+  }
+  /** The file: declarations in the target's order around functions and entries that are printed already. */
+  readonly module: (kernel: Kernel, printed: PrintedKernel) => string
+}
+
+export interface PrintedKernel {
+  readonly helpers: readonly Helper[]
+  /** Each function's and entry's body, indented by one step. */
+  readonly functions: readonly string[]
+  readonly entries: readonly string[]
+  /** Ops that occur: what a target must enable for them. */
+  readonly ops: ReadonlySet<AnyOp>
+  readonly types: ReadonlySet<Type>
+}
+
+const wrap = (p: Piece, least: number): string => (p.strength < least ? `(${p.text})` : p.text)
+
+/** A left-associative operator: the right operand of the same strength is parenthesised. */
+export const infix = (sign: string, strength: number): OpSpelling => ({
+  write: (a, b) => ({ text: `${wrap(a!, strength)} ${sign} ${wrap(b!, strength + 1)}`, strength }),
+})
+
+/** Comparisons do not chain. */
+export const compare = (sign: string): OpSpelling => ({
+  write: (a, b) => ({ text: `${wrap(a!, STRENGTH.add)} ${sign} ${wrap(b!, STRENGTH.add)}`, strength: STRENGTH.compare }),
+})
+
+/** An operator whose mixing with others WGSL refuses and C warns of: operands are always parenthesised. */
+export const apart = (sign: string, strength: number = STRENGTH.loose): OpSpelling => ({
+  write: (a, b) => ({ text: `${wrap(a!, STRENGTH.unary)} ${sign} ${wrap(b!, STRENGTH.unary)}`, strength }),
+})
+
+/** A chain of one operator needs no parentheses among its own kind. */
+export const chain = (sign: string, strength: number): OpSpelling => ({
+  write: (a, b) => ({
+    text: `${a!.strength === strength ? a!.text : wrap(a!, STRENGTH.unary)} ${sign} ${wrap(b!, STRENGTH.unary)}`,
+    strength,
+  }),
+})
+
+export const prefix = (sign: string): OpSpelling => ({
+  write: (a) => ({ text: `${sign}${wrap(a!, STRENGTH.atom)}`, strength: STRENGTH.unary }),
+})
+
+export const call = (callee: string, ...helpers: readonly Helper[]): OpSpelling => ({
+  write: (...args) => ({ text: `${callee}(${args.map((a) => a.text).join(', ')})`, strength: STRENGTH.atom }),
+  helpers,
+})
+
+/** A spelling given as text around its arguments, each of which stands between commas or parentheses. */
+export const form = (write: (...args: string[]) => string): OpSpelling => ({
+  write: (...args) => ({ text: write(...args.map((a) => a.text)), strength: STRENGTH.atom }),
+})
+
+/** `c + a * b`: compilers fuse it, and a sum on the left needs no parentheses in a chain. */
+const MAD: OpSpelling = {
+  write: (a, b, c) => ({
+    text: `${wrap(c!, STRENGTH.add)} + ${wrap(a!, STRENGTH.mul)} * ${wrap(b!, STRENGTH.unary)}`,
+    strength: STRENGTH.add,
+  }),
+}
+
+export const C_LIKE = {
+  add: infix('+', STRENGTH.add),
+  sub: infix('-', STRENGTH.add),
+  mul: infix('*', STRENGTH.mul),
+  div: infix('/', STRENGTH.mul),
+  quotient: infix('/', STRENGTH.mul),
+  remainder: infix('%', STRENGTH.mul),
+  rem: infix('%', STRENGTH.mul),
+  imul: infix('*', STRENGTH.mul),
+  neg: prefix('-'),
+  bitNot: prefix('~'),
+  not: prefix('!'),
+  bitAnd: apart('&'),
+  bitOr: apart('|'),
+  bitXor: apart('^'),
+  lt: compare('<'),
+  le: compare('<='),
+  eq: compare('=='),
+  min: call('min'),
+  max: call('max'),
+  abs: call('abs'),
+  floor: call('floor'),
+  ceil: call('ceil'),
+  sqrt: call('sqrt'),
+  mad: MAD,
+  mad4: MAD,
+  exp2: call('exp2'),
+} satisfies Partial<Record<AnyOp, OpSpelling>>

@@ -1,0 +1,103 @@
+/** `heddle check`: a pattern file in; random calls of its kernel compared with dense attention under the pattern run as TypeScript. */
+
+import type { CompiledPattern } from '../../compiler/index.ts'
+import type { Pattern } from '../../dsl/index.ts'
+import type { CheckResult } from '../testing/index.ts'
+import { namedWholes, wholeOr, wordList, type Options } from './args.ts'
+import { command } from './command.ts'
+import { ADAPTER_FLAG, openAdapter } from './adapter.ts'
+import { shown } from './files.ts'
+import { progressOn, type Io } from './io.ts'
+import { loadPatterns } from './load.ts'
+import { EXIT } from './messages.ts'
+import { PATTERN_FLAGS } from './setting.ts'
+
+const FLAGS = {
+  file: { type: 'positional', required: true, description: 'The pattern file' },
+  ...PATTERN_FLAGS,
+  runs: { type: 'string', description: 'Random calls of each pattern (default 100)', valueHint: 'n' },
+  seed: {
+    type: 'string',
+    description: "The first call's seed, to repeat a run (default: another one each time)",
+    valueHint: 'n',
+  },
+  dtype: { type: 'string', description: 'Storage: f32 or f16 (default: calls of both)', valueHint: 'type' },
+  ...ADAPTER_FLAG,
+  json: { type: 'boolean', description: 'The results as JSON' },
+} as const
+
+export const check = command({
+  name: 'check',
+  description: 'Compare the kernel with dense attention on random calls',
+  args: FLAGS,
+  many: ['const'],
+  about: `The kernel is run on random lengths, heads, layouts, params and tables; the oracle is dense attention in f64 under the
+pattern run as TypeScript. So this command runs the pattern's code, through tsx, with your rights: check only files
+that you would run. A call that differs is made as simple as it can be and printed, and the exit code is 1.
+
+The error is given as a part of the error that is allowed: twice that of plain attention in the same precision, plus a
+few ulps. Above 1 is a failure.
+
+--json prints [{ pattern, target, runs, failures, maxErrorRatio, seed }]; the counter-example goes to stderr. An error
+without bound is null.`,
+  examples: [
+    'heddle check patterns/a-shape.ts',
+    'heddle check mine.ts --pattern banded --runs 1000 --dtype f16',
+    'heddle check mine.ts --seed 12345 --runs 1',
+  ],
+  run: checkPatterns,
+})
+
+async function checkPatterns(options: Options<typeof FLAGS>, io: Io) {
+  const runs = wholeOr('runs', options.runs, 100, 1, 10_000_000)
+  const first = wholeOr('seed', options.seed, null, 0, Number.MAX_SAFE_INTEGER)
+  const dtype =
+    options.dtype === undefined ? undefined : wordList('dtype', options.dtype, [], ['f32', 'f16'])[0]!
+  const consts = namedWholes('const', options.const)
+  const { file, patterns } = await loadPatterns(io, options.file, { pattern: options.pattern, consts })
+  const { examinePattern } = await import('../testing/index.ts')
+  const { importPattern } = await import('./module.ts')
+  const subjects: [CompiledPattern, Pattern][] = []
+  for (const p of patterns) subjects.push([p, await importPattern(file, shown(io, file), p.exportName)])
+  const opened = await openAdapter(io, options)
+  const progress = progressOn(io)
+  const results: CheckResult[] = []
+  try {
+    for (const [compiled, pattern] of subjects) {
+      // The oracle sees the consts that the kernel was built with.
+      const subject = { ...pattern, consts: { ...pattern.consts, ...consts } }
+      const seed = first ?? Math.floor(Math.random() * 2 ** 31)
+      const result = await examinePattern(subject, {
+        file,
+        runs,
+        seed,
+        adapter: opened,
+        consts,
+        ...(dtype ? { dtype } : {}),
+        onRun: (done, of) => progress.show(`${compiled.name}: run ${done} of ${of} on ${opened.name}`),
+      })
+      progress.clear()
+      results.push(result)
+      if (!options.json) io.out(`${lineOf(result)}\n`)
+      if (result.counterExample) (options.json ? io.err : io.out)(`\n${result.counterExample.text}\n\n`)
+    }
+  } finally {
+    progress.clear()
+    opened.close()
+  }
+  const rows = results.map(({ pattern, target, runs, failures, maxErrorRatio, seed }) => ({
+    pattern,
+    target,
+    runs,
+    failures,
+    maxErrorRatio,
+    seed,
+  }))
+  if (options.json) io.out(`${JSON.stringify(rows, null, 2)}\n`)
+  return results.some((r) => r.failures > 0) ? EXIT.failed : EXIT.fine
+}
+
+function lineOf({ pattern, runs, failures, maxErrorRatio, seed }: CheckResult): string {
+  const said = failures === 0 ? 'all agree with dense attention' : `${failures} DIFFER from dense attention`
+  return `${pattern}: ${runs} runs, ${said}, greatest error ${maxErrorRatio.toFixed(2)} of what is allowed, seed ${seed}`
+}

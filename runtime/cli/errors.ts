@@ -1,0 +1,56 @@
+/** Anything that was thrown in; sentences on stderr and an exit code out. */
+
+import * as fs from 'node:fs'
+import { tmpdir } from 'node:os'
+import * as path from 'node:path'
+import { HeddleError } from '../messages.ts'
+import { reasonOf, systemCode, type Io } from './io.ts'
+import { CliError, EXIT, type Exit } from './messages.ts'
+
+/** Thrown when what there is to say has been said. */
+export class Reported extends Error {
+  readonly exit: Exit
+
+  constructor(exit: Exit) {
+    super('reported')
+    this.exit = exit
+  }
+}
+
+const EXIT_OF = { caller: EXIT.failed, machine: EXIT.machine, heddle: EXIT.bug } as const
+
+export function explainError(error: unknown, io: Io): Exit {
+  if (error instanceof Reported) return error.exit
+  if (error instanceof CliError) {
+    io.err(`error[${error.code}]: ${error.message}\n`)
+    if (error.hint !== null) io.err(`hint: ${error.hint}\n`)
+    return error.exit
+  }
+  if (error instanceof HeddleError) {
+    io.err(`error[${error.code}]: ${error.message}\n`)
+    return EXIT_OF[error.blame]
+  }
+  const code = systemCode(error)
+  if (code !== null && error instanceof Error) {
+    io.err(`error[system]: ${'path' in error ? `${String(error.path)}: ` : ''}${reasonOf(code)}\n`)
+    return EXIT.machine
+  }
+  return explainError(
+    new CliError('bug', {
+      detail: error instanceof Error ? error.message : String(error),
+      where: keepTrace(error),
+    }),
+    io,
+  )
+}
+
+/** A stack trace helps whoever mends the bug, not whoever reads the terminal: it goes to a file. */
+function keepTrace(error: unknown): string {
+  const file = path.join(tmpdir(), `heddle-bug-${process.pid}.txt`)
+  try {
+    fs.writeFileSync(file, error instanceof Error ? (error.stack ?? error.message) : String(error))
+    return file
+  } catch {
+    return ''
+  }
+}

@@ -1,0 +1,142 @@
+/** Every error of the command line as data: code, exit code, sentence, hint; and the class that carries them. */
+
+/** What a process ends with; other programs rely on these numbers. */
+export const EXIT = { fine: 0, failed: 1, usage: 2, machine: 3, bug: 70 } as const
+export type Exit = (typeof EXIT)[keyof typeof EXIT]
+
+interface Row<A> {
+  readonly exit: Exit
+  readonly text: (args: A) => string
+  readonly hint?: (args: A) => string
+}
+
+const row = <A>(exit: Exit, text: (args: A) => string, hint?: (args: A) => string): Row<A> =>
+  hint ? { exit, text, hint } : { exit, text }
+const names = (xs: readonly string[]) => (xs.length === 0 ? 'none' : xs.join(', '))
+const nearest = (a: { nearest: string | null }) =>
+  a.nearest === null ? 'run it with --help to see what there is' : `did you mean ${a.nearest}?`
+
+export const MESSAGES = {
+  // The line that was typed
+  'unknown-command': row<{ got: string; nearest: string | null }>(
+    EXIT.usage,
+    ({ got }) => `there is no command \`${got}\``,
+    nearest,
+  ),
+  'unknown-flag': row<{ command: string; got: string; nearest: string | null }>(
+    EXIT.usage,
+    ({ command, got }) => `\`heddle ${command}\` has no flag ${got}`,
+    nearest,
+  ),
+  'flag-value': row<{ flag: string; expected: string; got: string }>(
+    EXIT.usage,
+    ({ flag, expected, got }) =>
+      `--${flag}: expected ${expected}, got ${got === '' ? 'nothing' : `\`${got}\``}`,
+  ),
+  'extra-argument': row<{ command: string; got: string }>(
+    EXIT.usage,
+    ({ command, got }) => `\`heddle ${command}\` has no use for \`${got}\``,
+  ),
+  'missing-argument': row<{ command: string; what: string }>(
+    EXIT.usage,
+    ({ command, what }) => `\`heddle ${command}\` needs ${what}`,
+    ({ command }) => `heddle ${command} --help`,
+  ),
+  'unknown-stage': row<{ got: string; stages: readonly string[] }>(
+    EXIT.usage,
+    ({ got, stages }) => `there is no stage \`${got}\`; there are ${names(stages)}`,
+  ),
+  'unknown-pattern': row<{ got: string; file: string; present: readonly string[] }>(
+    EXIT.usage,
+    ({ got, file, present }) => `${file} has no pattern \`${got}\`; it has ${names(present)}`,
+  ),
+  'unknown-param': row<{ got: string; pattern: string; present: readonly string[] }>(
+    EXIT.usage,
+    ({ got, pattern, present }) => `${pattern} has no param \`${got}\`; it has ${names(present)}`,
+  ),
+  'param-range': row<{
+    name: string
+    pattern: string
+    type: 'i32' | 'f32'
+    min: number
+    max: number
+    got: string
+  }>(
+    EXIT.usage,
+    ({ name, pattern, type, min, max, got }) =>
+      `param ${name} of ${pattern}: expected ${type === 'i32' ? 'a whole' : 'a finite'} number from ${min} to ${max}, got ${got}`,
+  ),
+  'param-heads': row<{ name: string; pattern: string; perHead: boolean; heads: number; got: number }>(
+    EXIT.usage,
+    ({ name, pattern, perHead, heads, got }) =>
+      perHead
+        ? `param ${name} of ${pattern}: expected one value or one per head = ${heads}, got ${got}`
+        : `param ${name} of ${pattern}: expected one value, got ${got}; only a perHead param has one per head`,
+  ),
+  'lengths-order': row<{ qLen: number; kvLen: number }>(
+    EXIT.usage,
+    ({ qLen, kvLen }) =>
+      `--q-len ${qLen} is more than --kv-len ${kvLen}: the queries are the last of the keys' positions`,
+  ),
+  'heads-group': row<{ heads: number; kvHeads: number }>(
+    EXIT.usage,
+    ({ heads, kvHeads }) => `--heads ${heads} is no multiple of --kv-heads ${kvHeads}`,
+  ),
+  'value-dims': row<{ expected: number; got: number }>(
+    EXIT.usage,
+    ({ expected, got }) =>
+      `--value-dim: expected as many lengths as --head-dim has = ${expected}, got ${got}`,
+  ),
+  'head-range': row<{ head: number; heads: number }>(
+    EXIT.usage,
+    ({ head, heads }) => `--head ${head}: expected 0 to ${heads - 1}, since there are ${heads} heads`,
+  ),
+
+  // Files
+  'file-missing': row<{ file: string }>(EXIT.usage, ({ file }) => `${file}: no such file`),
+  'file-unreadable': row<{ file: string; why: string }>(
+    EXIT.usage,
+    ({ file, why }) => `${file}: cannot be read: ${why}`,
+  ),
+  'no-match': row<{ glob: string }>(EXIT.usage, ({ glob }) => `no file matches \`${glob}\``),
+  'same-output': row<{ pattern: string; first: string; second: string }>(
+    EXIT.failed,
+    ({ pattern, first, second }) =>
+      `${first} and ${second} both hold a pattern \`${pattern}\`, whose files would overwrite each other`,
+  ),
+  'cannot-write': row<{ file: string; why: string }>(
+    EXIT.machine,
+    ({ file, why }) => `${file}: cannot be written: ${why}; nothing was left half-written`,
+  ),
+  'cannot-load': row<{ file: string; detail: string }>(
+    EXIT.failed,
+    ({ file, detail }) => `${file} broke while it was loaded: ${detail}`,
+  ),
+
+  bug: row<{ detail: string; where: string }>(
+    EXIT.bug,
+    ({ detail }) => `Heddle broke: ${detail}`,
+    ({ where }) =>
+      `this is a bug of Heddle, not of your input; please report it${where ? ` with ${where}` : ''}`,
+  ),
+} as const
+
+export type Code = keyof typeof MESSAGES
+export type MessageArgs<C extends Code> = Parameters<(typeof MESSAGES)[C]['text']>[0]
+
+/** What a command throws to end with a sentence and an exit code, and no stack trace. */
+export class CliError<C extends Code = Code> extends Error {
+  readonly code: C
+  readonly exit: Exit
+  readonly hint: string | null
+
+  constructor(code: C, args: MessageArgs<C>) {
+    const found: Row<never> = MESSAGES[code]
+    // Each row takes its own arguments; the table's type says so, the union of rows cannot.
+    super(found.text(args as never))
+    this.name = 'CliError'
+    this.code = code
+    this.exit = found.exit
+    this.hint = found.hint?.(args as never) ?? null
+  }
+}

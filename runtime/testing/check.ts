@@ -1,0 +1,166 @@
+/** A pattern in; random calls of its compiled kernel against the pattern run as TypeScript, and the simplest difference, out. */
+
+import type { Dtype } from '../../codegen/artifact.ts'
+import type { CapabilityName } from '../../codegen/index.ts'
+import type { Pattern } from '../../dsl/index.ts'
+import { openDevice } from '../device-node.ts'
+import { attention } from '../index.ts'
+import { drawCase, describeCase, tensorsOf, type AttentionCase } from './cases.ts'
+import { compareWithOracle, type Comparison } from './compare.ts'
+import { drawSeeded, shrink, type Draw, type Drawn, type Generator } from './draw.ts'
+import { CheckError } from './messages.ts'
+import { compilePattern, Subject, variantOf, type Built, type Source } from './subject.ts'
+
+/** A device that the caller opened; checks do not close it. */
+export interface CheckDevice {
+  readonly device: GPUDevice
+}
+
+export interface CheckOptions extends Source {
+  /** Random calls; 100 by default. */
+  readonly runs?: number
+  /** The first run's seed; run n has seed + n, so any run can be repeated alone. By default another one each time. */
+  readonly seed?: number
+  /** By default the adapter that openDevice() finds: a GPU, else a software adapter. */
+  readonly adapter?: CheckDevice
+  /** By default runs of both. */
+  readonly dtype?: Dtype
+  /** Capabilities of the target to build, in order of preference; by default those that `heddle build` takes. */
+  readonly capabilities?: readonly CapabilityName[]
+  /** Called after each run. */
+  readonly onRun?: (done: number, runs: number) => void
+}
+
+export interface CounterExample {
+  /** Of the run that found it: `checkPattern(pattern, { seed, runs: 1 })` finds it again. */
+  readonly seed: number
+  /** The simplest call that still differs. */
+  readonly call: AttentionCase
+  /** What differs, or what went wrong. */
+  readonly difference: string
+  /** The call and the difference, to be printed. */
+  readonly text: string
+}
+
+export interface CheckResult {
+  readonly pattern: string
+  readonly target: 'wgsl'
+  readonly runs: number
+  readonly failures: number
+  /** The greatest error of a kernel as a part of the error allowed to it; above 1 is a failure. */
+  readonly maxErrorRatio: number
+  readonly seed: number
+  readonly counterExample?: CounterExample
+}
+
+const SHRINKING = { attempts: 300 } as const
+
+/** Runs the check and reports; a pattern that differs is no exception here. */
+export async function examinePattern(pattern: Pattern, options: CheckOptions = {}): Promise<CheckResult> {
+  const { runs = 100, seed = Math.floor(Math.random() * 2 ** 31) } = options
+  if (!Number.isInteger(runs) || runs < 1) throw new CheckError('runs', { got: runs })
+  if (!Number.isSafeInteger(seed)) throw new CheckError('seed', { got: seed })
+  const compiled = compilePattern(pattern, options)
+  const opened = options.adapter ? null : await openDevice()
+  const subject = new Subject(compiled, (options.adapter ?? opened!).device, options.capabilities)
+  const asBuilt = { ...pattern, consts: { ...pattern.consts, ...options.consts } }
+  try {
+    return await examine(subject, asBuilt, { ...options, runs, seed })
+  } finally {
+    subject.release()
+    opened?.close()
+  }
+}
+
+/**
+ * Compares a pattern's kernel with dense attention in f64 under the same pattern run as TypeScript, on random lengths,
+ * heads, layouts, params and tables. Rejects with the simplest call that differs, so one line is a test:
+ *
+ * @example await checkPattern(mine, { file: new URL('./mine.ts', import.meta.url) })
+ * @throws CheckError `check-failed`, `no-source`, `not-in-file`, `not-compiled`, `runs`, `seed`
+ */
+export async function checkPattern(pattern: Pattern, options: CheckOptions = {}): Promise<CheckResult> {
+  const result = await examinePattern(pattern, options)
+  const { failures, runs, seed, counterExample } = result
+  if (counterExample) {
+    throw new CheckError('check-failed', {
+      pattern: pattern.name,
+      failures,
+      runs,
+      seed,
+      example: counterExample.text,
+    })
+  }
+  return result
+}
+
+type Settled = CheckOptions & { readonly runs: number; readonly seed: number }
+
+async function examine(
+  subject: Subject,
+  pattern: Pattern,
+  { runs, seed, dtype, onRun }: Settled,
+): Promise<CheckResult> {
+  let failures = 0
+  let maxErrorRatio = 0
+  let counterExample: CounterExample | undefined
+  for (let run = 0; run < runs; run++) {
+    const built = subject.build(variantOf(seed + run, dtype))
+    const generate = (d: Draw) => drawCase(d, pattern, built.variant)
+    const found = drawSeeded(generate, seed + run)
+    const outcome = await runCase(built, pattern, found.value)
+    if (Number.isFinite(outcome.ratio)) maxErrorRatio = Math.max(maxErrorRatio, outcome.ratio)
+    if (outcome.difference !== null) {
+      failures++
+      maxErrorRatio = Math.max(maxErrorRatio, outcome.ratio)
+      counterExample ??= await simplest(built, pattern, seed + run, generate, found)
+    }
+    onRun?.(run + 1, runs)
+  }
+  const result = { pattern: pattern.name, target: 'wgsl', runs, failures, maxErrorRatio, seed } as const
+  return counterExample ? { ...result, counterExample } : result
+}
+
+async function simplest(
+  built: Built,
+  pattern: Pattern,
+  seed: number,
+  generate: Generator<AttentionCase>,
+  found: Drawn<AttentionCase>,
+): Promise<CounterExample> {
+  const differs = async (c: AttentionCase) => (await runCase(built, pattern, c)).difference !== null
+  const { value: call } = await shrink(generate, found, differs, SHRINKING.attempts)
+  const { difference } = await runCase(built, pattern, call)
+  const said = difference ?? 'differs in some runs and not in others'
+  return {
+    seed,
+    call,
+    difference: said,
+    text: `${describeCase(call)}\n${said} (variant ${built.variant.id})\nrepeat it with seed ${seed} and runs 1`,
+  }
+}
+
+/** One call through the kernel and the oracle; what the runtime refuses of a valid call is a difference too. */
+export async function runCase(
+  { kernel, variant }: Built,
+  pattern: Pattern,
+  c: AttentionCase,
+): Promise<Comparison> {
+  const { q, k, v } = tensorsOf(c)
+  const call = {
+    q,
+    k,
+    v,
+    params: c.params,
+    tables: c.tables,
+    layout: c.layout,
+    ...(c.scale === undefined ? {} : { scale: c.scale }),
+    ...(c.lengths === undefined ? {} : { lengths: c.lengths }),
+  }
+  try {
+    return compareWithOracle(pattern, call, await attention(kernel, { ...call, variant: variant.id }))
+  } catch (error) {
+    const said = error instanceof Error ? `${error.name}: ${error.message}` : String(error)
+    return { ratio: Infinity, difference: `the call was not answered: ${said}` }
+  }
+}

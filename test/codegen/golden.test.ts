@@ -1,0 +1,30 @@
+/** The text of a few patterns' kernels, for the eye of a reviewer. UPDATE=1 rewrites the files. */
+
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, it } from 'vitest'
+import { emit, type CapabilityName } from '../../codegen/index.ts'
+import { createCompiler } from '../../compiler/index.ts'
+
+const compiler = createCompiler()
+const at = (path: string) => fileURLToPath(new URL(path, import.meta.url))
+
+/** One of each kind: closed-form ranges, a union of them, a test, a list, a score, a sink; and one unrolled text. */
+const CASES: readonly { readonly pattern: string; readonly capability: CapabilityName; readonly file: string }[] = [
+  ...['causal', 'a-shape', 'strided', 'document', 'alibi', 'sink-logit'].map((pattern) => ({ pattern, capability: 'portable' as const, file: 'kernel.wgsl' })),
+  { pattern: 'causal', capability: 'large48', file: 'kernel.large48.wgsl' },
+]
+
+describe('the kernel of', () => {
+  it.each(CASES)('$pattern, $capability', ({ pattern, capability, file }) => {
+    const { patterns, diagnostics } = compiler.compile(at(`../../patterns/${pattern}.ts`))
+    expect(diagnostics.filter((d) => d.severity !== 'note')).toEqual([])
+    const { variants } = emit(patterns[0]!, { target: 'wgsl', headDims: [64], dtypes: ['f16'], capabilities: [capability] })
+    const path = at(`../golden/${pattern}/${file}`)
+    if (process.env.UPDATE) {
+      mkdirSync(at(`../golden/${pattern}`), { recursive: true })
+      writeFileSync(path, variants[0]!.code)
+    }
+    expect(variants[0]!.code).toBe(readFileSync(path, 'utf8'))
+  })
+})
