@@ -1,0 +1,56 @@
+/** Pattern files for the command line's tests, as text. */
+
+export const BAND = `import { pattern, i32 } from 'heddle'
+import { near } from './near.ts'
+
+export const band = pattern({
+  name: 'band',
+  cite: 'none',
+  params: { window: i32(24, { min: 1, max: 4096 }) },
+  mask: ({ q, kv, window }) => kv <= q && near(q, kv, window),
+})
+`
+export const NEAR = `export const near = (q: number, kv: number, window: number): boolean => q - kv < window\n`
+
+export const TWO = `import { pattern, perHead, i32, table } from 'heddle'
+
+export const spans = pattern({
+  name: 'spans',
+  params: { span: perHead(i32(16, { min: 0, max: 4096 })) },
+  mask: ({ q, kv, span }) => kv <= q && q - kv <= span,
+})
+
+export const packed = pattern({
+  name: 'packed',
+  tables: { id: table('i32', ['kvLen']) },
+  mask: ({ q, kv, id }) => kv <= q && id.at(q) === id.at(kv),
+})
+`
+
+/** Its author divides positions. */
+export const DIVIDES = `import { pattern } from 'heddle'
+export const chunked = pattern({ name: 'chunked', mask: ({ q, kv }) => q / 64 === kv / 64 })
+`
+
+export const SYNTAX = `import { pattern } from 'heddle'
+export const broken = pattern({ name: 'broken', mask: ({ q, kv }) => kv <= })
+`
+
+export const NOTHING = `export const answer = 42\n`
+
+/** It would be seen if it ran. */
+export const LOUD = `import { pattern } from 'heddle'
+process.env.HEDDLE_TEST_RAN = 'yes'
+export const loud = pattern({ name: 'loud', mask: ({ q, kv }) => kv <= q })
+`
+
+/** What runs is not what is read: the check must find it. */
+export const LIAR = `import { pattern } from 'heddle'
+export const liar = pattern({ name: 'liar', mask: ({ q, kv }) => kv <= q })
+Object.assign(liar, { mask: ({ q, kv }: { q: number; kv: number }) => kv <= q && kv !== 3 })
+`
+
+export const THROWS = `import { pattern } from 'heddle'
+export const late = pattern({ name: 'late', mask: ({ q, kv }) => kv <= q })
+throw new Error('not today')
+`
