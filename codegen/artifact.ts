@@ -106,7 +106,11 @@ export interface Capability {
   /** `portable` fits WebGPU's default limits; others name what they need beyond them. */
   readonly name: string
   readonly features: readonly string[]
-  readonly limits: { readonly workgroupBytes: number; readonly invocations: number; readonly storageBuffers: number }
+  readonly limits: {
+    readonly workgroupBytes: number
+    readonly invocations: number
+    readonly storageBuffers: number
+  }
   /** The least and greatest subgroup size that the text is right for; null: it uses no subgroups. */
   readonly subgroup: { readonly min: number; readonly max: number } | null
 }

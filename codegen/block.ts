@@ -45,7 +45,12 @@ export class Block {
   }
 
   if(condition: Code, then: (b: Block) => void, otherwise?: (b: Block) => void): void {
-    this.stmts.push({ kind: 'if', condition, then: this.inner(then), else: otherwise ? this.inner(otherwise) : [] })
+    this.stmts.push({
+      kind: 'if',
+      condition,
+      then: this.inner(then),
+      else: otherwise ? this.inner(otherwise) : [],
+    })
   }
 
   for(base: string, from: Code, below: Code, step: number, body: (b: Block, index: Code) => void): void {

@@ -122,10 +122,28 @@ export interface FunctionOptions {
 }
 
 const PARAMETER: Readonly<Record<VarName, string>> = {
-  batch: 'batch', head: 'head', kvHead: 'kvHead', q: 'q', kv: 'kv', qLen: 'qLen', kvLen: 'kvLen', qHeads: 'qHeads',
-  kvHeads: 'kvHeads', headDim: 'headDim', qLo: 'qLo', qHi: 'qHi', kvLo: 'kvLo', kvHi: 'kvHi', logit: 's',
+  batch: 'batch',
+  head: 'head',
+  kvHead: 'kvHead',
+  q: 'q',
+  kv: 'kv',
+  qLen: 'qLen',
+  kvLen: 'kvLen',
+  qHeads: 'qHeads',
+  kvHeads: 'kvHeads',
+  headDim: 'headDim',
+  qLo: 'qLo',
+  qHi: 'qHi',
+  kvLo: 'kvLo',
+  kvHi: 'kvHi',
+  logit: 's',
 }
-const BASE: Readonly<Record<Rate, string>> = { workgroup: 'fixed', row: 'ofRow', column: 'ofColumn', pair: 'value' }
+const BASE: Readonly<Record<Rate, string>> = {
+  workgroup: 'fixed',
+  row: 'ofRow',
+  column: 'ofColumn',
+  pair: 'value',
+}
 
 export function patternFunction(wish: string, root: Expr, options: FunctionOptions): PatternFunction {
   const { names, leaves, global, hoist } = options
@@ -143,14 +161,19 @@ export function patternFunction(wish: string, root: Expr, options: FunctionOptio
   visit(root)
   // Positions first, then what depends on them, in the order of the expression.
   const first: readonly unknown[] = ['logit', 'q', 'kv', 'qLo', 'qHi', 'kvLo', 'kvHi']
-  const order = (e: Expr): number => (e.op === 'var' && first.includes(e.arg) ? first.indexOf(e.arg) : first.length)
+  const order = (e: Expr): number =>
+    e.op === 'var' && first.includes(e.arg) ? first.indexOf(e.arg) : first.length
   inputs.sort((a, b) => order(a) - order(b))
   const callee = names.fresh(wish)
   const inside = new Block(names.child())
   const values = new Values()
   const parameters = inputs.map((e) => {
     const wished =
-      e.op === 'var' ? PARAMETER[e.arg] : e.op === 'derived' || e.op === 'param' ? e.arg : BASE[rateOf(e, rates)]
+      e.op === 'var'
+        ? PARAMETER[e.arg]
+        : e.op === 'derived' || e.op === 'param'
+          ? e.arg
+          : BASE[rateOf(e, rates)]
     const parameter = inside.names.fresh(wished)
     values.set(e, name(e.type, parameter))
     return { name: parameter, type: e.type }

@@ -4,79 +4,44 @@
  * the output, all in named registers.
  */
 
-import type { Expr } from '../compiler/ir.ts'
 import { Block } from './block.ts'
-import { callOf, rateOf, Values, write, writeNamed } from './expr.ts'
-import type { Frame, Place } from './frame.ts'
+import { rateOf, write, writeNamed } from './expr.ts'
+import type { Frame } from './frame.ts'
 import {
-  add, and, at, bool, f32, i32, isFalse, isTrue, lane, le, lt, max, min, mul, not, op, quotient, remainder, select, sub, toU32, u32, ZERO4,
-  type Code, type Entry, type Memory,
+  add,
+  and,
+  at,
+  bool,
+  f32,
+  isFalse,
+  isTrue,
+  lane,
+  le,
+  lt,
+  max,
+  mul,
+  not,
+  op,
+  quotient,
+  remainder,
+  select,
+  sub,
+  toU32,
+  u32,
+  ZERO4,
+  type Code,
+  type Entry,
+  type Memory,
 } from './kernel.ts'
-import { keyRow, lastKey, positionOf, queryRow, rowIsReal, sourceOf, stage, vectorsOf, writeVector, type Source } from './stage.ts'
+import { LOG2E, maskScores, scoreChange, HIDDEN } from './pairs.ts'
+import { range, rowOf, shapesOf, type Attend } from './shapes.ts'
+import { keyRow, queryRow, rowIsReal, sourceOf, stage, vectorsOf, writeVector } from './stage.ts'
 import { walkList, walkTiles, type TileTests, type Visit } from './tiles.ts'
 
-const LOG2E = 1.4426950408889634
 const LN2 = 0.6931471805599453
 /** The identity of max: finite, and so far above a masked score that their difference has power zero. */
 const FLOOR = -1.0e30
-/** What a masked score is set to; any score below HIDDEN counts as masked. */
-const MASKED = -3.0e38
-const HIDDEN = -2.9e38
 const MINUS_INFINITY_BITS = 0xff800000
-
-/** Shapes that follow from a schedule and the head dims, in one place. */
-export interface Shapes {
-  readonly threads: number
-  readonly chunk: { readonly vectors: number; readonly count: number }
-  readonly value: {
-    readonly vectors: number
-    /** Vectors of the output that a thread owns. */
-    readonly own: number
-    /** Rows of the stage that one key's values take. */
-    readonly stageRows: number
-    /** Keys staged at once. */
-    readonly keys: number
-  }
-  readonly stageRows: number
-}
-
-export function shapesOf(frame: Frame): Shapes {
-  const { headDim, valueDim, schedule } = frame.problem
-  const { threads, width } = schedule
-  const vectors = vectorsOf(headDim)
-  const count = Math.ceil(vectors / width)
-  const own = Math.ceil(vectorsOf(valueDim) / threads.kv)
-  const stageRows = frame.tile.q + frame.tile.kv
-  const perKey = Math.ceil((own * threads.kv) / width)
-  let keys = frame.tile.kv
-  while (keys * perKey > stageRows) keys /= 2
-  if (keys < 4) throw new Error(`no four keys of ${valueDim} values fit the stage`)
-  return {
-    threads: threads.q * threads.kv,
-    chunk: { vectors: Math.ceil(vectors / count), count },
-    value: { vectors: vectorsOf(valueDim), own, stageRows: perKey, keys },
-    stageRows,
-  }
-}
-
-interface Attend {
-  readonly frame: Frame
-  readonly shapes: Shapes
-  readonly place: Place
-  readonly thread: Code
-  /** This thread's place in the grid of threads. */
-  readonly i: Code
-  readonly j: Code
-  readonly stage: Memory
-  readonly weights: Memory
-  readonly shared: Memory | null
-  readonly sources: { readonly q: Source; readonly k: Source; readonly v: Source }
-  readonly state: { readonly rowMax: readonly Code[]; readonly rowSum: readonly Code[]; readonly out: readonly (readonly Code[])[] }
-  /** What a staged query is multiplied by, and what a score is multiplied by afterwards. */
-  readonly queryScale: Code
-}
-
-const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i)
 
 /** The entry point, and the workgroup memory that it declares. */
 export function attend(frame: Frame, tests: TileTests | null): { entry: Entry; memory: readonly Memory[] } {
@@ -89,7 +54,8 @@ export function attend(frame: Frame, tests: TileTests | null): { entry: Entry; m
     weights: unroll
       ? frame.workgroup('weights', 'f32x4', [frame.tile.q, threads.kv + 1])
       : frame.workgroup('weights', 'f32', [frame.tile.q, frame.tile.kv + 1]),
-    shared: shuffle < threads.kv ? frame.workgroup('partials', 'f32', [frame.tile.q, threads.kv / shuffle]) : null,
+    shared:
+      shuffle < threads.kv ? frame.workgroup('partials', 'f32', [frame.tile.q, threads.kv / shuffle]) : null,
   }
   const word = tests ? null : frame.workgroup('listWord', 'u32', [])
   const block = new Block(frame.names.child())
@@ -107,7 +73,8 @@ export function attend(frame: Frame, tests: TileTests | null): { entry: Entry; m
   // What the mask and the score need once per workgroup.
   for (const f of [frame.mask, frame.score].filter((g) => g !== null)) {
     for (const e of f.inputs) {
-      if (rateOf(e) === 'workgroup' && e.src.length > 0) writeNamed(block, place.leaves, place.values, e, 'fixed')
+      if (rateOf(e) === 'workgroup' && e.src.length > 0)
+        writeNamed(block, place.leaves, place.values, e, 'fixed')
     }
   }
   const state = {
@@ -131,7 +98,8 @@ export function attend(frame: Frame, tests: TileTests | null): { entry: Entry; m
         },
       )
     }
-    if (tests) walkTiles(frame, b, place, tests, (c, tile, isFull) => bodies(c, tile, c.let('full', isFull(c))))
+    if (tests)
+      walkTiles(frame, b, place, tests, (c, tile, isFull) => bodies(c, tile, c.let('full', isFull(c))))
     else walkList(frame, b, place, word!, bodies)
   })
   epilogue(a, block)
@@ -156,8 +124,6 @@ function tileBody(a: Attend, block: Block, tile: Visit, full: Code): void {
   addValues(a, block, tile, full)
 }
 
-const rowOf = ({ frame, i }: Attend, r: number): Code => add(i, u32(r * frame.problem.schedule.threads.q))
-
 /** Q Kt of the tile, staged in chunks of the head dim. Key 4 j + c lies in row c * threads + j, so that neighbours differ by one row. */
 function scoresOf(a: Attend, block: Block, { kvLo }: Visit, full: boolean): Code[][] {
   const { frame, shapes, sources, place } = a
@@ -169,11 +135,25 @@ function scoresOf(a: Attend, block: Block, { kvLo }: Visit, full: boolean): Code
     const ragged = vectors * count > vectorsOf(frame.problem.headDim)
     stage(frame, b, a.thread, a.stage, [
       {
-        source: sources.k, rows: frame.tile.kv, width: vectors, from, ragged, row: keyRow(place, kvLo, full),
-        place: (row, vector) => [add(mul(remainder(row, u32(4)), u32(threads.kv)), quotient(row, u32(4))), vector],
+        source: sources.k,
+        rows: frame.tile.kv,
+        width: vectors,
+        from,
+        ragged,
+        row: keyRow(place, kvLo, full),
+        place: (row, vector) => [
+          add(mul(remainder(row, u32(4)), u32(threads.kv)), quotient(row, u32(4))),
+          vector,
+        ],
       },
       {
-        source: sources.q, rows: frame.tile.q, width: vectors, from, ragged, row: queryRow(frame, place), scale: a.queryScale,
+        source: sources.q,
+        rows: frame.tile.q,
+        width: vectors,
+        from,
+        ragged,
+        row: queryRow(frame, place),
+        scale: a.queryScale,
         place: (row, vector) => [add(row, u32(frame.tile.kv)), vector],
       },
     ])
@@ -184,7 +164,10 @@ function scoresOf(a: Attend, block: Block, { kvLo }: Visit, full: boolean): Code
         const query = c.let(`query${r}`, at(a.stage, add(rowOf(a, r), u32(frame.tile.kv)), d))
         range(4).forEach((x) => {
           const s = scores[r]![x]!
-          c.set(s, range(4).reduce((sum, l) => op('f32', 'mad', lane(query, l), lane(keys[x]!, l), sum), s))
+          c.set(
+            s,
+            range(4).reduce((sum, l) => op('f32', 'mad', lane(query, l), lane(keys[x]!, l), sum), s),
+          )
         })
       }
     })
@@ -194,67 +177,13 @@ function scoresOf(a: Attend, block: Block, { kvLo }: Visit, full: boolean): Code
   return scores
 }
 
-/** Positions and what depends on one of them alone, per row and per column of this thread. */
-function pairs(a: Attend, block: Block, { kvLo }: Visit, clamp: boolean, functions: readonly { readonly inputs: readonly Expr[] }[]) {
-  const { place } = a
-  const inputs = functions.flatMap((f) => f.inputs)
-  const reads = (v: 'q' | 'kv', rate: 'row' | 'column') =>
-    inputs.some((e) => (e.op === 'var' && e.arg === v) || (e.src.length > 0 && rateOf(e) === rate))
-  const axis = (v: 'q' | 'kv', rate: 'row' | 'column', n: number, position: (x: number) => Code) =>
-    range(n).map((x) => {
-      const values = new Values(place.values)
-      if (!reads(v, rate)) return values
-      const own = block.let(`${v}${x}`, position(x))
-      const leaves = { ...place.leaves, var: (w: Parameters<typeof place.leaves.var>[0]) => (w === v ? own : place.leaves.var(w)) }
-      for (const e of inputs) {
-        if (e.op === 'var' && e.arg === v) values.set(e, own)
-        else if (e.src.length > 0 && rateOf(e) === rate) writeNamed(block, leaves, values, e, rate === 'row' ? 'ofRow' : 'ofColumn')
-      }
-      return values
-    })
-  const q = (r: number) => positionOf(place, add(place.firstRow, op('i32', 'fromU32', rowOf(a, r))))
-  const kv = (c: number) => {
-    const position = add(kvLo, add(mul(op('i32', 'fromU32', a.j), i32(4)), i32(c)))
-    return clamp ? min(position, lastKey(place)) : position
-  }
-  return {
-    rows: axis('q', 'row', a.frame.problem.schedule.rows, q),
-    columns: axis('kv', 'column', 4, kv),
-  }
-}
-
-const inputOf = (a: Attend, row: Values, column: Values, logit: Code | null) => (e: Expr): Code => {
-  if (e.op === 'var' && e.arg === 'logit') return logit!
-  return row.get(e) ?? column.get(e) ?? write(new Block(a.frame.names.child()), a.place.leaves, a.place.values, e)
-}
-
-function scoreChange(a: Attend, block: Block, tile: Visit, scores: readonly (readonly Code[])[], full: boolean): void {
-  const score = a.frame.score!
-  const { rows, columns } = pairs(a, block, tile, !full, [score])
-  scores.forEach((line, r) =>
-    line.forEach((s, c) => block.set(s, mul(callOf(score, inputOf(a, rows[r]!, columns[c]!, s)), f32(LOG2E)))),
-  )
-}
-
-function maskScores(a: Attend, block: Block, tile: Visit, scores: readonly (readonly Code[])[]): void {
-  const { frame, place } = a
-  block.comment('mask')
-  const { mask } = frame
-  const { rows, columns } = pairs(a, block, tile, true, mask ? [mask] : [])
-  const inside = range(4).map((c) => {
-    const position = add(tile.kvLo, add(mul(op('i32', 'fromU32', a.j), i32(4)), i32(c)))
-    return block.let(`inside${c}`, lt(position, place.kvLen))
-  })
-  scores.forEach((line, r) =>
-    line.forEach((s, c) => {
-      const kept = mask === null ? bool(true) : callOf(mask, inputOf(a, rows[r]!, columns[c]!, null))
-      block.set(s, select(and(inside[c]!, kept), s, f32(MASKED)))
-    }),
-  )
-}
-
 /** One value per row, combined over the threads that share the row: shuffles within subgroups, then workgroup memory. */
-function reduceRows(a: Attend, block: Block, values: readonly Code[], combine: (x: Code, y: Code) => Code): Code[] {
+function reduceRows(
+  a: Attend,
+  block: Block,
+  values: readonly Code[],
+  combine: (x: Code, y: Code) => Code,
+): Code[] {
   const { threads, shuffle, unroll } = a.frame.problem.schedule
   const near = values.map((v, r) => {
     let x = v
@@ -266,14 +195,20 @@ function reduceRows(a: Attend, block: Block, values: readonly Code[], combine: (
   const shared = a.shared
   if (!shared) return near
   const parts = threads.kv / shuffle
-  const put = (b: Block) => near.forEach((x, r) => b.set(at(shared, rowOf(a, r), quotient(a.j, u32(shuffle))), x))
+  const put = (b: Block) =>
+    near.forEach((x, r) => b.set(at(shared, rowOf(a, r), quotient(a.j, u32(shuffle))), x))
   if (shuffle === 1) put(block)
   else block.if(op('bool', 'eq', remainder(a.j, u32(shuffle)), u32(0)), put)
   block.barrier()
   if (unroll) {
     return near.map((_, r) => {
       const row = rowOf(a, r)
-      return block.let(`row${r}`, range(parts).map((p) => at(shared, row, u32(p))).reduce(combine))
+      return block.let(
+        `row${r}`,
+        range(parts)
+          .map((p) => at(shared, row, u32(p)))
+          .reduce(combine),
+      )
     })
   }
   const totals = near.map((_, r) => block.var(`row${r}`, at(shared, rowOf(a, r), u32(0))))
@@ -285,7 +220,12 @@ function reduceRows(a: Attend, block: Block, values: readonly Code[], combine: (
 
 function softmaxStep(a: Attend, block: Block, scores: readonly (readonly Code[])[], full: boolean): void {
   const { rowMax, rowSum, out } = a.state
-  const best = reduceRows(a, block, scores.map((line, r) => block.let(`best${r}`, line.reduce(max))), max)
+  const best = reduceRows(
+    a,
+    block,
+    scores.map((line, r) => block.let(`best${r}`, line.reduce(max))),
+    max,
+  )
   scores.forEach((line, r) => {
     const top = block.let(`top${r}`, max(rowMax[r]!, best[r]!))
     const shrink = block.let(`shrink${r}`, op('f32', 'exp2', sub(rowMax[r]!, top)))
@@ -296,7 +236,8 @@ function softmaxStep(a: Attend, block: Block, scores: readonly (readonly Code[])
       return block.let(`p${r}_${c}`, full ? weight : select(lt(s, f32(HIDDEN)), f32(0), weight))
     })
     block.set(rowSum[r]!, op('f32', 'mad', rowSum[r]!, shrink, weights.reduce(add)))
-    if (a.weights.type === 'f32x4') block.set(at(a.weights, rowOf(a, r), a.j), op('f32x4', 'vector4', ...weights))
+    if (a.weights.type === 'f32x4')
+      block.set(at(a.weights, rowOf(a, r), a.j), op('f32x4', 'vector4', ...weights))
     else weights.forEach((w, c) => block.set(at(a.weights, rowOf(a, r), add(mul(a.j, u32(4)), u32(c))), w))
     for (const o of out[r]!) block.set(o, op('f32x4', 'mul4', o, shrink))
   })
@@ -312,7 +253,12 @@ function addValues(a: Attend, block: Block, { kvLo }: Visit, full: Code): void {
     const keyOf = keyRow(place, kvLo, isTrue(full))
     stage(frame, b, a.thread, a.stage, [
       {
-        source: sources.v, rows: keys, width: vectors, from: u32(0), ragged: false, row: (row) => keyOf(add(from, row)),
+        source: sources.v,
+        rows: keys,
+        width: vectors,
+        from: u32(0),
+        ragged: false,
+        row: (row) => keyOf(add(from, row)),
         place: (row, vector) => [
           add(mul(row, u32(stageRows)), vectors <= width ? u32(0) : quotient(vector, u32(width))),
           vectors <= width ? vector : remainder(vector, u32(width)),
@@ -335,13 +281,28 @@ function addValues(a: Attend, block: Block, { kvLo }: Visit, full: Code): void {
     const addKeys = (full: boolean) => (b: Block) => {
       if (a.weights.type === 'f32') {
         b.for('key', u32(0), u32(keys), 1, (c, key) =>
-          addKey(c, key, '', range(rows).map((r) => c.let(`weight${r}`, at(a.weights, rowOf(a, r), add(from, key)))), full),
+          addKey(
+            c,
+            key,
+            '',
+            range(rows).map((r) => c.let(`weight${r}`, at(a.weights, rowOf(a, r), add(from, key)))),
+            full,
+          ),
         )
         return
       }
       b.for('four', u32(0), u32(keys / 4), 1, (c, four) => {
-        const weights = range(rows).map((r) => c.let(`weight${r}`, at(a.weights, rowOf(a, r), add(quotient(from, u32(4)), four))))
-        for (const x of range(4)) addKey(c, add(mul(four, u32(4)), u32(x)), String(x), weights.map((w) => lane(w, x)), full)
+        const weights = range(rows).map((r) =>
+          c.let(`weight${r}`, at(a.weights, rowOf(a, r), add(quotient(from, u32(4)), four))),
+        )
+        for (const x of range(4))
+          addKey(
+            c,
+            add(mul(four, u32(4)), u32(x)),
+            String(x),
+            weights.map((w) => lane(w, x)),
+            full,
+          )
       })
     }
     if (isTrue(full) || isFalse(full)) addKeys(isTrue(full))(b)
@@ -392,7 +353,10 @@ function epilogue(a: Attend, block: Block): void {
       const some = b.let('some', and(rowIsReal(place, row), lt(f32(0), sum)))
       const top = sink2 ? b.let('top', max(rowMax, sink2)) : rowMax
       const shrink = sink2 ? b.let('shrink', op('f32', 'exp2', sub(rowMax, top))) : null
-      const total = sink2 && shrink ? b.let('total', op('f32', 'mad', sum, shrink, op('f32', 'exp2', sub(sink2, top)))) : sum
+      const total =
+        sink2 && shrink
+          ? b.let('total', op('f32', 'mad', sum, shrink, op('f32', 'exp2', sub(sink2, top))))
+          : sum
       const factor = b.let('factor', op('f32', 'div', shrink ?? f32(1), select(some, total, f32(1))))
       state.out[r]!.forEach((o, n) => {
         const vector = add(a.j, u32(n * schedule.threads.kv))
@@ -406,10 +370,11 @@ function epilogue(a: Attend, block: Block): void {
         const empty = u32(MINUS_INFINITY_BITS)
         const target = at(lse, toU32(add(lseStart, row)))
         const full = bits(mul(add(top, op('f32', 'log2', total)), f32(LN2)))
-        const none = sink ? (d: Block) => d.set(target, select(rowIsReal(place, row), bits(sink), empty)) : (d: Block) => d.set(target, empty)
+        const none = sink
+          ? (d: Block) => d.set(target, select(rowIsReal(place, row), bits(sink), empty))
+          : (d: Block) => d.set(target, empty)
         c.if(some, (d) => d.set(target, full), none)
       })
     })
   }
 }
-

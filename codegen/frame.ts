@@ -6,8 +6,26 @@ import { META_PER_BATCH, UNIFORM_FIELDS, type Binding, type Dtype, type UniformF
 import { Block } from './block.ts'
 import { patternFunction, Values, type Leaves, type PatternFunction, type Rate } from './expr.ts'
 import {
-  add, and, at, i32, le, lt, mul, name, op, quotient, select, toU32, u32,
-  type Buffer, type Code, type ConstantArray, type FunctionDecl, type Memory, type Parameter, type Type,
+  add,
+  and,
+  at,
+  i32,
+  le,
+  lt,
+  mul,
+  name,
+  op,
+  quotient,
+  select,
+  toU32,
+  u32,
+  type Buffer,
+  type Code,
+  type ConstantArray,
+  type FunctionDecl,
+  type Memory,
+  type Parameter,
+  type Type,
 } from './kernel.ts'
 import { Names } from './names.ts'
 import type { Schedule } from './schedule.ts'
@@ -21,7 +39,8 @@ export interface Problem {
 }
 
 /** Vector loads need rows of whole vectors. */
-export const alignOf = ({ headDim, valueDim }: Problem): 1 | 4 => (headDim % 4 === 0 && valueDim % 4 === 0 ? 4 : 1)
+export const alignOf = ({ headDim, valueDim }: Problem): 1 | 4 =>
+  headDim % 4 === 0 && valueDim % 4 === 0 ? 4 : 1
 
 export interface Tile {
   readonly q: number
@@ -44,7 +63,8 @@ export class Frame {
   readonly tile: Tile
   readonly names: Names
   readonly fields: { readonly field: UniformField; readonly text: string }[] = []
-  readonly buffers: { readonly buffer: Buffer; readonly role: Binding['role']; readonly table?: string }[] = []
+  readonly buffers: { readonly buffer: Buffer; readonly role: Binding['role']; readonly table?: string }[] =
+    []
   readonly constants: ConstantArray[] = []
   readonly functions: FunctionDecl[] = []
   readonly uniforms: string
@@ -65,7 +85,8 @@ export class Frame {
     this.#used = new Set(nodesOf(...expressionsOf(plan)))
     const fieldNames = new Names(reserved)
     const scalars = plan.params.filter((p) => !p.perHead).map(({ name: n, type }) => ({ name: n, type }))
-    for (const field of [...UNIFORM_FIELDS, ...scalars]) this.fields.push({ field, text: fieldNames.fresh(field.name) })
+    for (const field of [...UNIFORM_FIELDS, ...scalars])
+      this.fields.push({ field, text: fieldNames.fresh(field.name) })
 
     this.#buffer('meta', 'metaData', 'read', 'i32')
     const element = this.#element()
@@ -100,8 +121,21 @@ export class Frame {
     return vectors ? 'u32x2' : 'u32'
   }
 
-  #buffer(role: Binding['role'], wish: string, access: Buffer['access'], type: Type, table?: string, atomic = false): Buffer {
-    const buffer: Buffer = { name: this.names.fresh(wish), binding: this.buffers.length + 1, access, type, atomic }
+  #buffer(
+    role: Binding['role'],
+    wish: string,
+    access: Buffer['access'],
+    type: Type,
+    table?: string,
+    atomic = false,
+  ): Buffer {
+    const buffer: Buffer = {
+      name: this.names.fresh(wish),
+      binding: this.buffers.length + 1,
+      access,
+      type,
+      atomic,
+    }
     this.buffers.push({ buffer, role, ...(table === undefined ? {} : { table }) })
     return buffer
   }
@@ -143,13 +177,20 @@ export class Frame {
   #extent(dim: Dim): Code {
     if (typeof dim === 'number') return i32(dim)
     switch (dim) {
-      case 'batch': return this.uniform('batches')
-      case 'head': return this.uniform('qHeads')
-      case 'kvHead': return this.uniform('kvHeads')
-      case 'qLen': return this.uniform('qRows')
-      case 'kvLen': return this.uniform('kvRows')
-      case 'headDim': return i32(this.problem.headDim)
-      case 'indexHead': throw new Error('a static pattern has no index heads')
+      case 'batch':
+        return this.uniform('batches')
+      case 'head':
+        return this.uniform('qHeads')
+      case 'kvHead':
+        return this.uniform('kvHeads')
+      case 'qLen':
+        return this.uniform('qRows')
+      case 'kvLen':
+        return this.uniform('kvRows')
+      case 'headDim':
+        return i32(this.problem.headDim)
+      case 'indexHead':
+        throw new Error('a static pattern has no index heads')
     }
   }
 
@@ -169,18 +210,26 @@ export class Frame {
     const buffer = this.#buffer('table', `${info.name}Data`, 'read', info.type, info.name)
     const callee = this.names.fresh(`${info.name}At`)
     const block = new Block(this.names.child())
-    const parameters: Parameter[] = info.dims.map((_, i) => ({ name: block.names.fresh(`i${i}`), type: 'i32' }))
+    const parameters: Parameter[] = info.dims.map((_, i) => ({
+      name: block.names.fresh(`i${i}`),
+      type: 'i32',
+    }))
     const indices = parameters.map((p) => name('i32', p.name))
     const extents = info.dims.map((d) => this.#extent(d))
     const inside = block.let('inside', and(...indices.flatMap((x, i) => [le(i32(0), x), lt(x, extents[i]!)])))
     const flat = indices.reduce((sum, x, i) => add(mul(sum, extents[i]!), x), i32(0))
     const value = at(buffer, toU32(select(inside, flat, i32(0))))
-    block.return(select(inside, value, info.type === 'i32' ? i32(0) : { kind: 'literal', type: 'f32', value: 0 }))
+    block.return(
+      select(inside, value, info.type === 'i32' ? i32(0) : { kind: 'literal', type: 'f32', value: 0 }),
+    )
     return { name: callee, parameters, result: info.type, body: block.stmts }
   }
 
   #pick(values: readonly number[], type: 'i32' | 'f32', index: Code): Code {
-    let array = this.constants.find((c) => c.type === type && c.values.length === values.length && c.values.every((v, i) => v === values[i]))
+    let array = this.constants.find(
+      (c) =>
+        c.type === type && c.values.length === values.length && c.values.every((v, i) => v === values[i]),
+    )
     if (!array) {
       array = { name: this.names.fresh('values'), type, values }
       this.constants.push(array)
@@ -194,10 +243,16 @@ export class Frame {
     const un = (field: string) => this.uniform(field)
     const tile = block.let('index', add(op('u32', 'groupX'), mul(op('u32', 'groupY'), un('gridX'))))
     block.if(le(un('tileCount'), tile), (b) => b.return())
-    const qTiles = block.let('qTiles', quotient(add(toU32(un('qRows')), u32(this.tile.q - 1)), u32(this.tile.q)))
+    const qTiles = block.let(
+      'qTiles',
+      quotient(add(toU32(un('qRows')), u32(this.tile.q - 1)), u32(this.tile.q)),
+    )
     const pair = block.let('slot', quotient(tile, qTiles))
     // The last query tiles have the most keys in causal patterns, so they start first.
-    const qTile = block.let('qTile', op('u32', 'sub', op('u32', 'sub', qTiles, u32(1)), op('u32', 'remainder', tile, qTiles)))
+    const qTile = block.let(
+      'qTile',
+      op('u32', 'sub', op('u32', 'sub', qTiles, u32(1)), op('u32', 'remainder', tile, qTiles)),
+    )
     const heads = toU32(un('heads'))
     const ownBatch = block.let('ownBatch', quotient(pair, heads))
     const ownHead = block.let('ownHead', op('u32', 'remainder', pair, heads))
@@ -226,12 +281,16 @@ export class Frame {
     const params = new Map<string, Code>()
     const derived = new Map<string, Code>()
     const perHead = plan.params.filter((p) => p.perHead)
-    const used = (kind: 'param' | 'derived', n: string) => [...this.#used].some((e) => e.op === kind && e.arg === n)
+    const used = (kind: 'param' | 'derived', n: string) =>
+      [...this.#used].some((e) => e.op === kind && e.arg === n)
     const typed = (type: 'i32' | 'f32', e: Code): Code => (type === 'f32' ? op('f32', 'bitsFloat', e) : e)
     const past = mul(un('batches'), i32(META_PER_BATCH))
     perHead.forEach((p, i) => {
       if (!used('param', p.name)) return
-      params.set(p.name, block.let(p.name, typed(p.type, word(add(add(past, mul(i32(i), un('qHeads'))), head)))))
+      params.set(
+        p.name,
+        block.let(p.name, typed(p.type, word(add(add(past, mul(i32(i), un('qHeads'))), head)))),
+      )
     })
     plan.derived.forEach((d, i) => {
       if (!used('derived', d.name)) return
@@ -246,7 +305,23 @@ export class Frame {
       derived: (d) => derived.get(d)!,
     }
     return {
-      slot: pair, qTiles, qTile, ownBatch, ownHead, ownKvHead, batch, head, qRow, qShift, kvStart, kvLen, firstRow, realLo, realHi, qLo, qHi,
+      slot: pair,
+      qTiles,
+      qTile,
+      ownBatch,
+      ownHead,
+      ownKvHead,
+      batch,
+      head,
+      qRow,
+      qShift,
+      kvStart,
+      kvLen,
+      firstRow,
+      realLo,
+      realHi,
+      qLo,
+      qHi,
       leaves,
       values: new Values(),
     }

@@ -3,14 +3,28 @@
 import type { CompiledPattern } from '../compiler/index.ts'
 import { printExpr, type Expr } from '../compiler/ir.ts'
 import type { KernelPlan } from '../compiler/plan.ts'
-import { ARTIFACT_VERSION, type Artifact, type Binding, type Dtype, type JsonExpr, type Variant } from './artifact.ts'
+import {
+  ARTIFACT_VERSION,
+  type Artifact,
+  type Binding,
+  type Dtype,
+  type JsonExpr,
+  type Variant,
+} from './artifact.ts'
 import { attend } from './flash.ts'
 import { alignOf, Frame } from './frame.ts'
 import { contentHash } from './hash.ts'
 import { listTiles } from './list.ts'
 import type { Kernel, Memory } from './kernel.ts'
 import { print } from './print.ts'
-import { capabilityOf, ceilingOf, DEFAULT_CAPABILITIES, scheduleOf, type CapabilityName } from './schedule.ts'
+import {
+  CAPABILITY_NAMES,
+  capabilityOf,
+  ceilingOf,
+  DEFAULT_CAPABILITIES,
+  scheduleOf,
+  type CapabilityName,
+} from './schedule.ts'
 import type { Target } from './target.ts'
 import { sharesLists, tileTests } from './tiles.ts'
 import { storageType, WGSL } from './wgsl.ts'
@@ -34,21 +48,12 @@ export interface EmitOptions {
   readonly capabilities?: readonly CapabilityName[]
 }
 
-/** Everything of a variant but what names it. */
-export interface Emitted {
-  readonly code: string
-  readonly tile: { readonly q: number; readonly kv: number }
-  readonly threads: number
-  readonly align: number
-  readonly bindings: readonly Binding[]
-  readonly workgroupBytes: number
-  readonly uniforms: Variant['uniforms']
-}
-
 export function emit(pattern: Pick<CompiledPattern, 'plan'>, options: EmitOptions): Artifact {
   const { plan } = pattern
   const target = TARGETS[options.target]
-  const capabilities = options.capabilities ?? DEFAULT_CAPABILITIES
+  const wanted = options.capabilities ?? DEFAULT_CAPABILITIES
+  // A runtime takes the first that fits, so they stand best first whatever the order of the wish.
+  const capabilities = CAPABILITY_NAMES.filter((c) => wanted.includes(c))
   const variants: Variant[] = []
   options.headDims.forEach((headDim, n) => {
     const valueDim = options.valueDims?.[n] ?? headDim
@@ -91,7 +96,9 @@ function emitVariant(
 ): Variant | null {
   for (const dim of [headDim, valueDim]) {
     if (!Number.isInteger(dim) || dim < HEAD_DIMS.min || dim > HEAD_DIMS.max) {
-      throw new RangeError(`a head dim is a whole number from ${HEAD_DIMS.min} to ${HEAD_DIMS.max}, not ${dim}`)
+      throw new RangeError(
+        `a head dim is a whole number from ${HEAD_DIMS.min} to ${HEAD_DIMS.max}, not ${dim}`,
+      )
     }
   }
   const schedule = scheduleOf(capability, dtype, valueDim)
@@ -111,7 +118,11 @@ function emitVariant(
       `${frame.tile.q} x ${frame.tile.kv} tiles found by ${plan.tiles.how}; ${main.entry.threads} threads, ${id}`,
       `npx heddle build ${plan.name} --target ${target.name} --head-dim ${headDim} --dtype ${dtype}`,
     ],
-    uniforms: { name: uniforms, binding: 0, fields: frame.fields.map((f) => ({ name: f.text, type: f.field.type })) },
+    uniforms: {
+      name: uniforms,
+      binding: 0,
+      fields: frame.fields.map((f) => ({ name: f.text, type: f.field.type })),
+    },
     buffers: frame.buffers.map((b) => b.buffer),
     memory,
     constants: frame.constants,
@@ -135,7 +146,9 @@ function emitVariant(
   }
   const ceiling = ceilingOf(capability)
   if (needs.workgroupBytes > ceiling.bytes || needs.invocations > ceiling.invocations) {
-    throw new Error(`the schedule of ${id} takes ${needs.workgroupBytes} bytes of workgroup memory, beyond ${ceiling.bytes}`)
+    throw new Error(
+      `the schedule of ${id} takes ${needs.workgroupBytes} bytes of workgroup memory, beyond ${ceiling.bytes}`,
+    )
   }
   return {
     id,

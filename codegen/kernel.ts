@@ -48,7 +48,12 @@ export type Stmt =
   | { readonly kind: 'let'; readonly name: string; readonly value: Code }
   | { readonly kind: 'var'; readonly name: string; readonly value: Code }
   | { readonly kind: 'set'; readonly target: Code; readonly value: Code }
-  | { readonly kind: 'if'; readonly condition: Code; readonly then: readonly Stmt[]; readonly else: readonly Stmt[] }
+  | {
+      readonly kind: 'if'
+      readonly condition: Code
+      readonly then: readonly Stmt[]
+      readonly else: readonly Stmt[]
+    }
   | {
       readonly kind: 'for'
       readonly name: string
@@ -62,7 +67,12 @@ export type Stmt =
   | { readonly kind: 'continue' }
   | { readonly kind: 'return'; readonly value: Code | null }
   | { readonly kind: 'barrier' }
-  | { readonly kind: 'atomic'; readonly op: 'and' | 'or' | 'store'; readonly target: Code; readonly value: Code }
+  | {
+      readonly kind: 'atomic'
+      readonly op: 'and' | 'or' | 'store'
+      readonly target: Code
+      readonly value: Code
+    }
 
 /** Workgroup memory; no dims: one element. */
 export interface Memory {
@@ -108,7 +118,11 @@ export interface ConstantArray {
 /** One module: what a target prints as a file. */
 export interface Kernel {
   readonly head: readonly string[]
-  readonly uniforms: { readonly name: string; readonly binding: number; readonly fields: readonly Parameter[] }
+  readonly uniforms: {
+    readonly name: string
+    readonly binding: number
+    readonly fields: readonly Parameter[]
+  }
   readonly buffers: readonly Buffer[]
   readonly memory: readonly Memory[]
   readonly constants: readonly ConstantArray[]
@@ -121,7 +135,12 @@ export const i32 = (value: number): Code => ({ kind: 'literal', type: 'i32', val
 export const u32 = (value: number): Code => ({ kind: 'literal', type: 'u32', value })
 export const f32 = (value: number): Code => ({ kind: 'literal', type: 'f32', value })
 export const bool = (value: boolean): Code => ({ kind: 'literal', type: 'bool', value })
-export const op = (type: Type, kind: AnyOp, ...args: readonly Code[]): Code => ({ kind: 'op', type, op: kind, args })
+export const op = (type: Type, kind: AnyOp, ...args: readonly Code[]): Code => ({
+  kind: 'op',
+  type,
+  op: kind,
+  args,
+})
 export const at = (memory: Memory | Buffer, ...indices: readonly Code[]): Code => ({
   kind: 'at',
   type: memory.type,
@@ -135,7 +154,8 @@ export const lane = (of: Code, index: number): Code => ({
   lane: index,
 })
 
-const isLiteral = (e: Code, value?: number): boolean => e.kind === 'literal' && (value === undefined || e.value === value)
+const isLiteral = (e: Code, value?: number): boolean =>
+  e.kind === 'literal' && (value === undefined || e.value === value)
 
 /** Addresses are sums with many zeros and ones in them; these are folded so that the text stays readable. */
 export function add(a: Code, b: Code): Code {
@@ -144,7 +164,8 @@ export function add(a: Code, b: Code): Code {
   if (a.kind === 'literal' && b.kind === 'literal') return { ...a, value: Number(a.value) + Number(b.value) }
   // (x + 8) + 32 is x + 40: integers only, floats round.
   const tail = a.kind === 'op' && a.op === 'add' && a.type !== 'f32' ? a.args[1]! : null
-  if (tail?.kind === 'literal' && b.kind === 'literal' && a.kind === 'op') return add(a.args[0]!, add(tail, b))
+  if (tail?.kind === 'literal' && b.kind === 'literal' && a.kind === 'op')
+    return add(a.args[0]!, add(tail, b))
   return op(a.type, 'add', a, b)
 }
 export function mul(a: Code, b: Code): Code {
@@ -154,7 +175,8 @@ export function mul(a: Code, b: Code): Code {
   return op(a.type, 'mul', a, b)
 }
 export const sub = (a: Code, b: Code): Code => (isLiteral(b, 0) ? a : op(a.type, 'sub', a, b))
-export const quotient = (a: Code, b: Code): Code => (isLiteral(b, 1) || isLiteral(a, 0) ? a : op(a.type, 'quotient', a, b))
+export const quotient = (a: Code, b: Code): Code =>
+  isLiteral(b, 1) || isLiteral(a, 0) ? a : op(a.type, 'quotient', a, b)
 export const remainder = (a: Code, b: Code): Code => op(a.type, 'remainder', a, b)
 export const min = (a: Code, b: Code): Code => op(a.type, 'min', a, b)
 export const max = (a: Code, b: Code): Code => op(a.type, 'max', a, b)

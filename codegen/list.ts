@@ -4,8 +4,22 @@ import { Block } from './block.ts'
 import { callOf, rateOf, Values, write, writeNamed } from './expr.ts'
 import type { Frame } from './frame.ts'
 import {
-  add, and, at, eq, i32, le, lt, not, op, quotient, remainder, select, toU32, u32,
-  type Entry, type Memory,
+  add,
+  and,
+  at,
+  eq,
+  i32,
+  le,
+  lt,
+  not,
+  op,
+  quotient,
+  remainder,
+  select,
+  toU32,
+  u32,
+  type Entry,
+  type Memory,
 } from './kernel.ts'
 import { positionOf, rowIsReal } from './stage.ts'
 import { recordOf, sharesLists, walkTiles, type TileTests } from './tiles.ts'
@@ -27,7 +41,8 @@ export function listTiles(frame: Frame, tests: TileTests): { entry: Entry; memor
   const { mask } = frame
   if (!mask) throw new Error('a list of tiles of a mask that keeps every pair')
   for (const e of mask.inputs) {
-    if (rateOf(e) === 'workgroup' && e.src.length > 0) writeNamed(block, place.leaves, place.values, e, 'fixed')
+    if (rateOf(e) === 'workgroup' && e.src.length > 0)
+      writeNamed(block, place.leaves, place.values, e, 'fixed')
   }
   const first = (b: Block, then: (c: Block) => void) => b.if(eq(thread, u32(0)), then)
   // Heads that share a list leave its making to the first of the dispatch.
@@ -38,14 +53,18 @@ export function listTiles(frame: Frame, tests: TileTests): { entry: Entry; memor
       c.barrier()
       const seen = c.var('seen', u32(0))
       c.for('pair', thread, u32(frame.tile.q * frame.tile.kv), count, (d, pair) => {
-        const row = d.let('row', add(place.firstRow, op('i32', 'fromU32', quotient(pair, u32(frame.tile.kv)))))
+        const row = d.let(
+          'row',
+          add(place.firstRow, op('i32', 'fromU32', quotient(pair, u32(frame.tile.kv)))),
+        )
         const kv = d.let('kv', add(kvLo, op('i32', 'fromU32', remainder(pair, u32(frame.tile.kv)))))
         d.if(and(rowIsReal(place, row), lt(kv, place.kvLen)), (e) => {
           const values = new Values(place.values)
           const q = e.let('q', positionOf(place, row))
           const leaves = {
             ...place.leaves,
-            var: (v: Parameters<typeof place.leaves.var>[0]) => (v === 'q' ? q : v === 'kv' ? kv : place.leaves.var(v)),
+            var: (v: Parameters<typeof place.leaves.var>[0]) =>
+              v === 'q' ? q : v === 'kv' ? kv : place.leaves.var(v),
           }
           const kept = callOf(mask, (x) => write(e, leaves, values, x))
           e.set(seen, op('u32', 'bitOr', seen, select(kept, u32(KEPT), u32(DROPPED))))
@@ -59,7 +78,10 @@ export function listTiles(frame: Frame, tests: TileTests): { entry: Entry; memor
         d.if(kept, (e) => {
           const whole = and(not(eq(all, u32(KEPT | DROPPED))), le(add(kvLo, i32(frame.tile.kv)), place.kvLen))
           e.set(listed, add(listed, u32(1)))
-          e.set(at(list, add(record, listed)), op('u32', 'bitOr', toU32(tile), select(whole, u32(LIST_FULL), u32(0))))
+          e.set(
+            at(list, add(record, listed)),
+            op('u32', 'bitOr', toU32(tile), select(whole, u32(LIST_FULL), u32(0))),
+          )
         })
       })
       // The next tile's reset must not overtake this read.

@@ -16,7 +16,9 @@ export class Names {
   }
 
   #taken(text: string): boolean {
-    return this.#reserved.has(text) || this.#used.has(text) || (this.#outer !== null && this.#outer.#taken(text))
+    return (
+      this.#reserved.has(text) || this.#used.has(text) || (this.#outer !== null && this.#outer.#taken(text))
+    )
   }
 
   fresh(wish: string): string {

@@ -50,7 +50,8 @@ export function print(kernel: Kernel, target: Target): string {
   const text = (e: Code): string => piece(e).text
 
   const { statements } = target
-  const block = (stmts: readonly Stmt[], indent: string): string => stmts.map((s) => statement(s, indent)).join('')
+  const block = (stmts: readonly Stmt[], indent: string): string =>
+    stmts.map((s) => statement(s, indent)).join('')
   const braces = (head: string, stmts: readonly Stmt[], indent: string) =>
     `${indent}${head} {\n${block(stmts, `${indent}  `)}${indent}}`
   const statement = (s: Stmt, indent: string): string => {
@@ -66,11 +67,19 @@ export function print(kernel: Kernel, target: Target): string {
         return line(`${text(s.target)} = ${text(s.value)};`)
       case 'if': {
         const then = braces(`if (${text(s.condition)})`, s.then, indent)
-        return s.else.length === 0 ? `${then}\n` : `${then} else {\n${block(s.else, `${indent}  `)}${indent}}\n`
+        return s.else.length === 0
+          ? `${then}\n`
+          : `${then} else {\n${block(s.else, `${indent}  `)}${indent}}\n`
       }
       case 'for': {
         const type = target.types[s.from.type]
-        const head = statements.for(s.name, type, text(s.from), text(s.below), text({ kind: 'literal', type: s.from.type, value: s.step }))
+        const head = statements.for(
+          s.name,
+          type,
+          text(s.from),
+          text(s.below),
+          text({ kind: 'literal', type: s.from.type, value: s.step }),
+        )
         return `${braces(head, s.body, indent)}\n`
       }
       case 'loop':

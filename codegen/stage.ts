@@ -3,8 +3,28 @@
 import type { Block } from './block.ts'
 import { alignOf, type Frame, type Place } from './frame.ts'
 import {
-  add, and, at, f32, i32, isTrue, lane, le, lt, mul, op, quotient, remainder, select, sub, toU32, u32, ZERO4, bool,
-  type Buffer, type Code, type Memory,
+  add,
+  and,
+  at,
+  f32,
+  i32,
+  isTrue,
+  lane,
+  le,
+  lt,
+  mul,
+  op,
+  quotient,
+  remainder,
+  select,
+  sub,
+  toU32,
+  u32,
+  ZERO4,
+  bool,
+  type Buffer,
+  type Code,
+  type Memory,
 } from './kernel.ts'
 
 /** A tensor's part that a workgroup reads: where its first row stands, in units of `align` elements. */
@@ -22,7 +42,10 @@ export function sourceOf(frame: Frame, block: Block, place: Place, role: 'q' | '
   const { headDim, valueDim } = frame.problem
   const unit = (e: Code) => (alignOf(frame.problem) === 4 ? quotient(e, u32(4)) : e)
   const head = role === 'q' || role === 'out' ? place.ownHead : place.ownKvHead
-  const begin = add(mul(place.ownBatch, frame.uniform(`${role}BatchStride`)), mul(head, frame.uniform(`${role}HeadStride`)))
+  const begin = add(
+    mul(place.ownBatch, frame.uniform(`${role}BatchStride`)),
+    mul(head, frame.uniform(`${role}HeadStride`)),
+  )
   return {
     buffer: frame.buffer(role),
     dim: role === 'q' || role === 'k' ? headDim : valueDim,
@@ -32,7 +55,13 @@ export function sourceOf(frame: Frame, block: Block, place: Place, role: 'q' | '
 }
 
 /** Four elements of a row as f32, zero beyond the row's end. `vector` counts vectors within the row. */
-function readVector(frame: Frame, block: Block, { buffer, dim, start, rowStride }: Source, row: Code, vector: Code): Code {
+function readVector(
+  frame: Frame,
+  block: Block,
+  { buffer, dim, start, rowStride }: Source,
+  row: Code,
+  vector: Code,
+): Code {
   const begin = add(start, mul(row, rowStride))
   if (alignOf(frame.problem) === 4) {
     const raw = at(buffer, add(begin, vector))
@@ -75,7 +104,13 @@ export interface Copy {
  * All threads copy together, with a barrier before the first store: the stage may still be read. The barrier that
  * makes the copies visible is the caller's.
  */
-export function stage(frame: Frame, block: Block, thread: Code, memory: Memory, copies: readonly Copy[]): void {
+export function stage(
+  frame: Frame,
+  block: Block,
+  thread: Code,
+  memory: Memory,
+  copies: readonly Copy[],
+): void {
   const { threads, unroll } = frame.problem.schedule
   const count = threads.q * threads.kv
   const one = (b: Block, copy: Copy, element: Code): { value: Code; to: readonly [Code, Code] } => {
@@ -83,7 +118,10 @@ export function stage(frame: Frame, block: Block, thread: Code, memory: Memory, 
     const vector = b.let('vector', copy.width === 1 ? u32(0) : remainder(element, u32(copy.width)))
     const column = b.let('column', add(copy.from, vector))
     const { at: sourceRow, valid } = copy.row(row)
-    const there = b.let('there', and(valid, copy.ragged ? lt(column, u32(vectorsOf(copy.source.dim))) : bool(true)))
+    const there = b.let(
+      'there',
+      and(valid, copy.ragged ? lt(column, u32(vectorsOf(copy.source.dim))) : bool(true)),
+    )
     // A load beyond the tensor may give anything, a NaN too: the address and the value are both replaced.
     const safe = isTrue(there) ? sourceRow : select(there, sourceRow, u32(0))
     const safeColumn = copy.ragged ? select(there, column, u32(0)) : column
@@ -135,11 +173,22 @@ export const keyRow = (place: Place, kvLo: Code, full: boolean) => (row: Code) =
 }
 
 /** Four output elements of a row; `vector` is inside the row. */
-export function writeVector(frame: Frame, block: Block, { buffer, dim, start, rowStride }: Source, row: Code, vector: Code, value: Code): void {
+export function writeVector(
+  frame: Frame,
+  block: Block,
+  { buffer, dim, start, rowStride }: Source,
+  row: Code,
+  vector: Code,
+  value: Code,
+): void {
   const begin = add(start, mul(row, rowStride))
   if (alignOf(frame.problem) === 4) {
     const packed =
-      buffer.type === 'f32x4' ? value : buffer.type === 'f16x4' ? op('f16x4', 'narrow4', value) : op('u32x2', 'packHalf4', value)
+      buffer.type === 'f32x4'
+        ? value
+        : buffer.type === 'f16x4'
+          ? op('f16x4', 'narrow4', value)
+          : op('u32x2', 'packHalf4', value)
     block.set(at(buffer, add(begin, vector)), packed)
     return
   }
@@ -160,7 +209,11 @@ function writeElement(block: Block, buffer: Buffer, index: Code, value: Code): v
   const shift = block.let('shift', mul(remainder(index, u32(2)), u32(16)))
   const keep = op('u32', 'bitNot', op('u32', 'shl', u32(65535), shift))
   block.atomic('and', word, keep)
-  block.atomic('or', word, op('u32', 'shl', op('u32', 'bitAnd', op('u32', 'packHalf', value), u32(65535)), shift))
+  block.atomic(
+    'or',
+    word,
+    op('u32', 'shl', op('u32', 'bitAnd', op('u32', 'packHalf', value), u32(65535)), shift),
+  )
 }
 
 export const rowIsReal = (place: Place, row: Code): Code => and(le(place.realLo, row), le(row, place.realHi))

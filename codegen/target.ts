@@ -66,7 +66,10 @@ export const infix = (sign: string, strength: number): OpSpelling => ({
 
 /** Comparisons do not chain. */
 export const compare = (sign: string): OpSpelling => ({
-  write: (a, b) => ({ text: `${wrap(a!, STRENGTH.add)} ${sign} ${wrap(b!, STRENGTH.add)}`, strength: STRENGTH.compare }),
+  write: (a, b) => ({
+    text: `${wrap(a!, STRENGTH.add)} ${sign} ${wrap(b!, STRENGTH.add)}`,
+    strength: STRENGTH.compare,
+  }),
 })
 
 /** An operator whose mixing with others WGSL refuses and C warns of: operands are always parenthesised. */

@@ -6,8 +6,26 @@ import type { Block } from './block.ts'
 import { callOf, rateOf, Values, write, writeNamed, type PatternFunction } from './expr.ts'
 import type { Frame, Place } from './frame.ts'
 import {
-  add, and, at, bool, eq, i32, le, lt, max, min, mul, not, op, or, quotient, select, sub, u32,
-  type Code, type Memory,
+  add,
+  and,
+  at,
+  bool,
+  eq,
+  i32,
+  le,
+  lt,
+  max,
+  min,
+  mul,
+  not,
+  op,
+  or,
+  quotient,
+  select,
+  sub,
+  u32,
+  type Code,
+  type Memory,
 } from './kernel.ts'
 import { LIST_FULL } from './artifact.ts'
 
@@ -47,9 +65,22 @@ function askTest(block: Block, place: Place, reach: Reach, { kvLo, kvHi }: Visit
   const values = new Values(place.values)
   const kvCut =
     term.pieces.kv &&
-    block.let('kvCut', write(block, { ...place.leaves, var: (v) => (v === 'kvLo' ? kvLo : v === 'kvHi' ? kvHi : place.leaves.var(v)) }, values, term.pieces.kv))
+    block.let(
+      'kvCut',
+      write(
+        block,
+        { ...place.leaves, var: (v) => (v === 'kvLo' ? kvLo : v === 'kvHi' ? kvHi : place.leaves.var(v)) },
+        values,
+        term.pieces.kv,
+      ),
+    )
   const cut = (lo: Code, hi: Code, at: Code | null): [Code, Code][] =>
-    at ? [[lo, block.let('end', min(hi, sub(at, i32(1))))], [block.let('start', max(lo, at)), hi]] : [[lo, hi]]
+    at
+      ? [
+          [lo, block.let('end', min(hi, sub(at, i32(1))))],
+          [block.let('start', max(lo, at)), hi],
+        ]
+      : [[lo, hi]]
   const answers = cut(place.qLo, place.qHi, qCut).flatMap(([qa, qb]) =>
     cut(kvLo, kvHi, kvCut).map(([ka, kb]) => {
       const bounds: Partial<Record<VarName, Code>> = { qLo: qa, qHi: qb, kvLo: ka, kvHi: kb }
@@ -74,12 +105,23 @@ export function walkTiles(
   const { tiles } = frame.problem.plan
   const size = i32(frame.tile.kv)
   const { kvLen } = place
-  const prepare = (block: Block, term: TileTerm, test: PatternFunction | null): Reach & { when: Code; lo: Code; hi: Code } => {
+  const prepare = (
+    block: Block,
+    term: TileTerm,
+    test: PatternFunction | null,
+  ): Reach & { when: Code; lo: Code; hi: Code } => {
     const put = (e: TileTerm['when'], base: string) => writeNamed(block, place.leaves, place.values, e, base)
     test?.inputs.forEach((e) => {
       if (e.src.length > 0) put(e, rateOf(e) === 'row' ? 'ofTile' : 'fixed')
     })
-    return { term, test, when: put(term.when, 'when'), lo: put(term.lo, 'lo'), hi: put(term.hi, 'hi'), qCut: term.pieces.q && put(term.pieces.q, 'qCut') }
+    return {
+      term,
+      test,
+      when: put(term.when, 'when'),
+      lo: put(term.lo, 'lo'),
+      hi: put(term.hi, 'hi'),
+      qCut: term.pieces.q && put(term.pieces.q, 'qCut'),
+    }
   }
 
   block.comment('the kv tiles that each term of the mask may reach')
@@ -108,14 +150,19 @@ export function walkTiles(
     const kvHi = b.let('kvHi', sub(min(add(kvLo, size), kvLen), i32(1)))
     const seen: Visit = { tile, kvLo, kvHi }
     if (kept.some((k) => k.test)) {
-      const reached = b.let('reached', or(...kept.map((k) => and(le(k.first, tile), le(tile, k.last), askTest(b, place, k, seen)))))
+      const reached = b.let(
+        'reached',
+        or(...kept.map((k) => and(le(k.first, tile), le(tile, k.last), askTest(b, place, k, seen)))),
+      )
       b.if(not(reached), (c) => {
         c.set(tile, add(tile, i32(1)))
         c.continue()
       })
     }
     visit(b, seen, (c) => {
-      const reached = dropped.map((d) => and(d.when, le(d.lo, kvHi), le(kvLo, d.hi), askTest(c, place, d, seen)))
+      const reached = dropped.map((d) =>
+        and(d.when, le(d.lo, kvHi), le(kvLo, d.hi), askTest(c, place, d, seen)),
+      )
       return and(le(add(kvLo, size), kvLen), not(or(...reached)))
     })
     b.set(tile, add(tile, i32(1)))
@@ -125,7 +172,9 @@ export function walkTiles(
 /** True if the tiles are the same for every head, so that one list serves them all. */
 export function sharesLists({ mask, params, tiles }: KernelPlan): boolean {
   const perHead = new Set(params.filter((p) => p.perHead).map((p) => p.name))
-  const terms = tiles.kept.flatMap((t) => [t.when, t.lo, t.hi, t.test, t.pieces.q, t.pieces.kv].filter((e) => e !== null))
+  const terms = tiles.kept.flatMap((t) =>
+    [t.when, t.lo, t.hi, t.test, t.pieces.q, t.pieces.kv].filter((e) => e !== null),
+  )
   return nodesOf(mask, ...terms).every((e) => {
     if (e.op === 'var') return e.arg !== 'head' && e.arg !== 'kvHead'
     // A derived uniform has a value for each head.
@@ -143,7 +192,13 @@ export const recordOf = (frame: Frame, place: Place): Code => {
  * The walk over a list that the other entry point made. Its buffer is one that kernels write, so what a thread reads there
  * is not known to be the same for all: one thread reads, and the others take its word.
  */
-export function walkList(frame: Frame, block: Block, place: Place, word: Memory, visit: (b: Block, tile: Visit, full: Code) => void): void {
+export function walkList(
+  frame: Frame,
+  block: Block,
+  place: Place,
+  word: Memory,
+  visit: (b: Block, tile: Visit, full: Code) => void,
+): void {
   const list = frame.buffer('list')
   const record = block.let('record', recordOf(frame, place))
   const read = (b: Block, index: Code): Code => {

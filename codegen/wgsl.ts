@@ -51,8 +51,9 @@ const HASH: Helper = {
 }
 const IS_POW2: Helper = {
   name: 'isPow2',
+  // Not `&&`: its branches, inlined once a pair, keep a software driver busy for minutes.
   text: `fn isPow2(x: i32) -> bool {
-  return x > 0 && countOneBits(x) == 1;
+  return (x > 0) & (countOneBits(x) == 1);
 }`,
 }
 const LOG2_FLOOR: Helper = {
@@ -66,8 +67,8 @@ const POW: Helper = {
   // The builtin is undefined below zero, where a whole exponent still has a value, and unreliable at zero.
   text: `fn powReal(a: f32, b: f32) -> f32 {
   let odd = fract(abs(b) * 0.5) != 0.0;
-  let size = select(pow(max(abs(a), 1.1754944e-38), b), 0.0, a == 0.0 && b > 0.0);
-  return select(select(size, -size, a < 0.0 && odd), 1.0, b == 0.0);
+  let size = select(pow(max(abs(a), 1.1754944e-38), b), 0.0, (a == 0.0) & (b > 0.0));
+  return select(select(size, -size, (a < 0.0) & odd), 1.0, b == 0.0);
 }`,
 }
 const LOG = (callee: 'log' | 'log2'): Helper => ({
@@ -115,7 +116,8 @@ const UNPACK_HALF4: Helper = {
 }`,
 }
 
-const twoPower = (n: number | undefined): n is number => n !== undefined && n > 0 && Number.isInteger(Math.log2(n))
+const twoPower = (n: number | undefined): n is number =>
+  n !== undefined && n > 0 && Number.isInteger(Math.log2(n))
 const shift = (n: number) => `${Math.log2(n)}u`
 const atom = (text: string, strength: number): string => (strength < STRENGTH.unary ? `(${text})` : text)
 
@@ -156,7 +158,10 @@ const OPS: Spelling = {
   shl: shifted('<<'),
   shr: shifted('>>'),
   ushr: {
-    write: (a, k) => ({ text: `bitcast<i32>(bitcast<u32>(${a!.text}) >> ${k!.text}u)`, strength: STRENGTH.atom }),
+    write: (a, k) => ({
+      text: `bitcast<i32>(bitcast<u32>(${a!.text}) >> ${k!.text}u)`,
+      strength: STRENGTH.atom,
+    }),
   },
   popcount: call('countOneBits'),
   log2Floor: call('log2Floor', LOG2_FLOOR),
@@ -213,7 +218,8 @@ const TYPES: Readonly<Record<Type, string>> = {
 }
 
 /** The element type of a buffer or of workgroup memory. */
-export const storageType = ({ type, atomic }: Buffer | Memory): string => (atomic ? `atomic<${TYPES[type]}>` : TYPES[type])
+export const storageType = ({ type, atomic }: Buffer | Memory): string =>
+  atomic ? `atomic<${TYPES[type]}>` : TYPES[type]
 
 const GREATEST = 3.4028234663852886e38
 
@@ -245,7 +251,8 @@ function literal(type: Type, value: number | boolean): Spelled {
   return { text, strength: text.startsWith('-') ? STRENGTH.unary : STRENGTH.atom }
 }
 
-const arrayOf = (m: Memory): string => m.dims.reduceRight((inner, n) => `array<${inner}, ${n}>`, storageType(m))
+const arrayOf = (m: Memory): string =>
+  m.dims.reduceRight((inner, n) => `array<${inner}, ${n}>`, storageType(m))
 
 function module(kernel: Kernel, printed: PrintedKernel): string {
   const enables = [
@@ -259,7 +266,8 @@ function module(kernel: Kernel, printed: PrintedKernel): string {
     [
       `@group(0) @binding(${uniforms.binding}) var<uniform> ${uniforms.name}: Uniforms;`,
       ...kernel.buffers.map(
-        (b) => `@group(0) @binding(${b.binding}) var<storage, ${b.access}> ${b.name}: array<${storageType(b)}>;`,
+        (b) =>
+          `@group(0) @binding(${b.binding}) var<storage, ${b.access}> ${b.name}: array<${storageType(b)}>;`,
       ),
     ].join('\n'),
     kernel.memory.map((m) => `var<workgroup> ${m.name}: ${arrayOf(m)};`).join('\n'),
@@ -295,7 +303,8 @@ export const WGSL: Target = {
       `for (var ${name}: ${type} = ${from}; ${name} < ${below}; ${name} += ${step})`,
     loop: 'loop',
     barrier: 'workgroupBarrier();',
-    atomic: (op, target, value) => `${{ and: 'atomicAnd', or: 'atomicOr', store: 'atomicStore' }[op]}(&${target}, ${value});`,
+    atomic: (op, target, value) =>
+      `${{ and: 'atomicAnd', or: 'atomicOr', store: 'atomicStore' }[op]}(&${target}, ${value});`,
   },
   module,
 }

@@ -1,6 +1,13 @@
 /** wrapperOf(): an Artifact in, a TypeScript module with typed params and tables around it out, and its declarations. */
 
-import { IndentationText, Project, QuoteKind, ts, type OptionalKind, type PropertySignatureStructure } from 'ts-morph'
+import {
+  IndentationText,
+  Project,
+  QuoteKind,
+  ts,
+  type OptionalKind,
+  type PropertySignatureStructure,
+} from 'ts-morph'
 import type { ParamInfo, TableInfo } from '../compiler/plan.ts'
 import type { Artifact } from './artifact.ts'
 
@@ -15,19 +22,35 @@ const pascal = (name: string): string => {
 }
 const key = (name: string): string => (/^[A-Za-z_$][\w$]*$/.test(name) ? name : JSON.stringify(name))
 
-const paramProperty = ({ name, type, default: value, min, max, perHead }: ParamInfo): OptionalKind<PropertySignatureStructure> => ({
+const paramProperty = ({
+  name,
+  type,
+  default: value,
+  min,
+  max,
+  perHead,
+}: ParamInfo): OptionalKind<PropertySignatureStructure> => ({
   name: key(name),
   isReadonly: true,
   hasQuestionToken: true,
   type: perHead ? 'number | readonly number[]' : 'number',
-  docs: [`${type === 'i32' ? 'A whole number' : 'A number'} from ${min} to ${max}; ${value} unless given.${perHead ? ' A list has one per query head.' : ''}`],
+  docs: [
+    `${type === 'i32' ? 'A whole number' : 'A number'} from ${min} to ${max}; ${value} unless given.${perHead ? ' A list has one per query head.' : ''}`,
+  ],
 })
 
-const tableProperty = ({ name, type, dims, monotone }: TableInfo): OptionalKind<PropertySignatureStructure> => ({
+const tableProperty = ({
+  name,
+  type,
+  dims,
+  monotone,
+}: TableInfo): OptionalKind<PropertySignatureStructure> => ({
   name: key(name),
   isReadonly: true,
   type: type === 'i32' ? 'Int32Array' : 'Float32Array',
-  docs: [`[${dims.join(', ')}], row-major${monotone ? '; values never decrease along the last dimension' : ''}.`],
+  docs: [
+    `[${dims.join(', ')}], row-major${monotone ? '; values never decrease along the last dimension' : ''}.`,
+  ],
 })
 
 export function wrapperOf(artifact: Artifact): Wrapper {
@@ -40,7 +63,9 @@ export function wrapperOf(artifact: Artifact): Wrapper {
   const title = pascal(pattern)
   const word = title[0]!.toLowerCase() + title.slice(1)
   const file = project.createSourceFile('wrapper.ts')
-  file.addStatements(`/** Attention with the pattern \`${pattern}\`, as Heddle ${artifact.heddle} built it; hash ${artifact.hash}. */`)
+  file.addStatements(
+    `/** Attention with the pattern \`${pattern}\`, as Heddle ${artifact.heddle} built it; hash ${artifact.hash}. */`,
+  )
   file.addImportDeclaration({
     moduleSpecifier: 'heddle/runtime',
     namedImports: [
@@ -51,17 +76,33 @@ export function wrapperOf(artifact: Artifact): Wrapper {
       { name: 'Kernel', isTypeOnly: true },
     ],
   })
-  file.addImportDeclaration({ moduleSpecifier: 'heddle/codegen', isTypeOnly: true, namedImports: ['Artifact'] })
+  file.addImportDeclaration({
+    moduleSpecifier: 'heddle/codegen',
+    isTypeOnly: true,
+    namedImports: ['Artifact'],
+  })
   const none = 'Readonly<Record<string, never>>'
-  if (params.length > 0) file.addInterface({ name: `${title}Params`, isExported: true, properties: params.map(paramProperty) })
-  if (tables.length > 0) file.addInterface({ name: `${title}Tables`, isExported: true, properties: tables.map(tableProperty) })
+  if (params.length > 0)
+    file.addInterface({ name: `${title}Params`, isExported: true, properties: params.map(paramProperty) })
+  if (tables.length > 0)
+    file.addInterface({ name: `${title}Tables`, isExported: true, properties: tables.map(tableProperty) })
   file.addInterface({
     name: `${title}Call`,
     isExported: true,
     extends: [`Omit<AttentionCall, 'params' | 'tables'>`],
     properties: [
-      { name: 'params', isReadonly: true, hasQuestionToken: true, type: params.length > 0 ? `${title}Params` : none },
-      { name: 'tables', isReadonly: true, hasQuestionToken: tables.length === 0, type: tables.length > 0 ? `${title}Tables` : none },
+      {
+        name: 'params',
+        isReadonly: true,
+        hasQuestionToken: true,
+        type: params.length > 0 ? `${title}Params` : none,
+      },
+      {
+        name: 'tables',
+        isReadonly: true,
+        hasQuestionToken: tables.length === 0,
+        type: tables.length > 0 ? `${title}Tables` : none,
+      },
     ],
   })
   file.addFunction({
@@ -87,7 +128,11 @@ export function wrapperOf(artifact: Artifact): Wrapper {
   const text = `${file.getFullText().trimEnd()}\n\nexport const artifact: Artifact = ${JSON.stringify(artifact, null, 1)}\n`
   const declared = ts.transpileDeclaration(text, {
     fileName: `${pattern}.ts`,
-    compilerOptions: { target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext, newLine: ts.NewLineKind.LineFeed },
+    compilerOptions: {
+      target: ts.ScriptTarget.ES2023,
+      module: ts.ModuleKind.ESNext,
+      newLine: ts.NewLineKind.LineFeed,
+    },
   })
   return { ts: text, dts: declared.outputText }
 }

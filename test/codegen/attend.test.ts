@@ -3,7 +3,15 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { emit, type CapabilityName, type Dtype } from '../../codegen/index.ts'
 import { openTestDevice, type OpenDevice } from '../helpers.ts'
-import { numbers, planOfArtifact, reference, roundHalf, runVariant, type Problem, type Result } from './dispatch.ts'
+import {
+  numbers,
+  planOfArtifact,
+  reference,
+  roundHalf,
+  runVariant,
+  type Problem,
+  type Result,
+} from './dispatch.ts'
 import { plan, PLAN_NAMES, type PlanName } from './plans.ts'
 
 let opened: OpenDevice | null
@@ -30,21 +38,41 @@ function problemOf(headDim: number, valueDim: number, changes: Partial<Problem> 
   const [batch, qHeads, kvHeads] = [2, 4, 2]
   const { qRows = 45, kvRows = 70 } = changes
   return {
-    batch, qHeads, kvHeads, qRows, kvRows,
+    batch,
+    qHeads,
+    kvHeads,
+    qRows,
+    kvRows,
     lengths: [
       { qRow: 0, qStart: kvRows - qRows, qLen: qRows, kvStart: 0, kvLen: kvRows },
       { qRow: 3, qStart: 2, qLen: qRows - 8, kvStart: 5, kvLen: kvRows - 11 },
     ],
-    q: numbers(batch * qHeads * qRows * headDim, 1), k: numbers(batch * kvHeads * kvRows * headDim, 2), v: numbers(batch * kvHeads * kvRows * valueDim, 3),
+    q: numbers(batch * qHeads * qRows * headDim, 1),
+    k: numbers(batch * kvHeads * kvRows * headDim, 2),
+    v: numbers(batch * kvHeads * kvRows * valueDim, 3),
     params: { sinkTokens: [0, 5, 9, 40], window: 20 },
     tables: TABLES(kvRows),
     ...changes,
   }
 }
 
-async function run(device: GPUDevice, name: PlanName, { headDim, valueDim = headDim, dtype = 'f32', capability = 'portable' }: Setting, problem: Problem): Promise<Result> {
+async function run(
+  device: GPUDevice,
+  name: PlanName,
+  { headDim, valueDim = headDim, dtype = 'f32', capability = 'portable' }: Setting,
+  problem: Problem,
+): Promise<Result> {
   const p = plan(name)
-  const artifact = emit({ plan: p }, { target: 'wgsl', headDims: [headDim], valueDims: [valueDim], dtypes: [dtype], capabilities: [capability] })
+  const artifact = emit(
+    { plan: p },
+    {
+      target: 'wgsl',
+      headDims: [headDim],
+      valueDims: [valueDim],
+      dtypes: [dtype],
+      capabilities: [capability],
+    },
+  )
   planOfArtifact.set(artifact, p)
   return runVariant(device, artifact, artifact.variants[0]!, problem)
 }
@@ -81,10 +109,20 @@ describe('every plan', () => {
 
 describe('every shape of storage', () => {
   const SETTINGS: readonly Setting[] = [
-    { headDim: 8 }, { headDim: 59 }, { headDim: 80 }, { headDim: 100 }, { headDim: 256 },
-    { headDim: 16, valueDim: 48 }, { headDim: 20, valueDim: 7 }, { headDim: 32, valueDim: 256 },
-    { headDim: 64, dtype: 'f16' }, { headDim: 59, dtype: 'f16' }, { headDim: 12, valueDim: 5, dtype: 'f16' },
-    { headDim: 64, capability: 'large' }, { headDim: 80, capability: 'large', dtype: 'f16' }, { headDim: 36, valueDim: 256, capability: 'large' },
+    { headDim: 8 },
+    { headDim: 59 },
+    { headDim: 80 },
+    { headDim: 100 },
+    { headDim: 256 },
+    { headDim: 16, valueDim: 48 },
+    { headDim: 20, valueDim: 7 },
+    { headDim: 32, valueDim: 256 },
+    { headDim: 64, dtype: 'f16' },
+    { headDim: 59, dtype: 'f16' },
+    { headDim: 12, valueDim: 5, dtype: 'f16' },
+    { headDim: 64, capability: 'large' },
+    { headDim: 80, capability: 'large', dtype: 'f16' },
+    { headDim: 36, valueDim: 256, capability: 'large' },
   ]
   it.for(SETTINGS)('%o', async (setting, { skip }) => {
     if (!opened) return skip('no device')
@@ -131,9 +169,14 @@ describe('the grid and the lengths', () => {
 
   it('the sink logit is the LSE of an empty row, to the bit', async ({ skip }) => {
     if (!opened) return skip('no device')
-    const { lse } = await check('sink-logit', { headDim: 16 }, { lengths: [0, 0].map(() => ({ qRow: 0, qStart: 0, qLen: 45, kvStart: 0, kvLen: 45 })) })
+    const { lse } = await check(
+      'sink-logit',
+      { headDim: 16 },
+      { lengths: [0, 0].map(() => ({ qRow: 0, qStart: 0, qLen: 45, kvStart: 0, kvLen: 45 })) },
+    )
     const sink = TABLES(70).sink
-    for (let head = 0; head < 4; head++) for (let row = 0; row < 3; row++) expect(lse[head * 45 + row]).toBe(sink[head])
+    for (let head = 0; head < 4; head++)
+      for (let row = 0; row < 3; row++) expect(lse[head * 45 + row]).toBe(sink[head])
   })
 })
 
@@ -150,15 +193,22 @@ describe('NaN and infinity', () => {
         ]
         const want = await run(opened.device, name, { headDim, capability }, { ...clean, lengths })
         const [q, k, v] = [clean.q.slice(), clean.k.slice(), clean.v.slice()]
-        const poison = (data: Float32Array, heads: number, rows: number, bad: (batch: number, row: number) => boolean) => {
+        const poison = (
+          data: Float32Array,
+          heads: number,
+          rows: number,
+          bad: (batch: number, row: number) => boolean,
+        ) => {
           for (let i = 0; i < data.length; i++) {
             const row = Math.floor(i / headDim)
-            if (bad(Math.floor(row / (heads * rows)), row % rows)) data[i] = [NaN, Infinity, -Infinity][i % 3]!
+            if (bad(Math.floor(row / (heads * rows)), row % rows))
+              data[i] = [NaN, Infinity, -Infinity][i % 3]!
           }
         }
         poison(q, 4, 45, (b, row) => row < lengths[b]!.qRow || row >= lengths[b]!.qRow + lengths[b]!.qLen)
         // Keys that no query reaches: padding, and positions behind the last query.
-        const unreached = (b: number, row: number) => row < lengths[b]!.kvStart || row - lengths[b]!.kvStart >= lengths[b]!.qLen
+        const unreached = (b: number, row: number) =>
+          row < lengths[b]!.kvStart || row - lengths[b]!.kvStart >= lengths[b]!.qLen
         poison(k, 2, 70, unreached)
         poison(v, 2, 70, unreached)
         const got = await run(opened.device, name, { headDim, capability }, { ...clean, lengths, q, k, v })
@@ -170,7 +220,11 @@ describe('NaN and infinity', () => {
 
   it('of a value reach the rows that attend it alone', async ({ skip }) => {
     if (!opened) return skip('no device')
-    const problem = problemOf(16, 16, { qRows: 70, lengths: [0, 0].map(() => ({ qRow: 0, qStart: 0, qLen: 70, kvStart: 0, kvLen: 70 })), q: numbers(2 * 4 * 70 * 16, 1) })
+    const problem = problemOf(16, 16, {
+      qRows: 70,
+      lengths: [0, 0].map(() => ({ qRow: 0, qStart: 0, qLen: 70, kvStart: 0, kvLen: 70 })),
+      q: numbers(2 * 4 * 70 * 16, 1),
+    })
     const v = problem.v.slice()
     for (let i = 0; i < 2 * 2; i++) v.fill(NaN, (i * 70 + 40) * 16, (i * 70 + 41) * 16)
     const { out } = await run(opened.device, 'causal', { headDim: 16 }, { ...problem, v })

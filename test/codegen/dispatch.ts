@@ -12,7 +12,13 @@ export interface Problem {
   readonly kvHeads: number
   readonly qRows: number
   readonly kvRows: number
-  readonly lengths: readonly { readonly qRow: number; readonly qStart: number; readonly qLen: number; readonly kvStart: number; readonly kvLen: number }[]
+  readonly lengths: readonly {
+    readonly qRow: number
+    readonly qStart: number
+    readonly qLen: number
+    readonly kvStart: number
+    readonly kvLen: number
+  }[]
   readonly q: Float32Array
   readonly k: Float32Array
   readonly v: Float32Array
@@ -63,19 +69,37 @@ const bufferBits = (data: Float32Array, dtype: 'f32' | 'f16'): Uint8Array => {
   return padded
 }
 
-export async function runVariant(device: GPUDevice, artifact: Artifact, variant: Variant, p: Problem): Promise<Result> {
+export async function runVariant(
+  device: GPUDevice,
+  artifact: Artifact,
+  variant: Variant,
+  p: Problem,
+): Promise<Result> {
   const { headDim, valueDim, dtype, tile } = variant
   const tiles = Math.ceil(p.qRows / tile.q)
   const tileCount = p.batch * p.qHeads * tiles
   const gridX = p.gridX ?? tileCount
   const strides = {
-    q: stridesOf(p, p.qHeads, p.qRows, headDim), k: stridesOf(p, p.kvHeads, p.kvRows, headDim),
-    v: stridesOf(p, p.kvHeads, p.kvRows, valueDim), out: stridesOf(p, p.qHeads, p.qRows, valueDim),
+    q: stridesOf(p, p.qHeads, p.qRows, headDim),
+    k: stridesOf(p, p.kvHeads, p.kvRows, headDim),
+    v: stridesOf(p, p.kvHeads, p.kvRows, valueDim),
+    out: stridesOf(p, p.qHeads, p.qRows, valueDim),
   }
   const listStride = 1 + Math.ceil(p.kvRows / tile.kv)
   const fixed: Record<string, number> = {
-    batch: p.batch, batches: p.batch, qHeads: p.qHeads, kvHeads: p.kvHeads, heads: p.qHeads, batchBase: 0, headBase: 0,
-    qRows: p.qRows, kvRows: p.kvRows, gridX, tileCount, scale: headDim ** -0.5, listStride,
+    batch: p.batch,
+    batches: p.batch,
+    qHeads: p.qHeads,
+    kvHeads: p.kvHeads,
+    heads: p.qHeads,
+    batchBase: 0,
+    headBase: 0,
+    qRows: p.qRows,
+    kvRows: p.kvRows,
+    gridX,
+    tileCount,
+    scale: headDim ** -0.5,
+    listStride,
   }
   for (const [name, [b, h, r]] of Object.entries(strides)) {
     fixed[`${name}BatchStride`] = b
@@ -97,7 +121,8 @@ export async function runVariant(device: GPUDevice, artifact: Artifact, variant:
   const floatBits = (x: number) => new Int32Array(new Float32Array([x]).buffer)[0]!
   const heads = Array.from({ length: p.qHeads }, (_, h) => h)
   for (const info of artifact.params.filter((i) => i.perHead)) {
-    for (const h of heads) meta.push(info.type === 'f32' ? floatBits(paramOf(info.name, h)) : paramOf(info.name, h))
+    for (const h of heads)
+      meta.push(info.type === 'f32' ? floatBits(paramOf(info.name, h)) : paramOf(info.name, h))
   }
   const plan = planOfArtifact.get(artifact)
   for (const info of artifact.derived) {
@@ -110,7 +135,10 @@ export async function runVariant(device: GPUDevice, artifact: Artifact, variant:
   }
   const usage = USAGE.storage | USAGE.copySource | USAGE.copyTarget | USAGE.uniform
   const upload = (bytes: Uint8Array, extra = 0) => {
-    const buffer = device.createBuffer({ size: Math.max(16, Math.ceil((bytes.byteLength + extra) / 4) * 4), usage })
+    const buffer = device.createBuffer({
+      size: Math.max(16, Math.ceil((bytes.byteLength + extra) / 4) * 4),
+      usage,
+    })
     if (bytes.byteLength > 0) device.queue.writeBuffer(buffer, 0, bytes as Uint8Array<ArrayBuffer>)
     return buffer
   }
@@ -118,16 +146,23 @@ export async function runVariant(device: GPUDevice, artifact: Artifact, variant:
   const outCount = p.batch * p.qHeads * p.qRows * valueDim
   const garbage = new Float32Array(outCount).fill(NaN)
   const buffers: Record<string, GPUBuffer> = {
-    uniforms: upload(new Uint8Array(block.buffer), 16), meta: upload(bytesOf(Int32Array.from(meta))),
-    q: upload(bufferBits(p.q, dtype)), k: upload(bufferBits(p.k, dtype)), v: upload(bufferBits(p.v, dtype)),
-    out: upload(bufferBits(garbage, dtype)), lse: upload(bytesOf(new Float32Array(p.batch * p.qHeads * p.qRows).fill(NaN))),
+    uniforms: upload(new Uint8Array(block.buffer), 16),
+    meta: upload(bytesOf(Int32Array.from(meta))),
+    q: upload(bufferBits(p.q, dtype)),
+    k: upload(bufferBits(p.k, dtype)),
+    v: upload(bufferBits(p.v, dtype)),
+    out: upload(bufferBits(garbage, dtype)),
+    lse: upload(bytesOf(new Float32Array(p.batch * p.qHeads * p.qRows).fill(NaN))),
     list: upload(new Uint8Array(tileCount * listStride * 4)),
   }
   const module = device.createShaderModule({ code: variant.code })
   const layout = device.createBindGroupLayout({
     entries: variant.bindings.map((b) => ({
-      binding: b.binding, visibility: COMPUTE,
-      buffer: { type: b.access === 'uniform' ? 'uniform' : b.access === 'read' ? 'read-only-storage' : 'storage' } as const,
+      binding: b.binding,
+      visibility: COMPUTE,
+      buffer: {
+        type: b.access === 'uniform' ? 'uniform' : b.access === 'read' ? 'read-only-storage' : 'storage',
+      } as const,
     })),
   })
   const bindGroup = device.createBindGroup({
@@ -142,7 +177,9 @@ export async function runVariant(device: GPUDevice, artifact: Artifact, variant:
   const pass = encoder.beginComputePass()
   for (const entryPoint of [variant.entries.list, variant.entries.attend]) {
     if (entryPoint === null) continue
-    pass.setPipeline(device.createComputePipeline({ layout: pipelineLayout, compute: { module, entryPoint } }))
+    pass.setPipeline(
+      device.createComputePipeline({ layout: pipelineLayout, compute: { module, entryPoint } }),
+    )
     pass.setBindGroup(0, bindGroup)
     pass.dispatchWorkgroups(gridX, Math.ceil(tileCount / gridX))
   }
@@ -157,7 +194,10 @@ export async function runVariant(device: GPUDevice, artifact: Artifact, variant:
   await Promise.all([outBuffer.mapAsync(READ), lseBuffer.mapAsync(READ)])
   const outBytes = outBuffer.getMappedRange().slice(0)
   const lse = new Float32Array(lseBuffer.getMappedRange().slice(0)).subarray(0, p.batch * p.qHeads * p.qRows)
-  const out = dtype === 'f32' ? new Float32Array(outBytes).subarray(0, outCount) : Array.from(new Uint16Array(outBytes).subarray(0, outCount), halfValue)
+  const out =
+    dtype === 'f32'
+      ? new Float32Array(outBytes).subarray(0, outCount)
+      : Array.from(new Uint16Array(outBytes).subarray(0, outCount), halfValue)
   for (const b of [...Object.values(buffers), outBuffer, lseBuffer]) b.destroy()
   return { out, lse }
 }
@@ -166,12 +206,26 @@ export async function runVariant(device: GPUDevice, artifact: Artifact, variant:
 export const planOfArtifact = new WeakMap<Artifact, KernelPlan>()
 
 const settingOf = (p: Problem, headDim: number, batch: number, head: number) => ({
-  batch, batches: p.batch, head, qHeads: p.qHeads, kvHeads: p.kvHeads, qLen: p.lengths[batch]!.qLen, kvLen: p.lengths[batch]!.kvLen,
-  headDim, params: p.params, tables: p.tables,
+  batch,
+  batches: p.batch,
+  head,
+  qHeads: p.qHeads,
+  kvHeads: p.kvHeads,
+  qLen: p.lengths[batch]!.qLen,
+  kvLen: p.lengths[batch]!.kvLen,
+  headDim,
+  params: p.params,
+  tables: p.tables,
 })
 
 /** Dense attention in f64 under the plan's mask and score. */
-export function reference(plan: KernelPlan, p: Problem, headDim: number, valueDim: number, round = (x: number) => x): Result {
+export function reference(
+  plan: KernelPlan,
+  p: Problem,
+  headDim: number,
+  valueDim: number,
+  round = (x: number) => x,
+): Result {
   const out = new Float64Array(p.batch * p.qHeads * p.qRows * valueDim)
   const lse = new Float64Array(p.batch * p.qHeads * p.qRows).fill(-Infinity)
   const group = p.qHeads / p.kvHeads
@@ -182,8 +236,10 @@ export function reference(plan: KernelPlan, p: Problem, headDim: number, valueDi
       const setting = settingOf(p, headDim, b, h)
       const base = environmentOf(plan, setting)
       const [sq, sk, sv, so] = [
-        stridesOf(p, p.qHeads, p.qRows, headDim), stridesOf(p, p.kvHeads, p.kvRows, headDim),
-        stridesOf(p, p.kvHeads, p.kvRows, valueDim), stridesOf(p, p.qHeads, p.qRows, valueDim),
+        stridesOf(p, p.qHeads, p.qRows, headDim),
+        stridesOf(p, p.kvHeads, p.kvRows, headDim),
+        stridesOf(p, p.kvHeads, p.kvRows, valueDim),
+        stridesOf(p, p.qHeads, p.qRows, valueDim),
       ]
       const kvHead = Math.floor(h / group)
       for (let i = 0; i < qLen; i++) {
@@ -191,14 +247,22 @@ export function reference(plan: KernelPlan, p: Problem, headDim: number, valueDi
         const scores: number[] = []
         const keys: number[] = []
         for (let kv = 0; kv < kvLen; kv++) {
-          const env = { ...base, var: (n: Parameters<typeof base.var>[0]) => (n === 'q' ? qStart + i : n === 'kv' ? kv : base.var(n)) }
+          const env = {
+            ...base,
+            var: (n: Parameters<typeof base.var>[0]) =>
+              n === 'q' ? qStart + i : n === 'kv' ? kv : base.var(n),
+          }
           if (!evaluate(plan.mask, env)) continue
           let s = 0
           for (let d = 0; d < headDim; d++) {
-            s += q[b * sq[0] + h * sq[1] + row * sq[2] + d]! * k[b * sk[0] + kvHead * sk[1] + (kvStart + kv) * sk[2] + d]!
+            s +=
+              q[b * sq[0] + h * sq[1] + row * sq[2] + d]! *
+              k[b * sk[0] + kvHead * sk[1] + (kvStart + kv) * sk[2] + d]!
           }
           s *= headDim ** -0.5
-          const scored = plan.score ? (evaluate(plan.score, { ...env, var: (n) => (n === 'logit' ? s : env.var(n)) }) as number) : s
+          const scored = plan.score
+            ? (evaluate(plan.score, { ...env, var: (n) => (n === 'logit' ? s : env.var(n)) }) as number)
+            : s
           scores.push(scored)
           keys.push(kv)
         }
@@ -214,7 +278,9 @@ export function reference(plan: KernelPlan, p: Problem, headDim: number, valueDi
         lse[at] = top + Math.log(total)
         for (let d = 0; d < valueDim; d++) {
           let sum = 0
-          keys.forEach((kv, n) => (sum += weights[n]! * v[b * sv[0] + kvHead * sv[1] + (kvStart + kv) * sv[2] + d]!))
+          keys.forEach(
+            (kv, n) => (sum += weights[n]! * v[b * sv[0] + kvHead * sv[1] + (kvStart + kv) * sv[2] + d]!),
+          )
           out[b * so[0] + h * so[1] + row * so[2] + d] = sum / total
         }
       }

@@ -10,8 +10,16 @@ const compiler = createCompiler()
 const at = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 
 /** One of each kind: closed-form ranges, a union of them, a test, a list, a score, a sink; and one unrolled text. */
-const CASES: readonly { readonly pattern: string; readonly capability: CapabilityName; readonly file: string }[] = [
-  ...['causal', 'a-shape', 'strided', 'document', 'alibi', 'sink-logit'].map((pattern) => ({ pattern, capability: 'portable' as const, file: 'kernel.wgsl' })),
+const CASES: readonly {
+  readonly pattern: string
+  readonly capability: CapabilityName
+  readonly file: string
+}[] = [
+  ...['causal', 'a-shape', 'strided', 'document', 'alibi', 'sink-logit'].map((pattern) => ({
+    pattern,
+    capability: 'portable' as const,
+    file: 'kernel.wgsl',
+  })),
   { pattern: 'causal', capability: 'large48', file: 'kernel.large48.wgsl' },
 ]
 
@@ -19,7 +27,12 @@ describe('the kernel of', () => {
   it.each(CASES)('$pattern, $capability', ({ pattern, capability, file }) => {
     const { patterns, diagnostics } = compiler.compile(at(`../../patterns/${pattern}.ts`))
     expect(diagnostics.filter((d) => d.severity !== 'note')).toEqual([])
-    const { variants } = emit(patterns[0]!, { target: 'wgsl', headDims: [64], dtypes: ['f16'], capabilities: [capability] })
+    const { variants } = emit(patterns[0]!, {
+      target: 'wgsl',
+      headDims: [64],
+      dtypes: ['f16'],
+      capabilities: [capability],
+    })
     const path = at(`../golden/${pattern}/${file}`)
     if (process.env.UPDATE) {
       mkdirSync(at(`../golden/${pattern}`), { recursive: true })

@@ -3,14 +3,48 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { OPS, type Op, type Scalar } from '../../compiler/ops.ts'
 import { Block } from '../../codegen/block.ts'
-import { at, f32, i32, op, select, u32, add, mul, type Buffer, type Code, type Kernel, type Type } from '../../codegen/kernel.ts'
+import {
+  at,
+  f32,
+  i32,
+  op,
+  select,
+  u32,
+  add,
+  mul,
+  type Buffer,
+  type Code,
+  type Kernel,
+  type Type,
+} from '../../codegen/kernel.ts'
 import { Names } from '../../codegen/names.ts'
 import { print } from '../../codegen/print.ts'
 import { WGSL } from '../../codegen/wgsl.ts'
 import { openTestDevice, type OpenDevice } from '../helpers.ts'
 import { complaints, openNull, READ, USAGE } from './devices.ts'
 
-const INTS = [0, 1, -1, 2, 3, -3, 5, 7, -8, 16, 31, 32, 100, -100, 1023, 4096, 65537, -65537, 2 ** 22, -(2 ** 22)]
+const INTS = [
+  0,
+  1,
+  -1,
+  2,
+  3,
+  -3,
+  5,
+  7,
+  -8,
+  16,
+  31,
+  32,
+  100,
+  -100,
+  1023,
+  4096,
+  65537,
+  -65537,
+  2 ** 22,
+  -(2 ** 22),
+]
 const FLOATS = [0, 1, -1, 0.5, -0.5, 2, 3.25, -7.75, 10, -10, 0.001, 100, -100, 12.5, 1e-3, 6.5, -2, 4, 9, 30]
 const DIVISORS = [1, 2, 3, 5, 8, 64, 100]
 const COUNT = INTS.length
@@ -36,7 +70,13 @@ const CASES: Case[] = (Object.keys(OPS) as Op[]).flatMap((name) =>
   }),
 )
 
-const buffer = (name: string, binding: number, type: Type, access: Buffer['access'] = 'read'): Buffer => ({ name, binding, access, type, atomic: false })
+const buffer = (name: string, binding: number, type: Type, access: Buffer['access'] = 'read'): Buffer => ({
+  name,
+  binding,
+  access,
+  type,
+  atomic: false,
+})
 const ints = buffer('ints', 1, 'i32')
 const floats = buffer('floats', 2, 'f32')
 const result = buffer('result', 3, 'i32', 'read_write')
@@ -57,13 +97,21 @@ function kernelOf(cases: readonly Case[]): Kernel {
       return type === 'i32' ? at(ints, index) : at(floats, index)
     })
     const value = op(to, name, ...args)
-    const bits = to === 'f32' ? op('i32', 'fromU32', op('u32', 'floatBits', value)) : to === 'i32' ? value : select(value, i32(1), i32(0))
+    const bits =
+      to === 'f32'
+        ? op('i32', 'fromU32', op('u32', 'floatBits', value))
+        : to === 'i32'
+          ? value
+          : select(value, i32(1), i32(0))
     block.set(at(result, add(thread, u32(k * COUNT))), bits)
   })
   return {
     head: ['every op'],
     uniforms: { name: 'u', binding: 0, fields: [{ name: 'unused', type: 'i32' }] },
-    buffers: [ints, floats, result], memory: [], constants: [], functions: [],
+    buffers: [ints, floats, result],
+    memory: [],
+    constants: [],
+    functions: [],
     entries: [{ name: 'attend', threads: COUNT, body: block.stmts }],
   }
 }
@@ -79,7 +127,11 @@ const expected = ({ op: name, from, last }: Case, i: number): number => {
 
 /** Where the target's answer and JavaScript's may differ: outside int32, and where a float has no finite answer. */
 const open = (c: Case, want: number): boolean =>
-  c.to === 'f32' ? !Number.isFinite(want) || Math.abs(want) > 1e30 : c.op === 'imul' ? false : want !== (want | 0)
+  c.to === 'f32'
+    ? !Number.isFinite(want) || Math.abs(want) > 1e30
+    : c.op === 'imul'
+      ? false
+      : want !== (want | 0)
 
 describe('the spelling of ops', () => {
   it('has a row for each op, all taken by Dawn', async () => {
@@ -88,7 +140,10 @@ describe('the spelling of ops', () => {
     const leaves = (Object.keys(OPS) as Op[]).filter((o) => OPS[o].types.length === 0)
     expect([...called, ...leaves].sort()).toEqual(Object.keys(OPS).sort())
     for (const c of CASES) {
-      expect(await complaints(device, print(kernelOf([c]), WGSL), ['attend']), `${c.op}(${c.from.join()})`).toEqual([])
+      expect(
+        await complaints(device, print(kernelOf([c]), WGSL), ['attend']),
+        `${c.op}(${c.from.join()})`,
+      ).toEqual([])
     }
   })
 
@@ -96,7 +151,10 @@ describe('the spelling of ops', () => {
     const block = new Block(new Names(WGSL.reserved))
     block.let('x', op('i32', 'imul', i32(2 ** 30), i32(6)))
     block.let('y', op('f32', 'mul', f32(0.1), f32(3)))
-    const text = print({ ...kernelOf([]), entries: [{ name: 'attend', threads: 1, body: block.stmts }] }, WGSL)
+    const text = print(
+      { ...kernelOf([]), entries: [{ name: 'attend', threads: 1, body: block.stmts }] },
+      WGSL,
+    )
     expect(text).toContain('let x = -2147483648'.replace('-2147483648', 'i32(-2147483648)'))
     expect(text).toContain('let y = 0.3')
   })
@@ -118,10 +176,20 @@ describe('the value of ops', () => {
       device.queue.writeBuffer(made, 0, data)
       return made
     }
-    const buffers = [make(Int32Array.from(INTS)), make(Float32Array.from(FLOATS)), make(new Int32Array(CASES.length * COUNT))]
+    const buffers = [
+      make(Int32Array.from(INTS)),
+      make(Float32Array.from(FLOATS)),
+      make(new Int32Array(CASES.length * COUNT)),
+    ]
     const module = device.createShaderModule({ code: print(kernelOf(CASES), WGSL) })
-    const pipeline = device.createComputePipeline({ layout: 'auto', compute: { module, entryPoint: 'attend' } })
-    const bound = [ints, floats, result].map((b, n) => ({ binding: b.binding, resource: { buffer: buffers[n]! } }))
+    const pipeline = device.createComputePipeline({
+      layout: 'auto',
+      compute: { module, entryPoint: 'attend' },
+    })
+    const bound = [ints, floats, result].map((b, n) => ({
+      binding: b.binding,
+      resource: { buffer: buffers[n]! },
+    }))
     const encoder = device.createCommandEncoder()
     const pass = encoder.beginComputePass()
     pass.setPipeline(pipeline)
@@ -142,8 +210,12 @@ describe('the value of ops', () => {
         if (open(c, want)) continue
         compared++
         const got = c.to === 'f32' ? asFloat[k * COUNT + i]! : asInt[k * COUNT + i]!
-        const slack = c.to === 'f32' ? 4e-6 * Math.max(1, Math.abs(want)) * (['pow', 'exp', 'exp2'].includes(c.op) ? 40 : 1) : 0
-        if (!(Math.abs(got - want) <= slack)) wrong.push(`${c.op}(${c.from.join()})${c.last ?? ''} #${i}: ${got}, not ${want}`)
+        const slack =
+          c.to === 'f32'
+            ? 4e-6 * Math.max(1, Math.abs(want)) * (['pow', 'exp', 'exp2'].includes(c.op) ? 40 : 1)
+            : 0
+        if (!(Math.abs(got - want) <= slack))
+          wrong.push(`${c.op}(${c.from.join()})${c.last ?? ''} #${i}: ${got}, not ${want}`)
       }
     })
     expect(wrong).toEqual([])

@@ -7,14 +7,22 @@ import { emit } from '../../codegen/index.ts'
 import { wrapperOf } from '../../codegen/wrapper.ts'
 import { plan, type PlanName } from './plans.ts'
 
-const emitted = (name: PlanName) => emit({ plan: plan(name) }, { target: 'wgsl', headDims: [64], dtypes: ['f32'], capabilities: ['portable'] })
+const emitted = (name: PlanName) =>
+  emit({ plan: plan(name) }, { target: 'wgsl', headDims: [64], dtypes: ['f32'], capabilities: ['portable'] })
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
 /** TypeScript's complaints about some files that stand beside each other at the project's root. */
 function complaintsOf(files: Readonly<Record<string, string>>): string[] {
   const options: ts.CompilerOptions = {
-    strict: true, noEmit: true, skipLibCheck: true, exactOptionalPropertyTypes: true, target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.NodeNext,
-    moduleResolution: ts.ModuleResolutionKind.NodeNext, allowImportingTsExtensions: true, types: ['@webgpu/types'],
+    strict: true,
+    noEmit: true,
+    skipLibCheck: true,
+    exactOptionalPropertyTypes: true,
+    target: ts.ScriptTarget.ES2023,
+    module: ts.ModuleKind.NodeNext,
+    moduleResolution: ts.ModuleResolutionKind.NodeNext,
+    allowImportingTsExtensions: true,
+    types: ['@webgpu/types'],
     lib: ['lib.es2023.d.ts', 'lib.dom.d.ts', 'lib.esnext.disposable.d.ts', 'lib.esnext.float16.d.ts'],
     paths: { 'heddle/runtime': [`${root}runtime/index.ts`], 'heddle/codegen': [`${root}codegen/index.ts`] },
   }
@@ -25,12 +33,16 @@ function complaintsOf(files: Readonly<Record<string, string>>): string[] {
   host.readFile = (name) => given.get(name) ?? readFile(name)
   host.getSourceFile = (name, version, ...rest) => {
     const text = given.get(name)
-    return text === undefined ? getSourceFile(name, version, ...rest) : ts.createSourceFile(name, text, version)
+    return text === undefined
+      ? getSourceFile(name, version, ...rest)
+      : ts.createSourceFile(name, text, version)
   }
   host.getCurrentDirectory = () => root
   const program = ts.createProgram([...given.keys()], options, host)
   return [...given.keys()].flatMap((name) =>
-    program.getSemanticDiagnostics(program.getSourceFile(name)!).map((d) => ts.flattenDiagnosticMessageText(d.messageText, '\n')),
+    program
+      .getSemanticDiagnostics(program.getSourceFile(name)!)
+      .map((d) => ts.flattenDiagnosticMessageText(d.messageText, '\n')),
   )
 }
 
@@ -56,12 +68,20 @@ describe('the wrapper', () => {
       const bad: DocumentCall = { ...tensors, tables: { docId: new Float32Array(4) } }
       export { bad }
     `
-    expect(complaintsOf({ 'wrapped-a-shape.ts': shape, 'wrapped-document.ts': document, 'wrapped-user.ts': user })).toEqual([])
+    expect(
+      complaintsOf({ 'wrapped-a-shape.ts': shape, 'wrapped-document.ts': document, 'wrapped-user.ts': user }),
+    ).toEqual([])
   })
 
   it('declares in its .d.ts what the module exports', () => {
     const { dts } = wrapperOf(emitted('document'))
-    for (const name of ['interface DocumentTables', 'interface DocumentCall', 'function loadDocument', 'function documentAttention', 'const artifact: Artifact']) {
+    for (const name of [
+      'interface DocumentTables',
+      'interface DocumentCall',
+      'function loadDocument',
+      'function documentAttention',
+      'const artifact: Artifact',
+    ]) {
       expect(dts).toContain(name)
     }
     expect(dts).not.toContain('@compute')
