@@ -22,6 +22,7 @@ import {
   mul,
   not,
   op,
+  or,
   quotient,
   remainder,
   select,
@@ -57,6 +58,7 @@ export function attend(frame: Frame, tests: TileTests | null): { entry: Entry; m
     shared:
       shuffle < threads.kv ? frame.workgroup('partials', 'f32', [frame.tile.q, threads.kv / shuffle]) : null,
   }
+  const wild = frame.workgroup('wildChunk', 'u32', [], true)
   const word = tests ? null : frame.workgroup('listWord', 'u32', [])
   const block = new Block(frame.names.child())
   const place = frame.enter(block)
@@ -82,7 +84,7 @@ export function attend(frame: Frame, tests: TileTests | null): { entry: Entry; m
     rowSum: range(rows).map((r) => block.var(`rowSum${r}`, f32(0))),
     out: range(rows).map((r) => range(shapes.value.own).map((c) => block.var(`out${r}_${c}`, ZERO4))),
   }
-  const a: Attend = { frame, shapes, place, thread, i, j, ...memory, sources, state, queryScale }
+  const a: Attend = { frame, shapes, place, thread, i, j, ...memory, wild, sources, state, queryScale }
   block.if(le(place.realLo, place.realHi), (b) => {
     const bodies = (b: Block, tile: Visit, full: Code) => {
       if (schedule.bodies === 1) return tileBody(a, b, tile, full)
@@ -105,7 +107,7 @@ export function attend(frame: Frame, tests: TileTests | null): { entry: Entry; m
   epilogue(a, block)
   return {
     entry: { name: 'attend', threads: shapes.threads, body: block.stmts },
-    memory: [memory.stage, memory.weights, ...[memory.shared, word].filter((m) => m !== null)],
+    memory: [memory.stage, memory.weights, wild, ...[memory.shared, word].filter((m) => m !== null)],
   }
 }
 
@@ -243,7 +245,10 @@ function softmaxStep(a: Attend, block: Block, scores: readonly (readonly Code[])
   })
 }
 
-/** P V of the tile. In a partial tile a masked key's values are replaced, since zero times a NaN is a NaN. */
+/**
+ * P V of the tile. Zero times a NaN is a NaN: where a partial tile holds one, or an infinity, the values of a masked key
+ * are replaced. That costs as much as the product itself, so it is done in chunks that hold one and in no others.
+ */
 function addValues(a: Attend, block: Block, { kvLo }: Visit, full: Code): void {
   const { frame, shapes, sources, place, state } = a
   const { rows, width } = frame.problem.schedule
@@ -251,6 +256,8 @@ function addValues(a: Attend, block: Block, { kvLo }: Visit, full: Code): void {
   const chunk = (b: Block, from: Code) => {
     b.comment('load value tile')
     const keyOf = keyRow(place, kvLo, isTrue(full))
+    // One more than the chunk's first key: memory starts at zero, and no later chunk has the number again.
+    const mark = isTrue(full) ? u32(0) : b.let('chunkMark', add(add(toU32(kvLo), from), u32(1)))
     stage(frame, b, a.thread, a.stage, [
       {
         source: sources.v,
@@ -259,6 +266,12 @@ function addValues(a: Attend, block: Block, { kvLo }: Visit, full: Code): void {
         from: u32(0),
         ragged: false,
         row: (row) => keyOf(add(from, row)),
+        ...(isTrue(full)
+          ? {}
+          : {
+              inspect: (c: Block, value: Code) =>
+                c.if(op('bool', 'isWild4', value), (d) => d.atomic('store', at(a.wild), mark)),
+            }),
         place: (row, vector) => [
           add(mul(row, u32(stageRows)), vectors <= width ? u32(0) : quotient(vector, u32(width))),
           vectors <= width ? vector : remainder(vector, u32(width)),
@@ -267,18 +280,18 @@ function addValues(a: Attend, block: Block, { kvLo }: Visit, full: Code): void {
     ])
     b.barrier()
     // Key `key` of the chunk: one weight per row, its vectors of values, and what they add to the output.
-    const addKey = (c: Block, key: Code, suffix: string, weights: readonly Code[], full: boolean) => {
+    const addKey = (c: Block, key: Code, suffix: string, weights: readonly Code[], tame: boolean) => {
       const base = c.let(`base${suffix}`, mul(key, u32(stageRows)))
       for (const n of range(own)) {
         const value = c.let(`value${suffix}_${n}`, at(a.stage, ...stagedValue(a, base, n)))
         weights.forEach((w, r) => {
           const o = state.out[r]![n]!
-          const v = full ? value : select(lt(f32(0), w), value, ZERO4)
+          const v = tame ? value : select(lt(f32(0), w), value, ZERO4)
           c.set(o, op('f32x4', 'mad4', w, v, o))
         })
       }
     }
-    const addKeys = (full: boolean) => (b: Block) => {
+    const addKeys = (tame: boolean) => (b: Block) => {
       if (a.weights.type === 'f32') {
         b.for('key', u32(0), u32(keys), 1, (c, key) =>
           addKey(
@@ -286,7 +299,7 @@ function addValues(a: Attend, block: Block, { kvLo }: Visit, full: Code): void {
             key,
             '',
             range(rows).map((r) => c.let(`weight${r}`, at(a.weights, rowOf(a, r), add(from, key)))),
-            full,
+            tame,
           ),
         )
         return
@@ -301,24 +314,16 @@ function addValues(a: Attend, block: Block, { kvLo }: Visit, full: Code): void {
             add(mul(four, u32(4)), u32(x)),
             String(x),
             weights.map((w) => lane(w, x)),
-            full,
+            tame,
           )
       })
     }
-    if (isTrue(full) || isFalse(full)) addKeys(isTrue(full))(b)
-    else {
-      b.if(
-        full,
-        (c) => {
-          c.comment('full tiles')
-          addKeys(true)(c)
-        },
-        (c) => {
-          c.comment('partial tiles')
-          addKeys(false)(c)
-        },
-      )
-    }
+    if (isTrue(full)) return addKeys(true)(b)
+    const tame = b.let('tame', not(op('bool', 'eq', op('u32', 'atomicLoad', at(a.wild)), mark)))
+    b.if(isFalse(full) ? tame : or(full, tame), addKeys(true), (c) => {
+      c.comment('values of masked keys are replaced')
+      addKeys(false)(c)
+    })
   }
   if (keys === frame.tile.kv) chunk(block, u32(0))
   else block.for('firstKey', u32(0), u32(frame.tile.kv), keys, chunk)

@@ -10,6 +10,7 @@ export type KernelOp =
   | 'quotient' // of numbers known to be non-negative
   | 'remainder'
   | 'mad' // a * b + c, fused where the target does so
+  | 'isWild4' // one of the four is a NaN or infinite
   | 'mad4' // scalar times vector, plus vector
   | 'mul4' // vector times scalar
   | 'splat'

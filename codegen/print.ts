@@ -36,7 +36,7 @@ export function print(kernel: Kernel, target: Target): string {
       case 'lane':
         return { text: `${piece(e.of).text}.${'xyzw'[e.lane]}`, strength: STRENGTH.atom }
       case 'call':
-        return { text: `${e.callee}(${e.args.map(text).join(', ')})`, strength: STRENGTH.atom }
+        return { text: `${e.callee}(${e.args.map(argument).join(', ')})`, strength: STRENGTH.atom }
       case 'op': {
         const folded = evaluateConstant(e)
         if (folded !== undefined) return literal(e.type, folded)
@@ -48,6 +48,11 @@ export function print(kernel: Kernel, target: Target): string {
     }
   }
   const text = (e: Code): string => piece(e).text
+  // To WGSL `f(kv < a, b >> 1u)` is a template `kv<a, b>`.
+  const argument = (e: Code): string => {
+    const made = piece(e)
+    return made.strength === STRENGTH.compare ? `(${made.text})` : made.text
+  }
 
   const { statements } = target
   const block = (stmts: readonly Stmt[], indent: string): string =>

@@ -51,6 +51,8 @@ export interface Attend {
   readonly stage: Memory
   readonly weights: Memory
   readonly shared: Memory | null
+  /** The last chunk of values, by its first key, that held a NaN or an infinity. */
+  readonly wild: Memory
   readonly sources: { readonly q: Source; readonly k: Source; readonly v: Source }
   readonly state: {
     readonly rowMax: readonly Code[]

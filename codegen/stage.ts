@@ -98,6 +98,8 @@ export interface Copy {
   /** Where a vector goes: indices into `stage`. */
   readonly place: (row: Code, vector: Code) => readonly [Code, Code]
   readonly scale?: Code
+  /** What else is done with a vector once it is stored. */
+  readonly inspect?: (block: Block, value: Code) => void
 }
 
 /**
@@ -133,20 +135,23 @@ export function stage(
     block.barrier()
     for (const copy of copies) {
       block.for('element', thread, u32(copy.rows * copy.width), count, (b, element) => {
-        const { value, to } = one(b, copy, element)
+        const { value: made, to } = one(b, copy, element)
+        const value = copy.inspect ? b.let('loaded', made) : made
         b.set(at(memory, ...to), value)
+        copy.inspect?.(b, value)
       })
     }
     return
   }
   // Loads first, so that their latencies overlap each other and the wait at the barrier.
-  const stores: { value: Code; to: readonly [Code, Code]; guard: Code }[] = []
+  const stores: { copy: Copy; value: Code; to: readonly [Code, Code]; guard: Code }[] = []
   for (const copy of copies) {
     const total = copy.rows * copy.width
     for (let base = 0; base < total; base += count) {
       const element = block.let('element', add(thread, u32(base)))
       const { value, to } = one(block, copy, element)
       stores.push({
+        copy,
         value: block.let('loaded', value),
         to,
         guard: base + count <= total ? bool(true) : lt(element, u32(total)),
@@ -154,9 +159,13 @@ export function stage(
     }
   }
   block.barrier()
-  for (const { value, to, guard } of stores) {
-    if (isTrue(guard)) block.set(at(memory, ...to), value)
-    else block.if(guard, (b) => b.set(at(memory, ...to), value))
+  for (const { copy, value, to, guard } of stores) {
+    const store = (b: Block) => {
+      b.set(at(memory, ...to), value)
+      copy.inspect?.(b, value)
+    }
+    if (isTrue(guard)) store(block)
+    else block.if(guard, store)
   }
 }
 

@@ -101,6 +101,12 @@ const QUARTERS: Helper = {
   return select(value, -value, k >= 2);
 }`,
 }
+const IS_WILD4: Helper = {
+  name: 'isWild4',
+  text: `fn isWild4(x: vec4f) -> bool {
+  return any((bitcast<vec4u>(x) & vec4u(0x7f800000u)) == vec4u(0x7f800000u));
+}`,
+}
 const PACK_HALF4: Helper = {
   name: 'packHalf4',
   // Beyond the greatest half the builtin may give a NaN.
@@ -184,6 +190,8 @@ const OPS: Spelling = {
   select: form((c, a, b) => `select(${b}, ${a}, ${c})`),
   select4: form((c, a, b) => `select(${b}, ${a}, ${c})`),
   mul4: C_LIKE.mul,
+  // By the exponent's bits: comparisons with NaN may be folded away.
+  isWild4: call('isWild4', IS_WILD4),
   splat: call('vec4f'),
   vector4: call('vec4f'),
   toU32: call('u32'),

@@ -41,10 +41,15 @@ struct Uniforms {
 
 var<workgroup> stage: array<array<vec4f, 9>, 64>;
 var<workgroup> weights: array<array<f32, 33>, 32>;
+var<workgroup> wildChunk: atomic<u32>;
 var<workgroup> partials: array<array<f32, 8>, 32>;
 
 fn unpackHalf4(w: vec2u) -> vec4f {
   return vec4f(unpack2x16float(w.x), unpack2x16float(w.y));
+}
+
+fn isWild4(x: vec4f) -> bool {
+  return any((bitcast<vec4u>(x) & vec4u(0x7f800000u)) == vec4u(0x7f800000u));
 }
 
 fn packHalf4(x: vec4f) -> vec2u {
@@ -339,16 +344,21 @@ fn attend(
       out3_0 = out3_0 * shrink3;
       out3_1 = out3_1 * shrink3;
       // load value tile
+      let chunkMark = u32(kvLo) + 1u;
       workgroupBarrier();
       for (var element: u32 = thread; element < 512u; element += 64u) {
         let row = element / 16u;
         let vector = element % 16u;
         let there = kvLo + i32(row) < kvLen;
-        stage[row * 2u + vector / 8u][vector % 8u] = select(vec4f(0.0), unpackHalf4(vData[vStart + select(0u, u32(kvStart + (kvLo + i32(row))), there) * vStride + vector]), there);
+        let loaded = select(vec4f(0.0), unpackHalf4(vData[vStart + select(0u, u32(kvStart + (kvLo + i32(row))), there) * vStride + vector]), there);
+        stage[row * 2u + vector / 8u][vector % 8u] = loaded;
+        if (isWild4(loaded)) {
+          atomicStore(&wildChunk, chunkMark);
+        }
       }
       workgroupBarrier();
-      if (full) {
-        // full tiles
+      let tame = !(atomicLoad(&wildChunk) == chunkMark);
+      if (full | tame) {
         for (var key: u32 = 0u; key < 32u; key += 1u) {
           let weight0 = weights[i][key];
           let weight1 = weights[i + 8u][key];
@@ -367,7 +377,7 @@ fn attend(
           out3_1 = out3_1 + weight3 * value_1;
         }
       } else {
-        // partial tiles
+        // values of masked keys are replaced
         for (var key: u32 = 0u; key < 32u; key += 1u) {
           let weight0 = weights[i][key];
           let weight1 = weights[i + 8u][key];

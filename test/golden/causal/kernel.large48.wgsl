@@ -40,10 +40,15 @@ struct Uniforms {
 
 var<workgroup> stage: array<array<vec4f, 9>, 128>;
 var<workgroup> weights: array<array<vec4f, 17>, 64>;
+var<workgroup> wildChunk: atomic<u32>;
 var<workgroup> partials: array<array<f32, 16>, 64>;
 
 fn unpackHalf4(w: vec2u) -> vec4f {
   return vec4f(unpack2x16float(w.x), unpack2x16float(w.y));
+}
+
+fn isWild4(x: vec4f) -> bool {
+  return any((bitcast<vec4u>(x) & vec4u(0x7f800000u)) == vec4u(0x7f800000u));
 }
 
 fn packHalf4(x: vec4f) -> vec2u {
@@ -775,6 +780,7 @@ fn attend(
         weights[i + 56u][j] = vec4f(p7_0, p7_1, p7_2, p7_3);
         out7_0 = out7_0 * shrink7;
         // load value tile
+        let chunkMark = u32(kvLo) + 1u;
         let element = thread;
         let row = element / 16u;
         let vector = element % 16u;
@@ -817,63 +823,142 @@ fn attend(
         let loaded_8 = select(vec4f(0.0), unpackHalf4(vData[vStart + select(0u, u32(kvStart + (kvLo + i32(row_8))), there_8) * vStride + vector_8]), there_8);
         workgroupBarrier();
         stage[row * 2u + vector / 8u][vector % 8u] = loaded;
+        if (isWild4(loaded)) {
+          atomicStore(&wildChunk, chunkMark);
+        }
         stage[row_2 * 2u + vector_2 / 8u][vector_2 % 8u] = loaded_2;
+        if (isWild4(loaded_2)) {
+          atomicStore(&wildChunk, chunkMark);
+        }
         stage[row_3 * 2u + vector_3 / 8u][vector_3 % 8u] = loaded_3;
+        if (isWild4(loaded_3)) {
+          atomicStore(&wildChunk, chunkMark);
+        }
         stage[row_4 * 2u + vector_4 / 8u][vector_4 % 8u] = loaded_4;
+        if (isWild4(loaded_4)) {
+          atomicStore(&wildChunk, chunkMark);
+        }
         stage[row_5 * 2u + vector_5 / 8u][vector_5 % 8u] = loaded_5;
+        if (isWild4(loaded_5)) {
+          atomicStore(&wildChunk, chunkMark);
+        }
         stage[row_6 * 2u + vector_6 / 8u][vector_6 % 8u] = loaded_6;
+        if (isWild4(loaded_6)) {
+          atomicStore(&wildChunk, chunkMark);
+        }
         stage[row_7 * 2u + vector_7 / 8u][vector_7 % 8u] = loaded_7;
+        if (isWild4(loaded_7)) {
+          atomicStore(&wildChunk, chunkMark);
+        }
         stage[row_8 * 2u + vector_8 / 8u][vector_8 % 8u] = loaded_8;
+        if (isWild4(loaded_8)) {
+          atomicStore(&wildChunk, chunkMark);
+        }
         workgroupBarrier();
-        for (var four: u32 = 0u; four < 16u; four += 1u) {
-          let weight0 = weights[i][four];
-          let weight1 = weights[i + 8u][four];
-          let weight2 = weights[i + 16u][four];
-          let weight3 = weights[i + 24u][four];
-          let weight4 = weights[i + 32u][four];
-          let weight5 = weights[i + 40u][four];
-          let weight6 = weights[i + 48u][four];
-          let weight7 = weights[i + 56u][four];
-          let base0 = four * 4u * 2u;
-          let value0_0 = stage[base0 + j / 8u][j % 8u];
-          out0_0 = out0_0 + weight0.x * select(vec4f(0.0), value0_0, 0.0 < weight0.x);
-          out1_0 = out1_0 + weight1.x * select(vec4f(0.0), value0_0, 0.0 < weight1.x);
-          out2_0 = out2_0 + weight2.x * select(vec4f(0.0), value0_0, 0.0 < weight2.x);
-          out3_0 = out3_0 + weight3.x * select(vec4f(0.0), value0_0, 0.0 < weight3.x);
-          out4_0 = out4_0 + weight4.x * select(vec4f(0.0), value0_0, 0.0 < weight4.x);
-          out5_0 = out5_0 + weight5.x * select(vec4f(0.0), value0_0, 0.0 < weight5.x);
-          out6_0 = out6_0 + weight6.x * select(vec4f(0.0), value0_0, 0.0 < weight6.x);
-          out7_0 = out7_0 + weight7.x * select(vec4f(0.0), value0_0, 0.0 < weight7.x);
-          let base1 = (four * 4u + 1u) * 2u;
-          let value1_0 = stage[base1 + j / 8u][j % 8u];
-          out0_0 = out0_0 + weight0.y * select(vec4f(0.0), value1_0, 0.0 < weight0.y);
-          out1_0 = out1_0 + weight1.y * select(vec4f(0.0), value1_0, 0.0 < weight1.y);
-          out2_0 = out2_0 + weight2.y * select(vec4f(0.0), value1_0, 0.0 < weight2.y);
-          out3_0 = out3_0 + weight3.y * select(vec4f(0.0), value1_0, 0.0 < weight3.y);
-          out4_0 = out4_0 + weight4.y * select(vec4f(0.0), value1_0, 0.0 < weight4.y);
-          out5_0 = out5_0 + weight5.y * select(vec4f(0.0), value1_0, 0.0 < weight5.y);
-          out6_0 = out6_0 + weight6.y * select(vec4f(0.0), value1_0, 0.0 < weight6.y);
-          out7_0 = out7_0 + weight7.y * select(vec4f(0.0), value1_0, 0.0 < weight7.y);
-          let base2 = (four * 4u + 2u) * 2u;
-          let value2_0 = stage[base2 + j / 8u][j % 8u];
-          out0_0 = out0_0 + weight0.z * select(vec4f(0.0), value2_0, 0.0 < weight0.z);
-          out1_0 = out1_0 + weight1.z * select(vec4f(0.0), value2_0, 0.0 < weight1.z);
-          out2_0 = out2_0 + weight2.z * select(vec4f(0.0), value2_0, 0.0 < weight2.z);
-          out3_0 = out3_0 + weight3.z * select(vec4f(0.0), value2_0, 0.0 < weight3.z);
-          out4_0 = out4_0 + weight4.z * select(vec4f(0.0), value2_0, 0.0 < weight4.z);
-          out5_0 = out5_0 + weight5.z * select(vec4f(0.0), value2_0, 0.0 < weight5.z);
-          out6_0 = out6_0 + weight6.z * select(vec4f(0.0), value2_0, 0.0 < weight6.z);
-          out7_0 = out7_0 + weight7.z * select(vec4f(0.0), value2_0, 0.0 < weight7.z);
-          let base3 = (four * 4u + 3u) * 2u;
-          let value3_0 = stage[base3 + j / 8u][j % 8u];
-          out0_0 = out0_0 + weight0.w * select(vec4f(0.0), value3_0, 0.0 < weight0.w);
-          out1_0 = out1_0 + weight1.w * select(vec4f(0.0), value3_0, 0.0 < weight1.w);
-          out2_0 = out2_0 + weight2.w * select(vec4f(0.0), value3_0, 0.0 < weight2.w);
-          out3_0 = out3_0 + weight3.w * select(vec4f(0.0), value3_0, 0.0 < weight3.w);
-          out4_0 = out4_0 + weight4.w * select(vec4f(0.0), value3_0, 0.0 < weight4.w);
-          out5_0 = out5_0 + weight5.w * select(vec4f(0.0), value3_0, 0.0 < weight5.w);
-          out6_0 = out6_0 + weight6.w * select(vec4f(0.0), value3_0, 0.0 < weight6.w);
-          out7_0 = out7_0 + weight7.w * select(vec4f(0.0), value3_0, 0.0 < weight7.w);
+        let tame = !(atomicLoad(&wildChunk) == chunkMark);
+        if (tame) {
+          for (var four: u32 = 0u; four < 16u; four += 1u) {
+            let weight0 = weights[i][four];
+            let weight1 = weights[i + 8u][four];
+            let weight2 = weights[i + 16u][four];
+            let weight3 = weights[i + 24u][four];
+            let weight4 = weights[i + 32u][four];
+            let weight5 = weights[i + 40u][four];
+            let weight6 = weights[i + 48u][four];
+            let weight7 = weights[i + 56u][four];
+            let base0 = four * 4u * 2u;
+            let value0_0 = stage[base0 + j / 8u][j % 8u];
+            out0_0 = out0_0 + weight0.x * value0_0;
+            out1_0 = out1_0 + weight1.x * value0_0;
+            out2_0 = out2_0 + weight2.x * value0_0;
+            out3_0 = out3_0 + weight3.x * value0_0;
+            out4_0 = out4_0 + weight4.x * value0_0;
+            out5_0 = out5_0 + weight5.x * value0_0;
+            out6_0 = out6_0 + weight6.x * value0_0;
+            out7_0 = out7_0 + weight7.x * value0_0;
+            let base1 = (four * 4u + 1u) * 2u;
+            let value1_0 = stage[base1 + j / 8u][j % 8u];
+            out0_0 = out0_0 + weight0.y * value1_0;
+            out1_0 = out1_0 + weight1.y * value1_0;
+            out2_0 = out2_0 + weight2.y * value1_0;
+            out3_0 = out3_0 + weight3.y * value1_0;
+            out4_0 = out4_0 + weight4.y * value1_0;
+            out5_0 = out5_0 + weight5.y * value1_0;
+            out6_0 = out6_0 + weight6.y * value1_0;
+            out7_0 = out7_0 + weight7.y * value1_0;
+            let base2 = (four * 4u + 2u) * 2u;
+            let value2_0 = stage[base2 + j / 8u][j % 8u];
+            out0_0 = out0_0 + weight0.z * value2_0;
+            out1_0 = out1_0 + weight1.z * value2_0;
+            out2_0 = out2_0 + weight2.z * value2_0;
+            out3_0 = out3_0 + weight3.z * value2_0;
+            out4_0 = out4_0 + weight4.z * value2_0;
+            out5_0 = out5_0 + weight5.z * value2_0;
+            out6_0 = out6_0 + weight6.z * value2_0;
+            out7_0 = out7_0 + weight7.z * value2_0;
+            let base3 = (four * 4u + 3u) * 2u;
+            let value3_0 = stage[base3 + j / 8u][j % 8u];
+            out0_0 = out0_0 + weight0.w * value3_0;
+            out1_0 = out1_0 + weight1.w * value3_0;
+            out2_0 = out2_0 + weight2.w * value3_0;
+            out3_0 = out3_0 + weight3.w * value3_0;
+            out4_0 = out4_0 + weight4.w * value3_0;
+            out5_0 = out5_0 + weight5.w * value3_0;
+            out6_0 = out6_0 + weight6.w * value3_0;
+            out7_0 = out7_0 + weight7.w * value3_0;
+          }
+        } else {
+          // values of masked keys are replaced
+          for (var four: u32 = 0u; four < 16u; four += 1u) {
+            let weight0 = weights[i][four];
+            let weight1 = weights[i + 8u][four];
+            let weight2 = weights[i + 16u][four];
+            let weight3 = weights[i + 24u][four];
+            let weight4 = weights[i + 32u][four];
+            let weight5 = weights[i + 40u][four];
+            let weight6 = weights[i + 48u][four];
+            let weight7 = weights[i + 56u][four];
+            let base0 = four * 4u * 2u;
+            let value0_0 = stage[base0 + j / 8u][j % 8u];
+            out0_0 = out0_0 + weight0.x * select(vec4f(0.0), value0_0, 0.0 < weight0.x);
+            out1_0 = out1_0 + weight1.x * select(vec4f(0.0), value0_0, 0.0 < weight1.x);
+            out2_0 = out2_0 + weight2.x * select(vec4f(0.0), value0_0, 0.0 < weight2.x);
+            out3_0 = out3_0 + weight3.x * select(vec4f(0.0), value0_0, 0.0 < weight3.x);
+            out4_0 = out4_0 + weight4.x * select(vec4f(0.0), value0_0, 0.0 < weight4.x);
+            out5_0 = out5_0 + weight5.x * select(vec4f(0.0), value0_0, 0.0 < weight5.x);
+            out6_0 = out6_0 + weight6.x * select(vec4f(0.0), value0_0, 0.0 < weight6.x);
+            out7_0 = out7_0 + weight7.x * select(vec4f(0.0), value0_0, 0.0 < weight7.x);
+            let base1 = (four * 4u + 1u) * 2u;
+            let value1_0 = stage[base1 + j / 8u][j % 8u];
+            out0_0 = out0_0 + weight0.y * select(vec4f(0.0), value1_0, 0.0 < weight0.y);
+            out1_0 = out1_0 + weight1.y * select(vec4f(0.0), value1_0, 0.0 < weight1.y);
+            out2_0 = out2_0 + weight2.y * select(vec4f(0.0), value1_0, 0.0 < weight2.y);
+            out3_0 = out3_0 + weight3.y * select(vec4f(0.0), value1_0, 0.0 < weight3.y);
+            out4_0 = out4_0 + weight4.y * select(vec4f(0.0), value1_0, 0.0 < weight4.y);
+            out5_0 = out5_0 + weight5.y * select(vec4f(0.0), value1_0, 0.0 < weight5.y);
+            out6_0 = out6_0 + weight6.y * select(vec4f(0.0), value1_0, 0.0 < weight6.y);
+            out7_0 = out7_0 + weight7.y * select(vec4f(0.0), value1_0, 0.0 < weight7.y);
+            let base2 = (four * 4u + 2u) * 2u;
+            let value2_0 = stage[base2 + j / 8u][j % 8u];
+            out0_0 = out0_0 + weight0.z * select(vec4f(0.0), value2_0, 0.0 < weight0.z);
+            out1_0 = out1_0 + weight1.z * select(vec4f(0.0), value2_0, 0.0 < weight1.z);
+            out2_0 = out2_0 + weight2.z * select(vec4f(0.0), value2_0, 0.0 < weight2.z);
+            out3_0 = out3_0 + weight3.z * select(vec4f(0.0), value2_0, 0.0 < weight3.z);
+            out4_0 = out4_0 + weight4.z * select(vec4f(0.0), value2_0, 0.0 < weight4.z);
+            out5_0 = out5_0 + weight5.z * select(vec4f(0.0), value2_0, 0.0 < weight5.z);
+            out6_0 = out6_0 + weight6.z * select(vec4f(0.0), value2_0, 0.0 < weight6.z);
+            out7_0 = out7_0 + weight7.z * select(vec4f(0.0), value2_0, 0.0 < weight7.z);
+            let base3 = (four * 4u + 3u) * 2u;
+            let value3_0 = stage[base3 + j / 8u][j % 8u];
+            out0_0 = out0_0 + weight0.w * select(vec4f(0.0), value3_0, 0.0 < weight0.w);
+            out1_0 = out1_0 + weight1.w * select(vec4f(0.0), value3_0, 0.0 < weight1.w);
+            out2_0 = out2_0 + weight2.w * select(vec4f(0.0), value3_0, 0.0 < weight2.w);
+            out3_0 = out3_0 + weight3.w * select(vec4f(0.0), value3_0, 0.0 < weight3.w);
+            out4_0 = out4_0 + weight4.w * select(vec4f(0.0), value3_0, 0.0 < weight4.w);
+            out5_0 = out5_0 + weight5.w * select(vec4f(0.0), value3_0, 0.0 < weight5.w);
+            out6_0 = out6_0 + weight6.w * select(vec4f(0.0), value3_0, 0.0 < weight6.w);
+            out7_0 = out7_0 + weight7.w * select(vec4f(0.0), value3_0, 0.0 < weight7.w);
+          }
         }
       }
       tile = tile + 1;
