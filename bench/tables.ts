@@ -1,0 +1,208 @@
+/** Results and the registry of patterns in; the generated sections of README and docs out. */
+
+import { readFileSync, writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { createCompiler, type Compilation } from '../compiler/index.ts'
+import { mapMask, type Setting } from '../compiler/mask-map.ts'
+import { HOW, printMask } from '../compiler/print.ts'
+import { PATTERNS } from '../patterns/index.ts'
+import { readSuite, type Row, type Suite } from './results.ts'
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url))
+const RESULTS = `${ROOT}bench/results`
+export const README = `${ROOT}README.md`
+export const MEASUREMENTS = `${ROOT}docs/measurements.md`
+
+interface Shown {
+  readonly suite: string
+  readonly title: string
+  /** The rows that the README has room for; docs/measurements.md has all of them. */
+  readonly headline: (rows: readonly Row[]) => readonly Row[]
+}
+
+const all = (rows: readonly Row[]): readonly Row[] => rows
+const slowest = (rows: readonly Row[]): readonly Row[] =>
+  [...rows].sort((a, b) => b.ours.ms - a.ours.ms).slice(0, 1)
+
+const SUITES: readonly Shown[] = [
+  {
+    suite: 'compile',
+    title: 'Source to WGSL: the whole library in a fresh process, and the slowest pattern in a warm one',
+    headline: (rows) => [...rows.slice(0, 1), ...slowest(rows.slice(1))],
+  },
+  {
+    suite: 'skipping',
+    title: 'Skipping: time against causal, beside visited tiles against causal',
+    headline: all,
+  },
+  { suite: 'gpu', title: 'On a GPU', headline: all },
+  {
+    suite: 'check-gpu',
+    title: 'Every pattern against f64 on a GPU: the worst of each storage type',
+    headline: (rows) =>
+      ['f32', 'f16'].flatMap((type) => worstOf(rows.filter((row) => row.case.endsWith(type)))),
+  },
+]
+
+const worstOf = (rows: readonly Row[]): readonly Row[] =>
+  [...rows]
+    .sort((a, b) => Number(b.more?.['error ratio'] ?? 0) - Number(a.more?.['error ratio'] ?? 0))
+    .slice(0, 1)
+
+type Line = readonly string[]
+
+function table(head: Line, lines: readonly Line[]): string {
+  const row = (cells: Line) => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`
+  return [row(head), `|${head.map(() => '---').join('|')}|`, ...lines.map(row)].join('\n')
+}
+
+const short = (n: number): string =>
+  Number.isInteger(n) ? String(n) : n >= 100 ? n.toFixed(0) : n.toPrecision(3)
+
+/** The picture of the README's own example: its code block is compiled as it stands. */
+function picture(readme: string): string {
+  const text = /```ts\n(import[^]*?)```/.exec(readme)?.[1]
+  if (text === undefined) throw new Error('the README has no code block that starts with an import')
+  const [pattern] = compiled(createCompiler().compile(`${ROOT}readme-example.ts`, { text }))
+  const at: Setting = {
+    batch: 0,
+    batches: 1,
+    head: 0,
+    qHeads: 1,
+    kvHeads: 1,
+    qLen: 384,
+    kvLen: 384,
+    headDim: 64,
+    params: {},
+    tables: {},
+  }
+  return `\`\`\`\n${printMask(mapMask(pattern!.plan, at, { q: 32, kv: 32 }))}\n\`\`\``
+}
+
+function compiled(compilation: Compilation): Compilation['patterns'] {
+  const wrong = compilation.diagnostics.find((d) => d.severity !== 'note')
+  if (wrong) throw new Error(`${compilation.file}: ${wrong.text}`)
+  return compilation.patterns
+}
+
+/** The registry, in its order of reading, and what the suite `tiles` measured of each. */
+function patternTable(tiles: Suite | null): string {
+  const measured = new Map(tiles?.rows.map((row) => [row.case, row]))
+  const lines = PATTERNS.map(({ pattern, file }) => {
+    const more = measured.get(pattern.name)?.more
+    const params = Object.entries(pattern.params).map(
+      ([name, spec]) => `${name} ${spec.default}${spec.perHead ? ' per head' : ''}`,
+    )
+    const tables = Object.keys(pattern.tables).map((name) => `table ${name}`)
+    const how = more?.['how'] as keyof typeof HOW | undefined
+    return [
+      `[${pattern.name}](${file})`,
+      [...params, ...tables].join(', '),
+      pattern.cite,
+      how ? HOW[how] : '',
+      more ? `${String(more['density'])}${more['of'] === 'all' ? ' of all' : ''}` : '',
+      more ? `${String(more['mean'])} (${String(more['worst'])})` : '',
+    ]
+  })
+  const head = [
+    'pattern',
+    'params (defaults) and tables',
+    'from',
+    'tiles found by',
+    'density',
+    'visited / needed',
+  ]
+  return [table(head, lines), source(tiles, 'tiles', '')].join('\n\n')
+}
+
+const place = (suite: Suite): string => {
+  const versions = Object.entries(suite.versions).map(([name, version]) => `${name} ${version}`)
+  return [suite.device, ...(suite.driver === 'none' ? [] : [suite.driver]), ...versions].join(', ')
+}
+
+const source = (suite: Suite | null, name: string, root: string): string =>
+  suite
+    ? `${suite.date}, ${place(suite)}; [bench/results/${name}.json](${root}bench/results/${name}.json).`
+    : `Not measured yet: \`npm run bench -- ${name}\`.`
+
+/** Only the columns that some row fills. */
+function suiteTable(rows: readonly Row[]): string {
+  const more = [...new Set(rows.flatMap((row) => Object.keys(row.more ?? {})))]
+  const columns: readonly (readonly [string, (row: Row) => string | undefined])[] = [
+    ['case', (row) => row.case],
+    ['target', (row) => row.target],
+    ['ms', (row) => short(row.ours.ms)],
+    ['TFLOP/s', (row) => number(row.ours.tflops)],
+    ['MB', (row) => number(row.ours.mb)],
+    ['peer', (row) => row.peer && `${row.peer.name} ${short(row.peer.ms)} ms`],
+    ['peer / ours', (row) => number(row.ratio)],
+    ['tiles needed', (row) => row.tiles && short(row.tiles.needed)],
+    ['visited', (row) => row.tiles && short(row.tiles.visited)],
+    ...more.map((name) => [name, (row: Row) => cell(row.more?.[name])] as const),
+    ['limit', (row) => row.limit && `${row.limit}${row.ok === false ? ': missed' : ''}`],
+    ['note', (row) => row.note],
+  ]
+  const used = columns.filter(([, of]) => rows.some((row) => of(row)))
+  return table(
+    used.map(([name]) => name),
+    rows.map((row) => used.map(([, of]) => of(row) ?? '')),
+  )
+}
+
+const number = (n: number | undefined): string | undefined => (n === undefined ? undefined : short(n))
+const cell = (value: number | string | undefined): string | undefined =>
+  typeof value === 'number' ? short(value) : value
+
+function headlines(): string {
+  return SUITES.map(({ suite: name, title, headline }) => {
+    const suite = readSuite(RESULTS, name)
+    return [
+      `**${title}.**`,
+      ...(suite ? [suiteTable(headline(suite.rows))] : []),
+      source(suite, name, ''),
+    ].join('\n\n')
+  }).join('\n\n')
+}
+
+function measurements(): string {
+  const shown = [
+    { suite: 'tiles', title: 'Tiles found, against brute force over random lengths and params' },
+    ...SUITES,
+  ]
+  return shown
+    .map(({ suite: name, title }) => {
+      const suite = readSuite(RESULTS, name)
+      return [
+        `## ${name}`,
+        `${title}.`,
+        ...(suite ? [suiteTable(suite.rows)] : []),
+        source(suite, name, '../'),
+      ].join('\n\n')
+    })
+    .join('\n\n')
+}
+
+/** Each section between its markers made again. */
+function withSections(text: string, sections: Readonly<Record<string, string>>): string {
+  return Object.entries(sections).reduce((whole, [name, body]) => {
+    const [open, close] = [`<!-- ${name} -->`, `<!-- /${name} -->`]
+    const [from, to] = [whole.indexOf(open), whole.indexOf(close)]
+    if (from < 0 || to < from) throw new Error(`the document lacks the markers ${open} and ${close}`)
+    return `${whole.slice(0, from + open.length)}\n${body}\n${whole.slice(to)}`
+  }, text)
+}
+
+/** The README's text with its sections made again. */
+export const withTables = (readme: string): string =>
+  withSections(readme, {
+    picture: picture(readme),
+    patterns: patternTable(readSuite(RESULTS, 'tiles')),
+    bench: headlines(),
+  })
+
+export const withMeasurements = (text: string): string => withSections(text, { measurements: measurements() })
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  writeFileSync(README, withTables(readFileSync(README, 'utf8')))
+  writeFileSync(MEASUREMENTS, withMeasurements(readFileSync(MEASUREMENTS, 'utf8')))
+}
