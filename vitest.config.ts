@@ -21,6 +21,7 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     // A software adapter is found by environment variables that a worker thread cannot set for native code.
     pool: 'forks',
+    maxWorkers: '100%',
     testTimeout: 60_000,
     hookTimeout: 120_000,
     teardownTimeout: 20_000,

@@ -61,21 +61,25 @@ export class Bench {
     this.#read = device.createBuffer({ size: 16, usage: READ_BACK })
   }
 
-  /** Milliseconds of one pass between two timestamps of the device. */
-  async once(): Promise<number> {
-    const { device } = this
+  #encode(pass: GPUComputePassEncoder) {
     const load = this.#load
-    const encoder = device.createCommandEncoder()
-    const pass = encoder.beginComputePass({
-      timestampWrites: { querySet: this.#stamps, beginningOfPassWriteIndex: 0, endOfPassWriteIndex: 1 },
-    })
-    const encoded = this.#kernel.encode(pass, {
+    return this.#kernel.encode(pass, {
       ...this.#buffers,
       dtype: load.dtype,
       shapes: shapesOf(load),
       params: load.params,
       ...(load.variant === undefined ? {} : { variant: load.variant }),
     })
+  }
+
+  /** Milliseconds of one pass between two timestamps of the device. */
+  async once(): Promise<number> {
+    const { device } = this
+    const encoder = device.createCommandEncoder()
+    const pass = encoder.beginComputePass({
+      timestampWrites: { querySet: this.#stamps, beginningOfPassWriteIndex: 0, endOfPassWriteIndex: 1 },
+    })
+    const encoded = this.#encode(pass)
     pass.end()
     encoder.resolveQuerySet(this.#stamps, 0, 2, this.#resolved, 0)
     encoder.copyBufferToBuffer(this.#resolved, 0, this.#read, 0, 16)
@@ -93,14 +97,7 @@ export class Bench {
     const encoder = this.device.createCommandEncoder()
     const pass = encoder.beginComputePass()
     const began = performance.now()
-    const load = this.#load
-    const encoded = this.#kernel.encode(pass, {
-      ...this.#buffers,
-      dtype: load.dtype,
-      shapes: shapesOf(load),
-      params: load.params,
-      ...(load.variant === undefined ? {} : { variant: load.variant }),
-    })
+    const encoded = this.#encode(pass)
     const ms = performance.now() - began
     pass.end()
     encoder.finish()
@@ -124,13 +121,18 @@ function filledBuffer(device: GPUDevice, bytes: number, dtype: Dtype, seed: numb
   return buffer
 }
 
-/** The median of some runs after two that warm up. */
+/** A GPU that has idled runs at a low clock: short kernels after a pause took three times their time. */
+const WARM_MS = 400
+const MOST_WARM_RUNS = 100
+
+/** The median of some runs, after as many as it takes to raise the device's clock. */
 export async function timeOnDevice(kernel: Kernel, load: Workload, runs: number): Promise<number> {
   const bench = new Bench(kernel, load)
   try {
+    for (let warm = 0, n = 0; n < 2 || (warm < WARM_MS && n < MOST_WARM_RUNS); n++) warm += await bench.once()
     const times: number[] = []
-    for (let i = 0; i < runs + 2; i++) times.push(await bench.once())
-    return median(times.slice(2))
+    for (let i = 0; i < runs; i++) times.push(await bench.once())
+    return median(times)
   } finally {
     bench.destroy()
   }

@@ -25,7 +25,8 @@ export const scaleForm = (a: Affine, factor: number): Affine => addForms(constan
 /** A term itself, as a form. */
 export const termForm = (e: Expr): Affine => ({ constant: 0, terms: new Map([[e, 1]]) })
 
-const isSmall = ({ constant, terms }: Affine): boolean => [constant, ...terms.values()].every((c) => Math.abs(c) < 2 ** 31)
+const isSmall = ({ constant, terms }: Affine): boolean =>
+  [constant, ...terms.values()].every((c) => Math.abs(c) < 2 ** 31)
 
 /** Sums, differences and constant multiples are opened, as long as their numbers are int32; every other node is a term. */
 export function affineOf(e: Expr): Affine {
@@ -66,7 +67,8 @@ export function fromAffine(ir: Ir, form: Affine): Expr {
     sum = sum ? ir.make('add', [sum, ir.int(form.constant)]) : ir.int(form.constant)
   }
   for (const [term, c] of sorted) {
-    if (c < 0) sum = sum ? ir.make('sub', [sum, times(term, -c)]) : c === -1 ? ir.make('neg', [term]) : times(term, c)
+    if (c < 0)
+      sum = sum ? ir.make('sub', [sum, times(term, -c)]) : c === -1 ? ir.make('neg', [term]) : times(term, c)
   }
   const constantIsFirst = sorted.every(([, c]) => c < 0)
   if (form.constant < 0 && sum && !constantIsFirst) sum = ir.make('sub', [sum, ir.int(-form.constant)])
@@ -79,7 +81,11 @@ const KEYS = new WeakMap<Affine, string>()
 export function formKey(form: Affine): string {
   const known = KEYS.get(form)
   if (known !== undefined) return known
-  const key = [...form.terms].map(([t, c]) => [t.id, c] as const).sort(([a], [b]) => a - b).map(([id, c]) => `${c}*${id}`).join('+')
+  const key = [...form.terms]
+    .map(([t, c]) => [t.id, c] as const)
+    .sort(([a], [b]) => a - b)
+    .map(([id, c]) => `${c}*${id}`)
+    .join('+')
   KEYS.set(form, key)
   return key
 }

@@ -17,7 +17,10 @@ export function checkBounds(_ir: Ir, pattern: PatternIr, session: Session): void
   for (const e of nodesOf(...roots)) {
     const divisor = DIVIDES.includes(e.op) ? e.src[1]! : null
     if (divisor && bounds.numeric(divisor)[0] < 1) {
-      session.report('zero-divisor', e.span, { divisor: sourceOf(divisor), range: show(bounds.numeric(divisor)) })
+      session.report('zero-divisor', e.span, {
+        divisor: sourceOf(divisor),
+        range: show(bounds.numeric(divisor)),
+      })
       return
     }
     if (e.op === 'pick') {

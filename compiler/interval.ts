@@ -46,7 +46,12 @@ export function intervalOf<T>(
 const known = <T>(end: T, otherwise: number): T => (Number.isNaN(end) ? (otherwise as T) : end)
 
 export const isLeaf = (e: Expr): boolean =>
-  e.op === 'const' || e.op === 'var' || e.op === 'param' || e.op === 'derived' || e.op === 'load' || e.op === 'pick'
+  e.op === 'const' ||
+  e.op === 'var' ||
+  e.op === 'param' ||
+  e.op === 'derived' ||
+  e.op === 'load' ||
+  e.op === 'pick'
 
 /** What is declared of a pattern's leaves. */
 export type Leaves = Pick<PatternIr, 'params' | 'tables'> & Partial<Pick<PatternIr, 'derived'>>
@@ -64,17 +69,25 @@ export function declaredBounds(pattern: Leaves): LeafRange<Value> {
         switch (e.arg) {
           case 'logit':
             return [-Infinity, Infinity]
-          case 'q': case 'qLo': case 'qHi':
+          case 'q':
+          case 'qLo':
+          case 'qHi':
             return [-LONGEST, LONGEST - 1]
-          case 'kv': case 'kvLo': case 'kvHi':
+          case 'kv':
+          case 'kvLo':
+          case 'kvHi':
             return [0, LONGEST - 1]
-          case 'qLen': case 'kvLen':
+          case 'qLen':
+          case 'kvLen':
             return [0, LONGEST]
           case 'headDim':
             return [1, 4096]
-          case 'qHeads': case 'kvHeads':
+          case 'qHeads':
+          case 'kvHeads':
             return [1, MOST_HEADS]
-          case 'batch': case 'head': case 'kvHead':
+          case 'batch':
+          case 'head':
+          case 'kvHead':
             return [0, MOST_HEADS - 1]
         }
       case 'param':
@@ -84,7 +97,11 @@ export function declaredBounds(pattern: Leaves): LeafRange<Value> {
         const [least, most] = unknown(e)
         const value = derived.get(e.arg)
         if (!value) return [least, most]
-        const [lo, hi] = intervalOf(NUMBERS, value, declaredBounds({ ...pattern, derived: [] })) as Range<number>
+        const [lo, hi] = intervalOf(
+          NUMBERS,
+          value,
+          declaredBounds({ ...pattern, derived: [] }),
+        ) as Range<number>
         return [Math.max(lo, least), Math.min(hi, most)]
       }
       case 'load': {

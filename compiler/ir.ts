@@ -5,7 +5,16 @@ import { NO_SPAN, type Span } from './source.ts'
 
 /** The fields of the index record that are integers in a kernel. Positions are absolute tokens. */
 export const INDEX_VARS = [
-  'batch', 'head', 'kvHead', 'q', 'kv', 'qLen', 'kvLen', 'qHeads', 'kvHeads', 'headDim',
+  'batch',
+  'head',
+  'kvHead',
+  'q',
+  'kv',
+  'qLen',
+  'kvLen',
+  'qHeads',
+  'kvHeads',
+  'headDim',
 ] as const
 export type IndexVar = (typeof INDEX_VARS)[number]
 
@@ -45,7 +54,14 @@ export class Ir {
   readonly #nodes = new Map<string, Expr>()
 
   #intern(op: Op, type: Scalar, src: readonly Expr[], arg: unknown, span: Span): Expr {
-    const value = arg === null ? '' : Array.isArray(arg) ? `[${arg.join(' ')}]` : Object.is(arg, -0) ? '-0' : `${typeof arg}${String(arg)}`
+    const value =
+      arg === null
+        ? ''
+        : Array.isArray(arg)
+          ? `[${arg.join(' ')}]`
+          : Object.is(arg, -0)
+            ? '-0'
+            : `${typeof arg}${String(arg)}`
     const key = `${op}:${type}:${src.map((e) => e.id).join(',')}:${value}`
     const known = this.#nodes.get(key)
     if (known) return known
@@ -169,12 +185,21 @@ export function evaluate(e: Expr, env: Environment): Value {
   }
   const step = (n: Expr): Value => {
     switch (n.op) {
-      case 'const': return n.arg
-      case 'var': return env.var(n.arg)
-      case 'param': return env.param(n.arg)
-      case 'derived': return env.derived(n.arg)
-      case 'load': return env.load(n.arg, n.src.map((s) => go(s) as number))
-      case 'pick': return n.arg[go(n.src[0]!) as number] ?? 0
+      case 'const':
+        return n.arg
+      case 'var':
+        return env.var(n.arg)
+      case 'param':
+        return env.param(n.arg)
+      case 'derived':
+        return env.derived(n.arg)
+      case 'load':
+        return env.load(
+          n.arg,
+          n.src.map((s) => go(s) as number),
+        )
+      case 'pick':
+        return n.arg[go(n.src[0]!) as number] ?? 0
       default: {
         const value = (OPS[n.op].eval as (...args: Value[]) => Value)(...n.src.map(go))
         // An integer has no negative zero.
@@ -188,12 +213,19 @@ export function evaluate(e: Expr, env: Environment): Value {
 /** One line: `and(le(kv, q), lt(sub(q, kv), $window))`. */
 export function printExpr(e: Expr): string {
   switch (e.op) {
-    case 'const': return e.type === 'f32' && Number.isInteger(e.arg) ? `${e.arg}.0` : String(e.arg)
-    case 'var': return e.arg
-    case 'param': return `$${e.arg}`
-    case 'derived': return `%${e.arg}`
-    case 'load': return `${e.arg}[${e.src.map(printExpr).join(', ')}]`
-    case 'pick': return `[${e.arg.join(' ')}][${printExpr(e.src[0]!)}]`
-    default: return `${e.op}(${e.src.map(printExpr).join(', ')})`
+    case 'const':
+      return e.type === 'f32' && Number.isInteger(e.arg) ? `${e.arg}.0` : String(e.arg)
+    case 'var':
+      return e.arg
+    case 'param':
+      return `$${e.arg}`
+    case 'derived':
+      return `%${e.arg}`
+    case 'load':
+      return `${e.arg}[${e.src.map(printExpr).join(', ')}]`
+    case 'pick':
+      return `[${e.arg.join(' ')}][${printExpr(e.src[0]!)}]`
+    default:
+      return `${e.op}(${e.src.map(printExpr).join(', ')})`
   }
 }

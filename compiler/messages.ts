@@ -281,9 +281,10 @@ export const MESSAGES = {
   ),
 
   // The analysis of tiles
-  'tiles-by-test': row<{ why: string }>(
+  'tiles-by-test': row<object>(
     'note',
-    ({ why }) => `tiles are found by a test per tile, not by closed-form ranges: ${why}`,
+    () =>
+      'tiles are found by a test per tile, not by closed-form ranges: this term bounds no interval of keys',
   ),
   'tiles-by-list': row<{ table: string }>(
     'note',

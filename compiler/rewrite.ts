@@ -32,13 +32,19 @@ export class Rewriter<Context> {
   rewrite(e: Expr): Expr {
     const known = this.#done.get(e)
     if (known) return known
-    let now = this.#ir.with(e, e.src.map((s) => this.rewrite(s)))
+    let now = this.#ir.with(
+      e,
+      e.src.map((s) => this.rewrite(s)),
+    )
     for (let steps = 0; ; steps++) {
       if (steps > MOST_STEPS) throw new Error(`rewriting does not end at ${now.op}`)
       const next = this.#step(now)
       if (!next) break
       // A rule may build from parts that were not rewritten yet.
-      now = this.#ir.with(next, next.src.map((s) => this.rewrite(s)))
+      now = this.#ir.with(
+        next,
+        next.src.map((s) => this.rewrite(s)),
+      )
     }
     this.#done.set(e, now)
     this.#done.set(now, now)

@@ -59,7 +59,9 @@ const compare = (op: 'lt' | 'le' | 'eq'): Rule<Bounds>[] => [
       const difference = addForms(addForms(affineOf(b), affineOf(a), -1), constantForm(-gap))
       if (leastOf(difference, bounds) >= 0) return ir.bool(true, e.span)
       // not (a <= b) is b - a <= -1
-      return leastOf(addForms(scaleForm(difference, -1), constantForm(-1)), bounds) >= 0 ? ir.bool(false, e.span) : undefined
+      return leastOf(addForms(scaleForm(difference, -1), constantForm(-1)), bounds) >= 0
+        ? ir.bool(false, e.span)
+        : undefined
     },
   },
   {
@@ -70,13 +72,16 @@ const compare = (op: 'lt' | 'le' | 'eq'): Rule<Bounds>[] => [
       if (a.type !== 'i32') return undefined
       const [left, right] = [affineOf(a), affineOf(b)]
       const shared = [...left.terms.keys()].some((t) => right.terms.has(t))
-      const constants = left.constant !== 0 && right.constant !== 0 && left.terms.size > 0 && right.terms.size > 0
+      const constants =
+        left.constant !== 0 && right.constant !== 0 && left.terms.size > 0 && right.terms.size > 0
       if (!shared && !constants) return undefined
       // Each term goes to the side where its coefficient is positive.
       const difference = addForms(right, left, -1)
       const part = (sign: number): Affine => ({
         constant: Math.max(0, sign * difference.constant),
-        terms: new Map([...difference.terms].filter(([, c]) => sign * c > 0).map(([t, c]) => [t, Math.abs(c)])),
+        terms: new Map(
+          [...difference.terms].filter(([, c]) => sign * c > 0).map(([t, c]) => [t, Math.abs(c)]),
+        ),
       })
       const apart = ir.make(op, [fromAffine(ir, part(-1)), fromAffine(ir, part(1))], e.span)
       // `kv - x < x` fits where `kv < 2 * x` may not.
@@ -187,19 +192,26 @@ export const RULES: readonly Rule<Bounds>[] = [
   }),
   rule('align-to-one', 'alignDown', (e) => (isInt(e.src[1]!, 1) ? e.src[0] : undefined)),
   rule('remainder-of-positive', 'rem', (e, ir, bounds) =>
-    bounds.numeric(e.src[0]!)[0] >= 0 && bounds.numeric(e.src[1]!)[0] > 0 ? ir.make('mod', e.src, e.span) : undefined),
+    bounds.numeric(e.src[0]!)[0] >= 0 && bounds.numeric(e.src[1]!)[0] > 0
+      ? ir.make('mod', e.src, e.span)
+      : undefined,
+  ),
   rule('shift-is-quotient', 'shr', (e, ir) =>
     e.src[1]!.op === 'const' && (e.src[1]!.arg as number) < 31
       ? ir.make('floorDiv', [e.src[0]!, ir.int(2 ** (e.src[1]!.arg as number))], e.span)
-      : undefined),
+      : undefined,
+  ),
   rule('shift-is-product', 'shl', (e, ir) =>
     e.src[1]!.op === 'const' && (e.src[1]!.arg as number) < 31
       ? ir.make('mul', [e.src[0]!, ir.int(2 ** (e.src[1]!.arg as number))], e.span)
-      : undefined),
+      : undefined,
+  ),
   rule('mask-is-remainder', 'bitAnd', (e, ir) => {
     const [a, b] = e.src as [Expr, Expr]
     const [x, m] = b.op === 'const' ? [a, b.arg as number] : a.op === 'const' ? [b, a.arg as number] : [a, -1]
-    return m > 0 && (m & (m + 1)) === 0 && m < 2 ** 30 ? ir.make('mod', [x, ir.int(m + 1)], e.span) : undefined
+    return m > 0 && (m & (m + 1)) === 0 && m < 2 ** 30
+      ? ir.make('mod', [x, ir.int(m + 1)], e.span)
+      : undefined
   }),
 
   ...compare('lt'),
@@ -213,7 +225,9 @@ export const RULES: readonly Rule<Bounds>[] = [
       ? ir.make('eq', [ir.make('mod', [difference, a.src[1]!]), ir.int(0)], e.span)
       : undefined
   }),
-  rule('eq-of-one-float', 'eq', (e, ir) => (e.src[0] === e.src[1] && e.src[0]!.op === 'const' ? ir.bool(true) : undefined)),
+  rule('eq-of-one-float', 'eq', (e, ir) =>
+    e.src[0] === e.src[1] && e.src[0]!.op === 'const' ? ir.bool(true) : undefined,
+  ),
 
   rule('not-not', 'not', (e) => (e.src[0]!.op === 'not' ? e.src[0]!.src[0] : undefined)),
   rule('not-compare', 'not', (e, ir) => {

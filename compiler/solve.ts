@@ -19,7 +19,8 @@ export function solveFor(ir: Ir, form: Affine, variable: 'q' | 'kv'): Bound | nu
   const [term, factor] = holders[0]!
   const rest = addForms(form, { constant: 0, terms: new Map([[term, -factor]]) })
   // factor * term <= -rest
-  return factor > 0 ? atMost(ir, term, divided(ir, scaleForm(rest, -1), factor, 'down'), variable)
+  return factor > 0
+    ? atMost(ir, term, divided(ir, scaleForm(rest, -1), factor, 'down'), variable)
     : atLeast(ir, term, divided(ir, rest, -factor, 'up'), variable)
 }
 
@@ -41,7 +42,14 @@ function atMost(ir: Ir, term: Expr, limit: Affine, variable: 'q' | 'kv'): Bound 
       return inner(ir, x, multiple(ir, addForms(limit, constantForm(1)), m), -1, 'atMost', variable)
     case 'alignDown': // x <= alignDown(limit, m) + m - 1
       if (readsVar(m, 'q', 'kv')) return null
-      return inner(ir, x, addForms(affineOf(ir.make('alignDown', [fromAffine(ir, limit), m])), affineOf(m)), -1, 'atMost', variable)
+      return inner(
+        ir,
+        x,
+        addForms(affineOf(ir.make('alignDown', [fromAffine(ir, limit), m])), affineOf(m)),
+        -1,
+        'atMost',
+        variable,
+      )
     default:
       return null
   }
@@ -55,7 +63,8 @@ function atLeast(ir: Ir, term: Expr, limit: Affine, variable: 'q' | 'kv'): Bound
       return term.arg === variable ? { side: 'lower', value: fromAffine(ir, limit) } : null
     case 'floorDiv': // x >= m * limit
       return readsVar(m, 'q', 'kv') ? null : inner(ir, x, multiple(ir, limit, m), 0, 'atLeast', variable)
-    case 'alignDown': { // x >= limit aligned up
+    case 'alignDown': {
+      // x >= limit aligned up
       if (readsVar(m, 'q', 'kv')) return null
       const up = addForms(addForms(limit, affineOf(m)), constantForm(-1))
       return inner(ir, x, affineOf(ir.make('alignDown', [fromAffine(ir, up), m])), 0, 'atLeast', variable)
@@ -66,7 +75,14 @@ function atLeast(ir: Ir, term: Expr, limit: Affine, variable: 'q' | 'kv'): Bound
 }
 
 /** Goes on with `x <= limit + offset` or `x >= limit + offset`. */
-function inner(ir: Ir, x: Expr, limit: Affine, offset: number, how: 'atMost' | 'atLeast', variable: 'q' | 'kv'): Bound | null {
+function inner(
+  ir: Ir,
+  x: Expr,
+  limit: Affine,
+  offset: number,
+  how: 'atMost' | 'atLeast',
+  variable: 'q' | 'kv',
+): Bound | null {
   const bound = addForms(limit, constantForm(offset))
   const difference = addForms(affineOf(x), bound, -1)
   return solveFor(ir, how === 'atMost' ? difference : scaleForm(difference, -1), variable)
@@ -76,7 +92,8 @@ function inner(ir: Ir, x: Expr, limit: Affine, offset: number, how: 'atMost' | '
 function multiple(ir: Ir, limit: Affine, m: Expr): Affine {
   let product = constantForm(0)
   for (const [term, c] of limit.terms) {
-    const whole = term.op === 'floorDiv' && term.src[1] === m ? ir.make('alignDown', term.src) : ir.make('mul', [term, m])
+    const whole =
+      term.op === 'floorDiv' && term.src[1] === m ? ir.make('alignDown', term.src) : ir.make('mul', [term, m])
     product = addForms(product, affineOf(whole), c)
   }
   return addForms(product, affineOf(m), limit.constant)

@@ -36,7 +36,8 @@ export function codeFrame(span: Span, label?: string): string {
   const lines = span.source.text.split('\n').map((line) => line.replace(/\r$/, '').replaceAll('\t', ' '))
   const { line, column } = placeOf(span)
   const width = String(line).length
-  const gutter = (n: number | null, mark: string) => `${mark} ${(n === null ? '' : String(n)).padStart(width)} | `
+  const gutter = (n: number | null, mark: string) =>
+    `${mark} ${(n === null ? '' : String(n)).padStart(width)} | `
   const shown = lines[line - 1] ?? ''
   const length = Math.max(1, Math.min(span.end - span.start, shown.length - column + 1))
   const out: string[] = []

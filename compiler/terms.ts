@@ -63,7 +63,10 @@ function disjunction(c: Context, e: Expr, positive: boolean): Term[] {
       if (!c.opens(form)) return other(c, e, positive)
       const back = scaleForm(form, -1)
       if (positive) return both(opened(c, form, e), opened(c, back, e))
-      return either(opened(c, addForms(form, constantForm(1)), e), opened(c, addForms(back, constantForm(1)), e))
+      return either(
+        opened(c, addForms(form, constantForm(1)), e),
+        opened(c, addForms(back, constantForm(1)), e),
+      )
     }
     default:
       return other(c, e, positive)
@@ -141,7 +144,9 @@ function implies(a: Term, b: Term): boolean {
     a.some((have) =>
       atom.kind === 'other'
         ? have.kind === 'other' && have.test === atom.test
-        : have.kind === 'le' && formKey(have.form) === formKey(atom.form) && have.form.constant >= atom.form.constant,
+        : have.kind === 'le' &&
+          formKey(have.form) === formKey(atom.form) &&
+          have.form.constant >= atom.form.constant,
     ),
   )
 }
@@ -153,4 +158,3 @@ function prune(terms: Term[]): Term[] {
 /** An atom as an expression again. */
 export const atomExpr = (ir: Ir, atom: Atom): Expr =>
   atom.kind === 'other' ? atom.test : ir.make('le', [fromAffine(ir, atom.form), ir.int(0)])
-

@@ -2,7 +2,16 @@
 
 import { affineOf, fromAffine, type Affine } from './affine.ts'
 import { Bounds } from './interval.ts'
-import { evaluate, nodesOf, readsVar, substitute, type Environment, type Expr, type Ir, type TileVar } from './ir.ts'
+import {
+  evaluate,
+  nodesOf,
+  readsVar,
+  substitute,
+  type Environment,
+  type Expr,
+  type Ir,
+  type TileVar,
+} from './ir.ts'
 import type { KvTiles, PatternIr, TileTerm } from './plan.ts'
 import { simplifier } from './simplify.ts'
 import { solveFor } from './solve.ts'
@@ -89,7 +98,8 @@ function tileTerm(c: Context, atoms: Term): { term: TileTerm; obstacles: Obstacl
     ;(variable === 'kv' ? kv : q)[bound.side].push(value)
   }
 
-  const all = (op: 'min' | 'max', start: Expr, more: readonly Expr[]) => more.reduce((a, b) => ir.make(op, [a, b]), start)
+  const all = (op: 'min' | 'max', start: Expr, more: readonly Expr[]) =>
+    more.reduce((a, b) => ir.make(op, [a, b]), start)
   const firstRow = simplify(all('max', ir.var('qLo'), q.lower))
   const lastRow = simplify(all('min', ir.var('qHi'), q.upper))
   const everyKey = [ir.int(0), ir.make('sub', [ir.var('kvLen'), ir.int(1)])] as const
@@ -107,14 +117,19 @@ function tileTerm(c: Context, atoms: Term): { term: TileTerm; obstacles: Obstacl
       test,
       pieces,
     },
-    obstacles: others.map((atom) => ({ condition: atom.origin, table: unorderedTable(c, atomExpr(ir, atom)) })),
+    obstacles: others.map((atom) => ({
+      condition: atom.origin,
+      table: unorderedTable(c, atomExpr(ir, atom)),
+    })),
   }
 }
 
 /** A table whose values decide the condition, and of which nothing is promised. */
 function unorderedTable(c: Context, e: Expr): string | null {
   const tables = new Map(c.pattern.tables.map((t) => [t.name, t]))
-  const load = nodesOf(e).find((n) => n.op === 'load' && readsVar(n, 'q', 'kv') && !tables.get(n.arg)?.monotone)
+  const load = nodesOf(e).find(
+    (n) => n.op === 'load' && readsVar(n, 'q', 'kv') && !tables.get(n.arg)?.monotone,
+  )
   return load?.op === 'load' ? load.arg : null
 }
 
@@ -130,7 +145,10 @@ interface Rows {
 const NO_PIECES: TileTerm['pieces'] = { q: null, kv: null }
 
 /** The conditions that bound no position, asked of a tile after the comparisons have narrowed it. */
-function testOf(c: Context, { firstRow, lastRow, lower, upper, comparisons, others }: Rows): Pick<TileTerm, 'test' | 'pieces'> {
+function testOf(
+  c: Context,
+  { firstRow, lastRow, lower, upper, comparisons, others }: Rows,
+): Pick<TileTerm, 'test' | 'pieces'> {
   const { ir, simplify } = c
   if (others.length === 0) return { test: null, pieces: NO_PIECES }
   const kv = [
@@ -167,8 +185,10 @@ function pieceEnd(c: Context, others: readonly Atom[], variable: 'q' | 'kv'): Ex
   const ends = new Set<Expr>()
   for (const mod of nodesOf(...others.map((a) => atomExpr(ir, a))).filter((n) => n.op === 'mod')) {
     const [x, m] = mod.src as [Expr, Expr]
-    if (!readsVar(x, variable) || readsVar(x, variable === 'q' ? 'kv' : 'q') || readsVar(m, 'q', 'kv')) continue
-    const quotient = nodesOf(x).find((n) => n.op === 'floorDiv' && readsVar(n, variable)) ?? ir.make('floorDiv', [x, m])
+    if (!readsVar(x, variable) || readsVar(x, variable === 'q' ? 'kv' : 'q') || readsVar(m, 'q', 'kv'))
+      continue
+    const quotient =
+      nodesOf(x).find((n) => n.op === 'floorDiv' && readsVar(n, variable)) ?? ir.make('floorDiv', [x, m])
     const start = substitute(ir, quotient, (e) => (e.op === 'var' && e.arg === variable ? first : undefined))
     const grows = affineOf(ir.make('sub', [ir.make('add', [start, ir.int(1)]), quotient]))
     const bound = solveFor(ir, grows, variable)
@@ -198,7 +218,12 @@ function reaches(term: TileTerm, env: Environment): boolean {
   const cut = (lo: TileVar, hi: TileVar, end: Expr | null): [number, number][] => {
     const [first, last] = [env.var(lo), env.var(hi)]
     const middle = end === null ? last + 1 : number(end)
-    return middle > last ? [[first, last]] : [[first, middle - 1], [middle, last]]
+    return middle > last
+      ? [[first, last]]
+      : [
+          [first, middle - 1],
+          [middle, last],
+        ]
   }
   return cut('qLo', 'qHi', pieces.q).some(([qLo, qHi]) =>
     cut('kvLo', 'kvHi', pieces.kv).some(([kvLo, kvHi]) => {
@@ -207,4 +232,3 @@ function reaches(term: TileTerm, env: Environment): boolean {
     }),
   )
 }
-

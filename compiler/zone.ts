@@ -53,7 +53,11 @@ export class Zone {
       const [surely, possibly] = this.range(e.src[0]!)
       return [this.#ir.make('not', [possibly]), this.#ir.make('not', [surely])]
     }
-    if (isLeaf(e)) return this.#leaf(e, e.src.map((s) => this.range(s)))
+    if (isLeaf(e))
+      return this.#leaf(
+        e,
+        e.src.map((s) => this.range(s)),
+      )
     const form = e.type === 'i32' ? affineOf(e) : null
     if (form && !form.terms.has(e)) return this.#sum(form)
     const row: OpRow = OPS[e.op]
@@ -129,7 +133,11 @@ export class Zone {
     const ir = this.#ir
     if (e.op === 'var') return e.arg === 'q' ? this.#at.q : this.#at.kv
     const point = indices.every(([lo, hi]) => lo === hi)
-    const at = (side: 0 | 1) => ir.with(e, indices.map((r) => r[side]))
+    const at = (side: 0 | 1) =>
+      ir.with(
+        e,
+        indices.map((r) => r[side]),
+      )
     if (point) return [at(0), at(0)]
     if (e.op === 'pick') return [ir.int(Math.min(...e.arg)), ir.int(Math.max(...e.arg))]
     const table = e.op === 'load' ? this.#tables.get(e.arg) : undefined
@@ -140,7 +148,8 @@ export class Zone {
     if (!table.monotone || !onlyLastMoves) return [least, most]
     // Reads outside the table give 0, which need not be in order.
     const dim = table.dims[last]!
-    const size = typeof dim === 'number' ? ir.int(dim) : dim === 'qLen' || dim === 'kvLen' ? ir.var(dim) : null
+    const size =
+      typeof dim === 'number' ? ir.int(dim) : dim === 'qLen' || dim === 'kvLen' ? ir.var(dim) : null
     if (!size) return [least, most]
     const [lo, hi] = indices[last]!
     const inside = ir.make('and', [ir.make('le', [ir.int(0), lo]), ir.make('lt', [hi, size])])

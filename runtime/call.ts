@@ -52,8 +52,11 @@ export function checkCall(
 export const listBytesOf = ({ artifact, variant, sizes }: Call, { batch, heads }: Slice): number =>
   variant.entries.list === null
     ? 0
-    : batch * (artifact.sharesLists ? 1 : heads) *
-      Math.ceil(sizes.qRows / variant.tile.q) * listStrideOf(sizes.kvRows, variant.tile.kv) * 4
+    : batch *
+      (artifact.sharesLists ? 1 : heads) *
+      Math.ceil(sizes.qRows / variant.tile.q) *
+      listStrideOf(sizes.kvRows, variant.tile.kv) *
+      4
 
 /** A range of a buffer, as a bind group takes it. */
 export interface Resource {

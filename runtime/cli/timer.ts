@@ -28,11 +28,11 @@ const QUERY_RESOLVE = 0x200
 const MAP_READ = 0x01
 const COPY = { src: 0x04, dst: 0x08 } as const
 
-/** Runs until there are enough of them or `budgetMs` is spent, at least one; before them one to warm up, unless the kernel ran just now. */
+/** Runs until there are enough of them or `budgetMs` is spent, at least one; before them one to warm up. */
 export async function timeKernel(
   kernel: Kernel,
   call: TimedCall,
-  limits: { readonly runs: number; readonly budgetMs: number; readonly warm?: boolean },
+  limits: { readonly runs: number; readonly budgetMs: number },
 ): Promise<Timing> {
   const { device } = kernel
   const bytes = call.dtype === 'f16' ? 2 : 4
@@ -99,7 +99,7 @@ export async function timeKernel(
       read.unmap()
       return Number(end - begin) / 1e6
     }
-    if (!limits.warm) await once()
+    await once()
     const times: number[] = []
     for (
       const started = performance.now();

@@ -137,7 +137,7 @@ describe('heddle build', () => {
         'error[value-dims]: --value-dim: expected as many lengths as --head-dim has = 2, got 1',
       ],
       ['--dtype bf16', '--dtype: expected any of f32, f16, got `bf16`'],
-      ['--capability fast', '--capability: expected any of portable, '],
+      ['--capability fast', '--capability: expected any of large48, '],
       ['--const block', '--const: expected name=value, got `block`'],
       ['--pattern bend', 'error[unknown-pattern]: band.ts has no pattern `bend`; it has band'],
     ]

@@ -32,15 +32,22 @@ const integers: fc.Arbitrary<Expr> = fc.letrec<{ e: Expr }>((tie) => ({
   e: fc.oneof(
     { maxDepth: 4, withCrossShrink: true },
     fc.constantFrom(q, kv, w, n(0), n(1), n(3), n(-2)),
-    fc.tuple(fc.constantFrom('add', 'sub', 'min', 'max'), tie('e'), tie('e')).map(([o, a, b]) => op(o as 'add', a, b)),
-    fc.tuple(fc.constantFrom('floorDiv', 'mod', 'alignDown'), tie('e'), fc.constantFrom(w, n(1), n(4), n(7))).map(
-      ([o, a, b]) => op(o as 'mod', a, b)),
+    fc
+      .tuple(fc.constantFrom('add', 'sub', 'min', 'max'), tie('e'), tie('e'))
+      .map(([o, a, b]) => op(o as 'add', a, b)),
+    fc
+      .tuple(fc.constantFrom('floorDiv', 'mod', 'alignDown'), tie('e'), fc.constantFrom(w, n(1), n(4), n(7)))
+      .map(([o, a, b]) => op(o as 'mod', a, b)),
     fc.tuple(fc.constantFrom('neg', 'abs'), tie('e')).map(([o, a]) => op(o as 'neg', a)),
     tie('e').map((a) => op('mul', a, n(3))),
   ),
 })).e
 
-const point = fc.record({ q: fc.integer({ min: -20, max: 60 }), kv: fc.integer({ min: 0, max: 60 }), w: fc.integer({ min: 1, max: 20 }) })
+const point = fc.record({
+  q: fc.integer({ min: -20, max: 60 }),
+  kv: fc.integer({ min: 0, max: 60 }),
+  w: fc.integer({ min: 1, max: 20 }),
+})
 
 describe('affine forms', () => {
   it('cancel what is correlated', () => {
@@ -49,23 +56,30 @@ describe('affine forms', () => {
   })
 
   it('keep the value', () => {
-    fc.assert(fc.property(integers, point, (e, p) => {
-      expect(evaluate(fromAffine(ir, affineOf(e)), at(p))).toBe((evaluate(e, at(p)) as number) + 0)
-    }))
+    fc.assert(
+      fc.property(integers, point, (e, p) => {
+        expect(evaluate(fromAffine(ir, affineOf(e)), at(p))).toBe((evaluate(e, at(p)) as number) + 0)
+      }),
+    )
   })
 })
 
 describe('rewriting', () => {
   const bools = fc.oneof(
     fc.tuple(fc.constantFrom('le', 'lt', 'eq'), integers, integers).map(([o, a, b]) => op(o as 'le', a, b)),
-    fc.tuple(integers, integers).map(([a, b]) => op('not', op('and', op('le', a, b), op('not', op('eq', a, b))))),
+    fc
+      .tuple(integers, integers)
+      .map(([a, b]) => op('not', op('and', op('le', a, b), op('not', op('eq', a, b))))),
   )
 
   it('keeps the value', () => {
-    fc.assert(fc.property(fc.oneof(integers, bools), point, (e, p) => {
-      const env = at({ ...p, kvLen: 61 })
-      expect(evaluate(simplify(e), env)).toEqual(evaluate(e, env))
-    }), { numRuns: 500 })
+    fc.assert(
+      fc.property(fc.oneof(integers, bools), point, (e, p) => {
+        const env = at({ ...p, kvLen: 61 })
+        expect(evaluate(simplify(e), env)).toEqual(evaluate(e, env))
+      }),
+      { numRuns: 500 },
+    )
   })
 
   it.each([
@@ -85,26 +99,35 @@ describe('rewriting', () => {
 describe('intervals', () => {
   it('hold every value', () => {
     const box = fc.tuple(point, fc.nat(12), fc.nat(12))
-    fc.assert(fc.property(integers, box, fc.nat(), fc.nat(), (e, [p, dq, dk], i, j) => {
-      const [lo, hi] = intervalOf(NUMBERS, e, (leaf) => {
-        if (leaf.op === 'const') return [leaf.arg, leaf.arg]
-        if (leaf === q) return [p.q, p.q + dq]
-        return leaf === kv ? [p.kv, p.kv + dk] : [p.w, p.w]
-      }) as [number, number]
-      const value = evaluate(e, at({ q: p.q + (i % (dq + 1)), kv: p.kv + (j % (dk + 1)), w: p.w })) as number
-      expect(lo).toBeLessThanOrEqual(value)
-      expect(hi).toBeGreaterThanOrEqual(value)
-    }), { numRuns: 1000 })
+    fc.assert(
+      fc.property(integers, box, fc.nat(), fc.nat(), (e, [p, dq, dk], i, j) => {
+        const [lo, hi] = intervalOf(NUMBERS, e, (leaf) => {
+          if (leaf.op === 'const') return [leaf.arg, leaf.arg]
+          if (leaf === q) return [p.q, p.q + dq]
+          return leaf === kv ? [p.kv, p.kv + dk] : [p.w, p.w]
+        }) as [number, number]
+        const value = evaluate(
+          e,
+          at({ q: p.q + (i % (dq + 1)), kv: p.kv + (j % (dk + 1)), w: p.w }),
+        ) as number
+        expect(lo).toBeLessThanOrEqual(value)
+        expect(hi).toBeGreaterThanOrEqual(value)
+      }),
+      { numRuns: 1000 },
+    )
   })
 })
 
 describe('the prover', () => {
   it('is right when it says a <= b', () => {
-    fc.assert(fc.property(integers, integers, point, (a, b, p) => {
-      if (!alwaysLe(a, b, bounds)) return
-      const env = at({ ...p, kvLen: 61 })
-      expect(evaluate(a, env) as number).toBeLessThanOrEqual(evaluate(b, env) as number)
-    }), { numRuns: 1000 })
+    fc.assert(
+      fc.property(integers, integers, point, (a, b, p) => {
+        if (!alwaysLe(a, b, bounds)) return
+        const env = at({ ...p, kvLen: 61 })
+        expect(evaluate(a, env) as number).toBeLessThanOrEqual(evaluate(b, env) as number)
+      }),
+      { numRuns: 1000 },
+    )
   })
 
   it('sees through min, max and quotients', () => {
@@ -116,30 +139,43 @@ describe('the prover', () => {
 
 describe('solving for a position', () => {
   it('gives exactly the values that satisfy the comparison', () => {
-    fc.assert(fc.property(integers, point, (e, p) => {
-      const form = affineOf(e)
-      const bound = solveFor(ir, form, 'kv')
-      if (!bound) return
-      const limit = evaluate(bound.value, at(p)) as number
-      for (let k = 0; k < 70; k++) {
-        const holds = (evaluate(e, at({ ...p, kv: k })) as number) <= 0
-        expect(holds, `kv ${k}`).toBe(bound.side === 'upper' ? k <= limit : k >= limit)
-      }
-    }), { numRuns: 2000 })
+    fc.assert(
+      fc.property(integers, point, (e, p) => {
+        const form = affineOf(e)
+        const bound = solveFor(ir, form, 'kv')
+        if (!bound) return
+        const limit = evaluate(bound.value, at(p)) as number
+        for (let k = 0; k < 70; k++) {
+          const holds = (evaluate(e, at({ ...p, kv: k })) as number) <= 0
+          expect(holds, `kv ${k}`).toBe(bound.side === 'upper' ? k <= limit : k >= limit)
+        }
+      }),
+      { numRuns: 2000 },
+    )
   })
 })
 
 describe('the disjunctive form', () => {
   it('has the value of the mask', () => {
-    const mask = op('and', op('le', kv, q), op('or', op('lt', op('sub', q, kv), w), op('eq', op('mod', kv, w), n(0))))
+    const mask = op(
+      'and',
+      op('le', kv, q),
+      op('or', op('lt', op('sub', q, kv), w), op('eq', op('mod', kv, w), n(0))),
+    )
     for (const positive of [true, false]) {
-      const terms = termsOf(ir, positive ? mask : op('not', mask), (form) => solveFor(ir, form, 'kv') !== null)!
-      for (let i = 0; i < 20; i++) for (let j = 0; j < 20; j++) {
-        const env = at({ q: i, kv: j, w: 5 })
-        const some = terms.some((t) => t.every((a) =>
-          evaluate(a.kind === 'le' ? op('le', fromAffine(ir, a.form), n(0)) : a.test, env)))
-        expect(some).toBe(evaluate(mask, env) === positive)
-      }
+      const terms = termsOf(
+        ir,
+        positive ? mask : op('not', mask),
+        (form) => solveFor(ir, form, 'kv') !== null,
+      )!
+      for (let i = 0; i < 20; i++)
+        for (let j = 0; j < 20; j++) {
+          const env = at({ q: i, kv: j, w: 5 })
+          const some = terms.some((t) =>
+            t.every((a) => evaluate(a.kind === 'le' ? op('le', fromAffine(ir, a.form), n(0)) : a.test, env)),
+          )
+          expect(some).toBe(evaluate(mask, env) === positive)
+        }
     }
   })
 })

@@ -530,7 +530,12 @@ describe('slices', () => {
       'tiles: the list of 1 heads takes 3000 bytes, the device binds at most 2048',
     )
     expectError(
-      () => slicesOf([place('q', [1, 1, 1, 4], 12)], { batch: 1, qHeads: 1, kvHeads: 1 }, { ...limits, listBytes: () => 0 }),
+      () =>
+        slicesOf(
+          [place('q', [1, 1, 1, 4], 12)],
+          { batch: 1, qHeads: 1, kvHeads: 1 },
+          { ...limits, listBytes: () => 0 },
+        ),
       'alignment',
       'q: expected the byte offset of a slice to be a multiple of 256, got 12',
     )
