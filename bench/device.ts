@@ -37,12 +37,9 @@ export async function runOnDevice(
 }
 
 function machineOf({ device, name, toggles }: Awaited<ReturnType<typeof openDevice>>): Machine {
-  const { vendor, architecture, description } = device.adapterInfo
+  // Some drivers name the model, others only themselves.
+  const { device: model, description } = device.adapterInfo
   const unsafe = `unsafe toggles: ${toggles.length === 0 ? 'none' : toggles.join(' ')}`
-  return {
-    device: name,
-    driver: [description === name ? '' : description || `${vendor} ${architecture}`, unsafe]
-      .filter((x) => x !== '')
-      .join('; '),
-  }
+  const unnamed = /^0x|^$/.test(model)
+  return { device: unnamed ? name : model, driver: unnamed ? unsafe : `${description}; ${unsafe}` }
 }

@@ -6,6 +6,7 @@ import { run } from '../../runtime/cli/run.ts'
 import { parseArtifact } from '../../runtime/index.ts'
 import { BAND, DIVIDES, NEAR, TWO } from './fixtures.ts'
 import { failingWith, filesIn, temporaryFolder, testIo } from './helpers.ts'
+import { CAPABILITY_NAMES } from '../../codegen/index.ts'
 
 const FILES = { 'band.ts': BAND, 'near.ts': NEAR, 'two.ts': TWO, 'divides.ts': DIVIDES }
 
@@ -137,7 +138,7 @@ describe('heddle build', () => {
         'error[value-dims]: --value-dim: expected as many lengths as --head-dim has = 2, got 1',
       ],
       ['--dtype bf16', '--dtype: expected any of f32, f16, got `bf16`'],
-      ['--capability fast', '--capability: expected any of large48, '],
+      ['--capability fast', `--capability: expected any of ${CAPABILITY_NAMES.join(', ')}, got \`fast\``],
       ['--const block', '--const: expected name=value, got `block`'],
       ['--pattern bend', 'error[unknown-pattern]: band.ts has no pattern `bend`; it has band'],
     ]
