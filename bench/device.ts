@@ -36,10 +36,10 @@ export async function runOnDevice(
   }
 }
 
-function machineOf({ device, name, toggles }: Awaited<ReturnType<typeof openDevice>>): Machine {
+function machineOf({ device, kind, name, toggles }: Awaited<ReturnType<typeof openDevice>>): Machine {
   // Some drivers name the model, others only themselves.
   const { device: model, description } = device.adapterInfo
   const unsafe = `unsafe toggles: ${toggles.length === 0 ? 'none' : toggles.join(' ')}`
-  const unnamed = /^0x|^$/.test(model)
+  const unnamed = kind === 'software' || /^0x|^$/.test(model)
   return { device: unnamed ? name : model, driver: unnamed ? unsafe : `${description}; ${unsafe}` }
 }
