@@ -13,6 +13,7 @@ import {
   type TileVar,
 } from './ir.ts'
 import type { KvTiles, PatternIr, TileTerm } from './plan.ts'
+import { alwaysLe } from './prove.ts'
 import { simplifier } from './simplify.ts'
 import { solveFor } from './solve.ts'
 import { atomExpr, termsOf, type Atom, type Term } from './terms.ts'
@@ -56,11 +57,8 @@ function sideOf(c: Context, mask: Expr): Side {
   const terms = termsOf(c.ir, mask, (form) => boundsPosition(c, form))
   // Without a disjunctive form the whole mask is one condition, judged by its intervals.
   const split = terms ?? [[{ kind: 'other', test: mask, origin: mask }] satisfies Term]
-  const made = split.map((term) => tileTerm(c, term))
-  return {
-    terms: made.map((m) => m.term).filter((t) => !(t.when.op === 'const' && t.when.arg === false)),
-    obstacles: made.flatMap((m) => m.obstacles),
-  }
+  const made = split.map((term) => tileTerm(c, term)).filter((m) => m !== null)
+  return { terms: made.map((m) => m.term), obstacles: made.flatMap((m) => m.obstacles) }
 }
 
 /** True if `form = 0` can be opened into two bounds: it fixes a position, or reads none. */
@@ -69,12 +67,16 @@ function boundsPosition(c: Context, form: Affine): boolean {
   const terms = [...moving.terms.keys()]
   if (terms.some((t) => readsVar(t, 'kv') && ['min', 'max', 'abs', 'select'].includes(t.op))) return true
   const variable = terms.some((t) => readsVar(t, 'kv')) ? 'kv' : terms.length > 0 ? 'q' : null
-  return variable === null || solveFor(c.ir, form, variable) !== null
+  if (variable === null) return true
+  const bound = solveFor(c.ir, form, variable)
+  // A bound that might leave int32 is none, and opening `!==` for it would only double the terms.
+  return bound !== null && c.bounds.fits(c.simplify(bound.value))
 }
 
 type Ends = { lower: Expr[]; upper: Expr[] }
 
-function tileTerm(c: Context, atoms: Term): { term: TileTerm; obstacles: Obstacle[] } {
+/** A term over a query tile; null if it holds of no pair at all, such as one of keys before the first. */
+function tileTerm(c: Context, atoms: Term): { term: TileTerm; obstacles: Obstacle[] } | null {
   const { ir, simplify } = c
   const when: Expr[] = []
   const q: Ends = { lower: [], upper: [] }
@@ -106,17 +108,16 @@ function tileTerm(c: Context, atoms: Term): { term: TileTerm; obstacles: Obstacl
   const rows = new Zone(ir, c.pattern.tables, { q: [firstRow, lastRow], kv: everyKey })
   const lower = kv.lower.map((e) => rows.range(e)[0])
   const upper = kv.upper.map((e) => rows.range(e)[1])
-  const active = [...when, ir.make('le', [firstRow, lastRow])].reduce((a, b) => ir.make('and', [a, b]))
+  const rowsLeft = ir.make('le', [firstRow, lastRow])
+  const active = simplify([...when, rowsLeft].reduce((a, b) => ir.make('and', [a, b])))
+  const lo = simplify(all('max', everyKey[0], lower))
+  const hi = simplify(all('min', everyKey[1], upper))
+  const isNever = active.op === 'const' && active.arg === false
+  if (isNever || alwaysLe(ir.make('add', [hi, ir.int(1)]), lo, c.bounds)) return null
 
   const { test, pieces } = testOf(c, { firstRow, lastRow, lower, upper, comparisons, others })
   return {
-    term: {
-      when: simplify(active),
-      lo: simplify(all('max', everyKey[0], lower)),
-      hi: simplify(all('min', everyKey[1], upper)),
-      test,
-      pieces,
-    },
+    term: { when: active, lo, hi, test, pieces },
     obstacles: others.map((atom) => ({
       condition: atom.origin,
       table: unorderedTable(c, atomExpr(ir, atom)),
