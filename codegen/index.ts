@@ -2,7 +2,7 @@
 
 import type { CompiledPattern } from '../compiler/index.ts'
 import { printExpr, type Expr } from '../compiler/ir.ts'
-import type { KernelPlan } from '../compiler/plan.ts'
+import { readsHead, type KernelPlan } from '../compiler/plan.ts'
 import {
   ARTIFACT_VERSION,
   type Artifact,
@@ -26,7 +26,7 @@ import {
   type CapabilityName,
 } from './schedule.ts'
 import type { Target } from './target.ts'
-import { sharesLists, tileTests } from './tiles.ts'
+import { tileTests } from './tiles.ts'
 import { storageType, WGSL } from './wgsl.ts'
 
 export { CAPABILITY_NAMES, DEFAULT_CAPABILITIES, type CapabilityName } from './schedule.ts'
@@ -77,7 +77,7 @@ export function emit(pattern: Pick<CompiledPattern, 'plan'>, options: EmitOption
     derived: plan.derived.map(({ name, type, value }) => ({ name, type, value: jsonOf(value) })),
     sinkLogit: plan.sinkLogit !== null,
     tiles: plan.tiles.how,
-    sharesLists: sharesLists(plan),
+    sharesLists: !readsHead(plan),
     variants,
   } as const
   return { ...record, hash: contentHash(record) }

@@ -22,7 +22,8 @@ import {
   type Memory,
 } from './kernel.ts'
 import { positionOf, rowIsReal } from './stage.ts'
-import { recordOf, sharesLists, walkTiles, type TileTests } from './tiles.ts'
+import { readsHead } from '../compiler/plan.ts'
+import { recordOf, walkTiles, type TileTests } from './tiles.ts'
 import { LIST_FULL } from './artifact.ts'
 
 const KEPT = 1
@@ -46,7 +47,7 @@ export function listTiles(frame: Frame, tests: TileTests): { entry: Entry; memor
   }
   const first = (b: Block, then: (c: Block) => void) => b.if(eq(thread, u32(0)), then)
   // Heads that share a list leave its making to the first of the dispatch.
-  if (sharesLists(frame.problem.plan)) block.if(not(eq(place.ownHead, u32(0))), (b) => b.return())
+  if (!readsHead(frame.problem.plan)) block.if(not(eq(place.ownHead, u32(0))), (b) => b.return())
   block.if(le(place.realLo, place.realHi), (b) =>
     walkTiles(frame, b, place, tests, (c, { tile, kvLo }) => {
       first(c, (d) => d.atomic('store', at(found), u32(0)))

@@ -1,7 +1,7 @@
 /** KvTiles become the loop over kv tiles: intervals once per query tile, then a walk in ascending order. */
 
-import type { KernelPlan, TileTerm } from '../compiler/plan.ts'
-import { nodesOf, type VarName } from '../compiler/ir.ts'
+import { readsHead, type TileTerm } from '../compiler/plan.ts'
+import type { VarName } from '../compiler/ir.ts'
 import type { Block } from './block.ts'
 import { callOf, rateOf, Values, write, writeNamed, type PatternFunction } from './expr.ts'
 import type { Frame, Place } from './frame.ts'
@@ -169,22 +169,10 @@ export function walkTiles(
   })
 }
 
-/** True if the tiles are the same for every head, so that one list serves them all. */
-export function sharesLists({ mask, params, tiles }: KernelPlan): boolean {
-  const perHead = new Set(params.filter((p) => p.perHead).map((p) => p.name))
-  const terms = tiles.kept.flatMap((t) =>
-    [t.when, t.lo, t.hi, t.test, t.pieces.q, t.pieces.kv].filter((e) => e !== null),
-  )
-  return nodesOf(mask, ...terms).every((e) => {
-    if (e.op === 'var') return e.arg !== 'head' && e.arg !== 'kvHead'
-    // A derived uniform has a value for each head.
-    return e.op !== 'derived' && !(e.op === 'param' && perHead.has(e.arg))
-  })
-}
-
 /** A record of the list buffer: where this workgroup's begins. */
 export const recordOf = (frame: Frame, place: Place): Code => {
-  const slot = sharesLists(frame.problem.plan) ? place.ownBatch : place.slot
+  // Tiles that are the same for every head have one record for all of them.
+  const slot = readsHead(frame.problem.plan) ? place.slot : place.ownBatch
   return mul(add(mul(slot, place.qTiles), place.qTile), frame.uniform('listStride'))
 }
 

@@ -2,7 +2,7 @@
 
 import type { Session } from './diagnostics.ts'
 import { Bounds, isInt32 } from './interval.ts'
-import { nodesOf, type Expr, type Ir } from './ir.ts'
+import { nodesOf, type Expr } from './ir.ts'
 import type { Range } from './ops.ts'
 import type { PatternIr } from './plan.ts'
 
@@ -11,7 +11,7 @@ const DIVIDES: readonly string[] = ['floorDiv', 'mod', 'rem', 'alignDown']
 const show = ([lo, hi]: Range<number>): string => `${lo} .. ${hi}`
 const sourceOf = (e: Expr): string => e.span.source.text.slice(e.span.start, e.span.end) || e.op
 
-export function checkBounds(_ir: Ir, pattern: PatternIr, session: Session): void {
+export function checkBounds(pattern: PatternIr, session: Session): void {
   const bounds = new Bounds(pattern)
   const roots = [pattern.mask, pattern.score, pattern.sinkLogit].filter((e) => e !== null)
   for (const e of nodesOf(...roots)) {

@@ -230,9 +230,9 @@ function finish(
       })
   }
   if (session.failed) return end([])
-  for (const { ast, ir, lowered: made } of lowered) {
+  for (const { ast, lowered: made } of lowered) {
     guarded(session, 'bounds', ast.span, () => {
-      stages.bounds(ir, made, session)
+      stages.bounds(made, session)
       return made
     })
   }

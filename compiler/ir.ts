@@ -112,19 +112,6 @@ export class Ir {
   }
 }
 
-/** Rebuilds an expression bottom-up; shared nodes are visited once. */
-export function mapExpr(ir: Ir, root: Expr, f: (e: Expr) => Expr): Expr {
-  const done = new Map<Expr, Expr>()
-  const go = (e: Expr): Expr => {
-    const known = done.get(e)
-    if (known) return known
-    const made = f(ir.with(e, e.src.map(go)))
-    done.set(e, made)
-    return made
-  }
-  return go(root)
-}
-
 /** Replaces whole nodes, top-down: what `f` returns is not looked into again. */
 export function substitute(ir: Ir, root: Expr, f: (e: Expr) => Expr | undefined): Expr {
   const done = new Map<Expr, Expr>()

@@ -1,7 +1,7 @@
 /** KernelPlan: what a target needs to know of a pattern, and nothing of how the author wrote it. */
 
 import type { Session } from './diagnostics.ts'
-import type { Expr, Ir } from './ir.ts'
+import { nodesOf, type Expr, type Ir } from './ir.ts'
 import { findTiles } from './tiles.ts'
 
 export interface ParamInfo {
@@ -86,6 +86,18 @@ export interface PatternIr {
 
 export interface KernelPlan extends PatternIr {
   readonly tiles: KvTiles
+}
+
+/** True if the mask may differ between heads; if not, its tiles are the same for all of them. */
+export function readsHead(p: PatternIr): boolean {
+  const perHead = new Set(p.params.filter((i) => i.perHead).map((i) => i.name))
+  const derived = new Map(p.derived.map((d) => [d.name, d.value]))
+  return nodesOf(p.mask).some((n): boolean => {
+    if (n.op === 'var') return n.arg === 'head' || n.arg === 'kvHead'
+    if (n.op === 'param') return perHead.has(n.arg)
+    const value = n.op === 'derived' ? derived.get(n.arg) : undefined
+    return value !== undefined && readsHead({ ...p, mask: value, derived: [] })
+  })
 }
 
 /** The plan of a checked and simplified pattern; a note where tiles are not found by ranges alone. */

@@ -14,7 +14,7 @@ import { loadCompiler, loadPatterns } from './load.ts'
 import { CliError, EXIT } from './messages.ts'
 import { GENERATED, inputsOf } from './inputs.ts'
 import { MANY, paramsOf, PATTERN_FLAGS, printParams, SETTING_FLAGS, type Sizes } from './setting.ts'
-import { readsHead } from './show.ts'
+import { readsHead } from '../../compiler/plan.ts'
 import { heddleVersion } from './version.ts'
 import { timeKernel, type TimedCall } from './timer.ts'
 

@@ -14,7 +14,7 @@ import type { Io } from './io.ts'
 import { loadPatterns } from './load.ts'
 import { CliError, EXIT } from './messages.ts'
 import { MANY, printParams, SETTING_FLAGS, settingOf, sizesOf } from './setting.ts'
-import { readsHead } from './show.ts'
+import { readsHead } from '../../compiler/plan.ts'
 
 const FLAGS = {
   file: { type: 'positional', required: true, description: 'The pattern file' },

@@ -3,8 +3,7 @@
 import { emit } from '../../codegen/index.ts'
 import { mapMask, type MaskMap, type Setting } from '../../compiler/mask-map.ts'
 import type { CompiledPattern } from '../../compiler/index.ts'
-import type { PatternIr } from '../../compiler/plan.ts'
-import { nodesOf } from '../../compiler/ir.ts'
+import { readsHead } from '../../compiler/plan.ts'
 import { printIr, printMask, printPlan, printTiles } from '../../compiler/print.ts'
 import { namedWholes, wholeOr, wordList, type Options } from './args.ts'
 import { command } from './command.ts'
@@ -175,18 +174,6 @@ function captionOf(p: CompiledPattern, at: Setting, block: number): string {
   const lengths = at.qLen === at.kvLen ? `${at.kvLen} tokens` : `${at.qLen} queries, ${at.kvLen} keys`
   const head = readsHead(p.plan) ? [`head ${at.head} of ${at.qHeads}`] : []
   return [lengths, `tiles of ${block}`, ...head, ...[printParams(p, at)].filter(Boolean)].join(', ')
-}
-
-/** A mask that differs between heads. */
-export function readsHead(p: PatternIr): boolean {
-  const perHead = new Set(p.params.filter((i) => i.perHead).map((i) => i.name))
-  const derived = new Map(p.derived.map((d) => [d.name, d.value]))
-  return nodesOf(p.mask).some((n): boolean => {
-    if (n.op === 'var') return n.arg === 'head' || n.arg === 'kvHead'
-    if (n.op === 'param') return perHead.has(n.arg)
-    const value = n.op === 'derived' ? derived.get(n.arg) : undefined
-    return value !== undefined && readsHead({ ...p, mask: value, derived: [] })
-  })
 }
 
 function placeOf(io: Io, given: string, parts: readonly string[]): string {

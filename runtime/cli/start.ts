@@ -20,7 +20,7 @@ import { EXIT, type Exit } from './messages.ts'
 import { mapSvg, tokenCells } from './picture.ts'
 import { PAGE_COLOURS, printRatio, reportPage, type ReportRow } from './report.ts'
 import { printParams, sizesOf } from './setting.ts'
-import { readsHead } from './show.ts'
+import { readsHead } from '../../compiler/plan.ts'
 import { heddleVersion } from './version.ts'
 import { timeKernel, type TimedCall } from './timer.ts'
 
@@ -237,13 +237,7 @@ async function checkOnce(
     tensor(call.kvHeads, call.kvLen),
     tensor(call.kvHeads, call.kvLen),
   ]
-  const params = Object.fromEntries(
-    Object.entries(call.params).map(([name, value]) => [
-      name,
-      typeof value === 'number' ? value : [...value],
-    ]),
-  )
-  const given = { q, k, v, params, tables: call.tables }
+  const given = { q, k, v, params: call.params, tables: call.tables }
   const result = await attention(kernel, given)
   const exact = reference(pattern, given)
   const plain = plain32(pattern, given)

@@ -64,12 +64,7 @@ export async function timeKernel(
         k: [batch, kvHeads, kvLen, headDim],
         v: [batch, kvHeads, kvLen, valueDim],
       },
-      params: Object.fromEntries(
-        Object.entries(call.params).map(([name, value]) => [
-          name,
-          typeof value === 'number' ? value : [...value],
-        ]),
-      ),
+      params: call.params,
       tables: call.tables,
     } as const
     await kernel.prepare({ headDim, valueDim, dtype })
