@@ -1,33 +1,49 @@
-/** The suites that need a GPU in; `out/bench/bench.mjs` and `prepared.json.gz` out, which run where there is Node and Dawn alone. */
+/**
+ * The suites that need a GPU in; `out/bench/` out: `bench.mjs` and `prepared.json.gz`, which run where there is Node and Dawn
+ * alone, `cuda.mjs` and `cuda.json.br`, which need the CUDA driver, and koffi in a node_modules of their own.
+ */
 
-import { mkdirSync, statSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, statSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { gzipSync } from 'node:zlib'
+import { brotliCompressSync, constants, gzipSync } from 'node:zlib'
 import { build } from 'esbuild'
+import { checkUnits } from './check-cuda-units.ts'
 import { prepare } from './kernels.ts'
 import { versionsHere } from './versions.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const OUT = `${ROOT}out/bench`
 
+/** Loaded on demand, and only where DAWN_NODE does not name a binary; koffi travels as it is. */
+const EXTERNAL = ['webgpu', 'koffi', '@sparticuz/chromium']
+const FOREIGN = ['koffi', '@koromix/koffi-linux-x64']
+
 mkdirSync(OUT, { recursive: true })
-const { metafile } = await build({
-  entryPoints: [`${ROOT}bench/gpu-main.ts`],
-  outfile: `${OUT}/bench.mjs`,
-  bundle: true,
-  metafile: true,
-  platform: 'node',
-  format: 'esm',
-  target: 'node20',
-  // Loaded on demand, and only where DAWN_NODE does not name a binary.
-  external: ['webgpu', 'koffi', '@sparticuz/chromium'],
-})
-const compiler = Object.keys(metafile.inputs).filter((file) => /^(compiler|node_modules)\//.test(file))
-const heavy = compiler.filter((file) => !file.includes('@petamoriken/float16'))
-if (heavy.length > 0) throw new Error(`the bundle must not carry ${heavy.join(', ')}`)
-writeFileSync(
-  `${OUT}/prepared.json.gz`,
-  gzipSync(JSON.stringify({ prepared: prepare(), versions: versionsHere() })),
-)
-for (const name of ['bench.mjs', 'prepared.json.gz'])
+for (const [entry, outfile] of [
+  ['gpu-main.ts', 'bench.mjs'],
+  ['cuda-main.ts', 'cuda.mjs'],
+] as const) {
+  const { metafile } = await build({
+    entryPoints: [`${ROOT}bench/${entry}`],
+    outfile: `${OUT}/${outfile}`,
+    bundle: true,
+    metafile: true,
+    platform: 'node',
+    format: 'esm',
+    target: 'node20',
+    external: EXTERNAL,
+  })
+  const compiler = Object.keys(metafile.inputs).filter((file) => /^(compiler|node_modules)\//.test(file))
+  const heavy = compiler.filter((file) => !file.includes('@petamoriken/float16'))
+  if (heavy.length > 0) throw new Error(`${outfile} must not carry ${heavy.join(', ')}`)
+}
+const versions = versionsHere()
+writeFileSync(`${OUT}/prepared.json.gz`, gzipSync(JSON.stringify({ prepared: prepare(), versions })))
+// The texts differ little from each other: a window that holds many of them makes a tenth of what gzip makes.
+const texts = Buffer.from(JSON.stringify({ units: checkUnits(), versions }))
+const params = { [constants.BROTLI_PARAM_LGWIN]: 24, [constants.BROTLI_PARAM_QUALITY]: 6 }
+writeFileSync(`${OUT}/cuda.json.br`, brotliCompressSync(texts, { params }))
+for (const name of FOREIGN)
+  cpSync(`${ROOT}node_modules/${name}`, `${OUT}/node_modules/${name}`, { recursive: true })
+for (const name of ['bench.mjs', 'prepared.json.gz', 'cuda.mjs', 'cuda.json.br'])
   console.log(`${OUT}/${name}: ${statSync(`${OUT}/${name}`).size} bytes`)

@@ -33,6 +33,8 @@ export interface Suite {
   readonly device: string
   readonly driver: string
   readonly versions: Readonly<Record<string, string>>
+  /** Of a GPU, where the suite measured them: products in TFLOP/s, copies in TB/s. */
+  readonly roofs?: { readonly tflops: number; readonly tbps: number }
   readonly rows: readonly Row[]
 }
 

@@ -1,6 +1,6 @@
 /** Results and the registry of patterns in; the generated sections of README and docs out. */
 
-import { readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { createCompiler, type Compilation } from '../compiler/index.ts'
 import { mapMask, type Setting } from '../compiler/mask-map.ts'
@@ -16,6 +16,10 @@ export const MEASUREMENTS = `${ROOT}docs/measurements.md`
 interface Shown {
   readonly suite: string
   readonly title: string
+  /** The command that measures it, where it is none of `npm run bench`. */
+  readonly command?: string
+  /** Made of its results, in docs/; shown where the file is. */
+  readonly picture?: string
   /** The rows that the README has room for; docs/measurements.md has all of them. */
   readonly headline: (rows: readonly Row[]) => readonly Row[]
 }
@@ -36,6 +40,14 @@ const SUITES: readonly Shown[] = [
     headline: all,
   },
   { suite: 'gpu', title: 'On a GPU', headline: all },
+  {
+    suite: 'cuda',
+    title:
+      'CUDA on an H100 beside the fastest dense kernels and FlexAttention, each case in turns with its peers',
+    command: 'bench/cuda/prepare.sh',
+    picture: 'roofline.svg',
+    headline: (rows) => rows.filter((row) => row.limit !== undefined),
+  },
   {
     suite: 'check-gpu',
     title: 'Every pattern against f64 on a GPU: the worst of each storage type',
@@ -120,13 +132,22 @@ const place = (suite: Suite): string => {
   return [suite.device, ...(suite.driver === 'none' ? [] : [suite.driver]), ...versions].join(', ')
 }
 
-const source = (suite: Suite | null, name: string, root: string): string =>
+const source = (
+  suite: Suite | null,
+  name: string,
+  root: string,
+  command = `npm run bench -- ${name}`,
+): string =>
   suite
     ? `${suite.date}, ${place(suite)}; [bench/results/${name}.json](${root}bench/results/${name}.json).`
-    : `Not measured yet: \`npm run bench -- ${name}\`.`
+    : `Not measured yet: \`${command}\`.`
+
+/** Relative to docs/, where it lies. */
+const picturesOf = (picture: string | undefined, title: string): string[] =>
+  picture !== undefined && existsSync(`${ROOT}docs/${picture}`) ? [`![${title}](${picture})`] : []
 
 /** Only the columns that some row fills. */
-function suiteTable(rows: readonly Row[]): string {
+export function suiteTable(rows: readonly Row[]): string {
   const more = [...new Set(rows.flatMap((row) => Object.keys(row.more ?? {})))]
   const columns: readonly (readonly [string, (row: Row) => string | undefined])[] = [
     ['case', (row) => row.case],
@@ -134,7 +155,7 @@ function suiteTable(rows: readonly Row[]): string {
     ['ms', (row) => short(row.ours.ms)],
     ['TFLOP/s', (row) => number(row.ours.tflops)],
     ['MB', (row) => number(row.ours.mb)],
-    ['peer', (row) => row.peer && `${row.peer.name} ${short(row.peer.ms)} ms`],
+    ['peer', (row) => row.peer && peerOf(row.peer)],
     ['peer / ours', (row) => number(row.ratio)],
     ['tiles needed', (row) => row.tiles && short(row.tiles.needed)],
     ['visited', (row) => row.tiles && short(row.tiles.visited)],
@@ -149,34 +170,38 @@ function suiteTable(rows: readonly Row[]): string {
   )
 }
 
+const peerOf = ({ name, ms, tflops }: NonNullable<Row['peer']>): string =>
+  `${name} ${short(ms)} ms${tflops === undefined ? '' : `, ${short(tflops)} TFLOP/s`}`
+
 const number = (n: number | undefined): string | undefined => (n === undefined ? undefined : short(n))
 const cell = (value: number | string | undefined): string | undefined =>
   typeof value === 'number' ? short(value) : value
 
 function headlines(): string {
-  return SUITES.map(({ suite: name, title, headline }) => {
+  return SUITES.map(({ suite: name, title, headline, command }) => {
     const suite = readSuite(RESULTS, name)
     return [
       `**${title}.**`,
       ...(suite ? [suiteTable(headline(suite.rows))] : []),
-      source(suite, name, ''),
+      source(suite, name, '', command),
     ].join('\n\n')
   }).join('\n\n')
 }
 
 function measurements(): string {
-  const shown = [
+  const shown: readonly Omit<Shown, 'headline'>[] = [
     { suite: 'tiles', title: 'Tiles found, against brute force over random lengths and params' },
     ...SUITES,
   ]
   return shown
-    .map(({ suite: name, title }) => {
+    .map(({ suite: name, title, command, picture }) => {
       const suite = readSuite(RESULTS, name)
       return [
         `## ${name}`,
         `${title}.`,
+        ...(suite ? picturesOf(picture, title) : []),
         ...(suite ? [suiteTable(suite.rows)] : []),
-        source(suite, name, '../'),
+        source(suite, name, '../', command),
       ].join('\n\n')
     })
     .join('\n\n')

@@ -1,22 +1,16 @@
 /** emit(): a compiled pattern in, an Artifact with one variant per (headDim, valueDim, dtype, capability) out. */
 
 import type { CompiledPattern } from '../compiler/index.ts'
-import { printExpr, type Expr } from '../compiler/ir.ts'
+import { printExpr } from '../compiler/ir.ts'
 import { readsHead, type KernelPlan } from '../compiler/plan.ts'
-import {
-  ARTIFACT_VERSION,
-  type Artifact,
-  type Binding,
-  type Dtype,
-  type JsonExpr,
-  type Variant,
-} from './artifact.ts'
+import { ARTIFACT_VERSION, type Artifact, type Binding, type Dtype, type Variant } from './artifact.ts'
 import { attend } from './flash.ts'
 import { alignOf, Frame } from './frame.ts'
 import { contentHash } from './hash.ts'
 import { listTiles } from './list.ts'
 import type { Kernel, Memory } from './kernel.ts'
 import { print } from './print.ts'
+import { checkHeadDim, derivedUniforms, VERSION } from './record.ts'
 import {
   CAPABILITY_NAMES,
   capabilityOf,
@@ -30,13 +24,14 @@ import { tileTests } from './tiles.ts'
 import { storageType, WGSL } from './wgsl.ts'
 
 export { CAPABILITY_NAMES, DEFAULT_CAPABILITIES, type CapabilityName } from './schedule.ts'
+export { HEAD_DIMS, VERSION } from './record.ts'
+export { emitCuda, SKELETONS, type EmitCudaOptions } from './cuda/emit.ts'
+export type { Arch, CudaArtifact, CudaDtype, CudaEntry, CudaVariant, Skeleton } from './cuda/manifest.ts'
 export type { Artifact, Binding, Capability, Dtype, JsonExpr, UniformField, Variant } from './artifact.ts'
 
 /** The languages that kernels are printed in. */
 export const TARGETS = { wgsl: WGSL } as const satisfies Readonly<Record<string, Target>>
 export type TargetName = keyof typeof TARGETS
-
-export const HEAD_DIMS = { min: 1, max: 256 } as const
 
 export interface EmitOptions {
   readonly target: TargetName
@@ -74,7 +69,7 @@ export function emit(pattern: Pick<CompiledPattern, 'plan'>, options: EmitOption
     consts: plan.consts,
     params: plan.params,
     tables: plan.tables,
-    derived: plan.derived.map(({ name, type, value }) => ({ name, type, value: jsonOf(value) })),
+    derived: derivedUniforms(plan),
     sinkLogit: plan.sinkLogit !== null,
     tiles: plan.tiles.how,
     sharesLists: !readsHead(plan),
@@ -82,9 +77,6 @@ export function emit(pattern: Pick<CompiledPattern, 'plan'>, options: EmitOption
   } as const
   return { ...record, hash: contentHash(record) }
 }
-
-/** The package's version, which an artefact carries. */
-export const VERSION = '0.1.0'
 
 function emitVariant(
   plan: KernelPlan,
@@ -94,13 +86,8 @@ function emitVariant(
   dtype: Dtype,
   capability: CapabilityName,
 ): Variant | null {
-  for (const dim of [headDim, valueDim]) {
-    if (!Number.isInteger(dim) || dim < HEAD_DIMS.min || dim > HEAD_DIMS.max) {
-      throw new RangeError(
-        `a head dim is a whole number from ${HEAD_DIMS.min} to ${HEAD_DIMS.max}, not ${dim}`,
-      )
-    }
-  }
+  checkHeadDim(headDim)
+  checkHeadDim(valueDim)
   const schedule = scheduleOf(capability, dtype, valueDim)
   if (!schedule) return null
   const id = `d${headDim}${valueDim === headDim ? '' : `x${valueDim}`}-${dtype}-${capability}`
@@ -170,21 +157,3 @@ const BYTES = { bool: 4, i32: 4, u32: 4, f32: 4, f32x4: 16, u32x2: 8, f16: 2, f1
 // Implementations count each variable up to a multiple of 16 bytes.
 const bytesOf = (memory: readonly Memory[]): number =>
   memory.reduce((sum, m) => sum + Math.ceil((m.dims.reduce((a, b) => a * b, 1) * BYTES[m.type]) / 16) * 16, 0)
-
-function jsonOf(e: Expr): JsonExpr {
-  switch (e.op) {
-    case 'const':
-      return e.arg
-    case 'var':
-      return { var: e.arg }
-    case 'param':
-      return { param: e.arg }
-    case 'pick':
-      return { pick: e.arg, src: [jsonOf(e.src[0]!)] }
-    case 'derived':
-    case 'load':
-      throw new Error(`a derived uniform reads ${e.op} ${e.arg}`)
-    default:
-      return { op: e.op, src: e.src.map(jsonOf) }
-  }
-}

@@ -1,13 +1,42 @@
-/** print(): a Kernel and a Target in, the text of the module out. */
+/** print(): a Kernel and a Target in, the text of the module out. Printer: the same for loose statements and values. */
 
 import { evaluateConstant } from './constant.ts'
 import type { AnyOp, Code, Kernel, Stmt, Type } from './kernel.ts'
-import { STRENGTH, type Helper, type Piece, type PrintedKernel, type Target } from './target.ts'
+import {
+  STRENGTH,
+  type Helper,
+  type Language,
+  type Piece,
+  type PrintedKernel,
+  type Target,
+} from './target.ts'
+
+/** Prints into one language, and remembers what the text needs. */
+export interface Printer {
+  readonly text: (e: Code) => string
+  readonly block: (stmts: readonly Stmt[], indent: string) => string
+  /** Those that printed ops call, in an order in which they may stand. */
+  readonly helpers: ReadonlyMap<string, Helper>
+  readonly ops: ReadonlySet<AnyOp>
+  readonly types: ReadonlySet<Type>
+}
 
 export function print(kernel: Kernel, target: Target): string {
+  const { block, helpers, ops, types } = printer(target)
+  const printed: PrintedKernel = {
+    functions: kernel.functions.map((f) => block(f.body, '  ')),
+    entries: kernel.entries.map((e) => block(e.body, '  ')),
+    helpers: [...helpers.values()],
+    ops,
+    types: new Set([...[...kernel.buffers, ...kernel.memory].map((m) => m.type), ...types]),
+  }
+  return target.module(kernel, printed)
+}
+
+export function printer(language: Language): Printer {
   const helpers = new Map<string, Helper>()
   const ops = new Set<AnyOp>()
-  const types = new Set<Type>([...kernel.buffers, ...kernel.memory].map((m) => m.type))
+  const types = new Set<Type>()
   const need = (h: Helper): void => {
     if (helpers.has(h.name)) return
     h.needs?.forEach(need)
@@ -15,12 +44,12 @@ export function print(kernel: Kernel, target: Target): string {
   }
   const literals = new Map<string, Piece>()
   const literal = (type: Type, value: number | boolean): Piece => {
-    const known = literals.get(`${type}${String(value)}`)
+    const key = `${type}${Object.is(value, -0) ? '-0' : String(value)}`
+    const known = literals.get(key)
     if (known) return known
-    const { text, strength } = target.literal(type, value)
+    const { text, strength } = language.literal(type, value)
     const made: Piece = typeof value === 'number' ? { text, strength, literal: value } : { text, strength }
-    // -0 and 0 have the same key and different texts.
-    if (!Object.is(value, -0)) literals.set(`${type}${String(value)}`, made)
+    literals.set(key, made)
     return made
   }
 
@@ -41,7 +70,8 @@ export function print(kernel: Kernel, target: Target): string {
         const folded = evaluateConstant(e)
         if (folded !== undefined) return literal(e.type, folded)
         ops.add(e.op)
-        const row = target.ops[e.op]
+        const row = language.typed?.[`${e.op} ${e.type}`] ?? language.ops[e.op]
+        if (!row) throw new Error(`the language has no spelling of ${e.op}`)
         if (row.helpers) for (const h of row.helpers) need(h)
         return row.write(...e.args.map(piece))
       }
@@ -54,7 +84,12 @@ export function print(kernel: Kernel, target: Target): string {
     return made.strength === STRENGTH.compare ? `(${made.text})` : made.text
   }
 
-  const { statements } = target
+  const { statements } = language
+  const typeOf = (type: Type): string => {
+    const spelled = language.types[type]
+    if (spelled === undefined) throw new Error(`the language has no type ${type}`)
+    return spelled
+  }
   const block = (stmts: readonly Stmt[], indent: string): string =>
     stmts.map((s) => statement(s, indent)).join('')
   const braces = (head: string, stmts: readonly Stmt[], indent: string) =>
@@ -65,9 +100,9 @@ export function print(kernel: Kernel, target: Target): string {
       case 'comment':
         return line(`// ${s.text}`)
       case 'let':
-        return line(statements.let(s.name, target.types[s.value.type], text(s.value)))
+        return line(statements.let(s.name, typeOf(s.value.type), text(s.value)))
       case 'var':
-        return line(statements.var(s.name, target.types[s.value.type], text(s.value)))
+        return line(statements.var(s.name, typeOf(s.value.type), text(s.value)))
       case 'set':
         return line(`${text(s.target)} = ${text(s.value)};`)
       case 'if': {
@@ -77,7 +112,7 @@ export function print(kernel: Kernel, target: Target): string {
           : `${then} else {\n${block(s.else, `${indent}  `)}${indent}}\n`
       }
       case 'for': {
-        const type = target.types[s.from.type]
+        const type = typeOf(s.from.type)
         const head = statements.for(
           s.name,
           type,
@@ -102,12 +137,5 @@ export function print(kernel: Kernel, target: Target): string {
     }
   }
 
-  const printed: PrintedKernel = {
-    functions: kernel.functions.map((f) => block(f.body, '  ')),
-    entries: kernel.entries.map((e) => block(e.body, '  ')),
-    helpers: [],
-    ops,
-    types,
-  }
-  return target.module(kernel, { ...printed, helpers: [...helpers.values()] })
+  return { text, block, helpers, ops, types }
 }

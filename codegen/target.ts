@@ -28,11 +28,12 @@ export interface OpSpelling {
 
 export type Spelling = Readonly<Record<AnyOp, OpSpelling>>
 
-export interface Target {
-  readonly name: string
-  readonly extension: string
-  readonly types: Readonly<Record<Type, string>>
-  readonly ops: Spelling
+/** What statements and values are printed by. A language may spell fewer types and ops than there are. */
+export interface Language {
+  readonly types: Partial<Readonly<Record<Type, string>>>
+  readonly ops: Partial<Spelling>
+  /** Ops whose spelling hangs on the result's type: these rows come first. */
+  readonly typed?: Partial<Readonly<Record<`${AnyOp} ${Type}`, OpSpelling>>>
   readonly literal: (type: Type, value: number | boolean) => Spelled
   readonly reserved: ReadonlySet<string>
   readonly statements: {
@@ -43,6 +44,11 @@ export interface Target {
     readonly barrier: string
     readonly atomic: (op: 'and' | 'or' | 'store', target: string, value: string) => string
   }
+}
+
+export interface Target extends Language {
+  readonly name: string
+  readonly extension: string
   /** The file: declarations in the target's order around functions and entries that are printed already. */
   readonly module: (kernel: Kernel, printed: PrintedKernel) => string
 }
@@ -57,7 +63,7 @@ export interface PrintedKernel {
   readonly types: ReadonlySet<Type>
 }
 
-const wrap = (p: Piece, least: number): string => (p.strength < least ? `(${p.text})` : p.text)
+export const wrap = (p: Piece, least: number): string => (p.strength < least ? `(${p.text})` : p.text)
 
 /** A left-associative operator: the right operand of the same strength is parenthesised. */
 export const infix = (sign: string, strength: number): OpSpelling => ({

@@ -1,78 +1,33 @@
 /** Artefacts on their way in: JSON text or a record of unknown origin in, a checked Artifact or a clear error out. */
 
 import type { Artifact, Binding, Capability, UniformField, Variant } from '../codegen/artifact.ts'
-import type { ParamInfo, TableInfo } from '../compiler/plan.ts'
 import { unknownNames } from './derived.ts'
 import { contentHash } from './hash.ts'
 import { HeddleError } from './messages.ts'
 import { FIXED_UNIFORMS } from './meta.ts'
+import {
+  anything,
+  boolean,
+  count,
+  derivedUniform,
+  first,
+  isRecord,
+  listOf,
+  mapOf,
+  nullable,
+  number,
+  oneOf,
+  optional,
+  paramInfo,
+  parseJson,
+  place,
+  recordOf,
+  string,
+  tableInfo,
+} from './schema.ts'
 
 /** The one version that this runtime reads. */
 export const READS_VERSION: Artifact['version'] = 1
-
-/** What is wrong with a value, or null. */
-type Check = (x: unknown, path: string) => string | null
-
-const of =
-  (type: 'string' | 'number' | 'boolean'): Check =>
-  (x, path) =>
-    typeof x === type ? null : `${path} is no ${type}`
-const string = of('string')
-const number = of('number')
-const boolean = of('boolean')
-const anything: Check = () => null
-const count: Check = (x, path) =>
-  Number.isInteger(x) && (x as number) > 0 ? null : `${path} is no positive whole number`
-const place: Check = (x, path) =>
-  Number.isInteger(x) && (x as number) >= 0 ? null : `${path} is no whole number`
-const oneOf =
-  (...values: readonly unknown[]): Check =>
-  (x, path) =>
-    values.includes(x) ? null : `${path} is ${JSON.stringify(x) ?? 'missing'}, none of ${values.join(', ')}`
-/** JSON writes an infinite bound as null. */
-const bound: Check = (x, path) => (x === null ? null : number(x, path))
-const nullable =
-  (check: Check): Check =>
-  (x, path) =>
-    x === null ? null : check(x, path)
-const optional =
-  (check: Check): Check =>
-  (x, path) =>
-    x === undefined ? null : check(x, path)
-const either =
-  (a: Check, b: Check): Check =>
-  (x, path) =>
-    a(x, path) === null ? null : b(x, path)
-const first = <T>(items: Iterable<T>, f: (item: T) => string | null): string | null => {
-  for (const item of items) {
-    const wrong = f(item)
-    if (wrong !== null) return wrong
-  }
-  return null
-}
-const isRecord = (x: unknown): x is Record<string, unknown> =>
-  typeof x === 'object' && x !== null && !Array.isArray(x)
-const listOf =
-  (check: Check): Check =>
-  (x, path) =>
-    Array.isArray(x) ? first(x.entries(), ([i, item]) => check(item, `${path}[${i}]`)) : `${path} is no list`
-const recordOf =
-  <T>(fields: { readonly [K in keyof T]-?: Check }): Check =>
-  (x, path) =>
-    isRecord(x)
-      ? first(Object.entries<Check>(fields), ([key, check]) =>
-          check(x[key], path === '' ? key : `${path}.${key}`),
-        )
-      : `${path === '' ? 'it' : path} is no record`
-const mapOf =
-  (check: Check): Check =>
-  (x, path) =>
-    isRecord(x)
-      ? first(Object.entries(x), ([key, item]) => check(item, `${path}.${key}`))
-      : `${path} is no record`
-
-const type = oneOf('i32', 'f32')
-const axis = oneOf('batch', 'head', 'kvHead', 'indexHead', 'qLen', 'kvLen', 'headDim')
 
 const binding = recordOf<Binding>({
   binding: place,
@@ -116,20 +71,9 @@ const artifact = recordOf<Artifact>({
   target: oneOf('wgsl'),
   hash: string,
   consts: mapOf(number),
-  params: listOf(
-    recordOf<ParamInfo>({ name: string, type, default: number, min: number, max: number, perHead: boolean }),
-  ),
-  tables: listOf(
-    recordOf<TableInfo>({
-      name: string,
-      type,
-      dims: listOf(either(count, axis)),
-      min: bound,
-      max: bound,
-      monotone: boolean,
-    }),
-  ),
-  derived: listOf(recordOf<Artifact['derived'][number]>({ name: string, type, value: anything })),
+  params: listOf(paramInfo),
+  tables: listOf(tableInfo),
+  derived: listOf(derivedUniform),
   sinkLogit: boolean,
   tiles: oneOf('ranges', 'test', 'list'),
   sharesLists: boolean,
@@ -179,13 +123,4 @@ export function parseArtifact(source: unknown): Artifact {
   if (hash !== record.hash)
     throw new HeddleError('artifact-hash', { expected: String(record.hash), got: hash })
   return record as unknown as Artifact
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch (cause) {
-    const what = cause instanceof Error ? cause.message : String(cause)
-    throw new HeddleError('not-an-artifact', { what }, { cause })
-  }
 }

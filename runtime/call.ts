@@ -1,6 +1,6 @@
 /** One call of a kernel, checked: sizes and the caller's options in, all that its dispatches need out. */
 
-import type { Artifact, Binding, Dtype, Variant } from '../codegen/artifact.ts'
+import type { Artifact, Binding, Variant } from '../codegen/artifact.ts'
 import { resolveLengths, type Length } from './lengths.ts'
 import { HeddleError } from './messages.ts'
 import { listStrideOf, metaWords, uniformBlock, type CallStrides, type Slice } from './meta.ts'
@@ -8,7 +8,7 @@ import { resolveParams, type Params, type ParamValues } from './params.ts'
 import { USAGE, type Lease } from './pool.ts'
 import { gridOf, roundBinding } from './slices.ts'
 import type { TableData } from './tables.ts'
-import type { Sizes } from './tensor.ts'
+import type { Sizes, StorageDtype } from './tensor.ts'
 import { chooseVariant, powersOf } from './variant.ts'
 import type { Compiled } from './webgpu.ts'
 
@@ -36,7 +36,7 @@ export function checkCall(
   artifact: Artifact,
   device: GPUDevice,
   sizes: Sizes,
-  dtype: Dtype,
+  dtype: StorageDtype,
   options: CallOptions,
 ): Call {
   const { headDim, valueDim, qHeads } = sizes

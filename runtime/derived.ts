@@ -81,12 +81,17 @@ export function evaluateJson(e: JsonExpr, leaves: Leaves): Value {
 }
 
 /** The names that an expression uses and this runtime does not know; empty for a well-formed one. */
-export function unknownNames(e: unknown, params: ReadonlySet<string>): string[] {
+export function unknownNames(
+  e: unknown,
+  params: ReadonlySet<string>,
+  vars: readonly string[] = DERIVED_VARS,
+): string[] {
   if (typeof e === 'number' || typeof e === 'boolean') return []
   if (typeof e !== 'object' || e === null) return [String(e)]
-  if ('var' in e) return DERIVED_VARS.includes(String(e.var)) ? [] : [`var ${String(e.var)}`]
+  if ('var' in e) return vars.includes(String(e.var)) ? [] : [`var ${String(e.var)}`]
   if ('param' in e) return params.has(String(e.param)) ? [] : [`param ${String(e.param)}`]
-  const src = 'src' in e && Array.isArray(e.src) ? e.src.flatMap((s) => unknownNames(s, params)) : ['no src']
+  const src =
+    'src' in e && Array.isArray(e.src) ? e.src.flatMap((s) => unknownNames(s, params, vars)) : ['no src']
   if ('pick' in e) return Array.isArray(e.pick) ? src : ['pick']
   return 'op' in e && Object.hasOwn(EVALUATE, String(e.op))
     ? src

@@ -210,6 +210,70 @@ export const MESSAGES = {
     'machine',
     ({ name, detail }) => `the adapter ${name} gave no device: ${detail}`,
   ),
+
+  // CUDA
+  'no-cuda': row<{ detail: string }>('machine', ({ detail }) => `there is no CUDA device: ${detail}`),
+  'cuda-capability': row<{ name: string; capability: string }>(
+    'machine',
+    ({ name, capability }) =>
+      `${name} has compute capability ${capability}; kernels need 8.0 (Ampere) or later`,
+  ),
+  'cuda-error': row<{ step: string; name: string; detail: string; call: string }>(
+    'machine',
+    ({ step, name, detail, call }) =>
+      `the CUDA driver refused the ${step}: ${name}${detail ? `, ${detail}` : ''}${call ? ` (${call})` : ''}`,
+  ),
+  'cuda-compile': row<{ pattern: string; variant: string; compiler: string; log: string }>(
+    'heddle',
+    ({ pattern, variant, compiler, log }) =>
+      `${compiler} does not compile the variant ${variant} of ${pattern}:\n${log}`,
+  ),
+  'no-cuda-compiler': row<{
+    pattern: string
+    variant: string
+    arch: string
+    present: readonly string[]
+    tried: readonly string[]
+  }>(
+    'machine',
+    ({ pattern, variant, arch, present, tried }) =>
+      `the variant ${variant} of ${pattern} has no cubin for ${arch} (it has ${names(present)}), and there is neither NVRTC ` +
+      `nor nvcc to compile one: install the CUDA toolkit or the Python package nvidia-cuda-nvrtc, or name libnvrtc in ` +
+      `HEDDLE_NVRTC (looked for ${tried.join(', ')})`,
+  ),
+  'cubin-hash': row<{ file: string; expected: string; got: string }>(
+    'caller',
+    ({ file, expected, got }) =>
+      `${file}: the manifest says SHA-256 ${expected}, the file has ${got}: build it again`,
+  ),
+  'cuda-variant': row<{ pattern: string; wanted: string; reasons: readonly string[] }>(
+    'caller',
+    ({ pattern, wanted, reasons }) =>
+      `no variant of ${pattern} takes this call (${wanted}): ${reasons.length === 0 ? 'the artefact has none' : reasons.join('; ')}`,
+  ),
+  'no-emulation': row<{ detail: string }>(
+    'machine',
+    ({ detail }) =>
+      `CUDA kernels cannot be emulated on the CPU: ${detail}; install g++, or name a C++ compiler in CXX`,
+  ),
+  'emulated-fault': row<{ kernel: string; call: string; detail: string }>(
+    'heddle',
+    ({ kernel, call, detail }) => `the emulation stopped ${kernel}${call ? ` (${call})` : ''}: ${detail}`,
+  ),
+  'inner-stride': row<{ tensor: string; got: unknown }>(
+    'caller',
+    ({ tensor, got }) =>
+      `${tensor}: expected the elements of a row to be neighbours (last stride 1), got a stride of ${String(got)}`,
+  ),
+  'page-table': row<{ what: string; expected: string; got: unknown }>(
+    'caller',
+    ({ what, expected, got }) => `pages.${what}: expected ${expected}, got ${String(got)}`,
+  ),
+  'page-entry': row<{ batch: number; at: number; pages: number; got: number }>(
+    'caller',
+    ({ batch, at, pages, got }) =>
+      `pages.table: batch ${batch}, entry ${at}: expected a page from 0 to ${pages - 1}, got ${got}`,
+  ),
 } as const
 
 export type Code = keyof typeof MESSAGES

@@ -1,12 +1,21 @@
 /** The oracle: a pattern run as JavaScript and tensors in, dense attention in f64 under that pattern out. */
 
 import type { Dim, TableInfo } from '../compiler/plan.ts'
+import { roundBfloat } from './bfloat.ts'
 import { roundHalf } from './half.ts'
 import { resolveLengths, type Length } from './lengths.ts'
 import { HeddleError } from './messages.ts'
 import { resolveParams, type ParamSpec, type ParamValues } from './params.ts'
 import { resolveTables, tableAt, type TableData } from './tables.ts'
-import { checkDtypes, readView, sizesOf, viewOf, type Layout, type Tensor } from './tensor.ts'
+import {
+  checkDtypes,
+  readView,
+  sizesOf,
+  viewOf,
+  type Layout,
+  type StorageDtype,
+  type Tensor,
+} from './tensor.ts'
 
 /** What the oracle reads of what pattern() returns. */
 export interface ReferencePattern {
@@ -49,25 +58,49 @@ export interface ReferenceResult {
 
 /** Attention as the definition says it, in f64: what every kernel is compared with. */
 export function reference(pattern: ReferencePattern, call: ReferenceCall): ReferenceResult {
-  return attend(pattern, call, false)
+  return attend(pattern, call, (x) => x, false)
+}
+
+const ROUND: Readonly<Record<StorageDtype, (x: number) => number>> = {
+  f32: Math.fround,
+  f16: roundHalf,
+  bf16: roundBfloat,
 }
 
 /**
- * The same attention with every step rounded to f32, and for f16 tensors the output rounded to f16: its error against
+ * The same attention with every step rounded to f32, and the output rounded to what the tensors hold: its error against
  * `reference` is what plain attention of that precision has, and the yardstick for a kernel's.
  */
 export function plain32(pattern: ReferencePattern, call: ReferenceCall): ReferenceResult {
-  const result = attend(pattern, call, true)
-  return viewOf('q', call.q, call.layout).dtype === 'f16'
-    ? { ...result, out: result.out.map(roundHalf) }
-    : result
+  const store = ROUND[viewOf('q', call.q, call.layout).dtype]
+  const result = attend(pattern, call, (x) => x, true)
+  return { ...result, out: result.out.map(store) }
+}
+
+/**
+ * As plain32, but what softmax weighs values with is rounded to the tensors' type before it meets them, as matrix units
+ * take it: the yardstick for kernels that run on those.
+ */
+export function plain16(pattern: ReferencePattern, call: ReferenceCall): ReferenceResult {
+  const store = ROUND[viewOf('q', call.q, call.layout).dtype]
+  const result = attend(pattern, call, store, true)
+  return { ...result, out: result.out.map(store) }
 }
 
 interface Named {
   [name: string]: number | { at(...indices: number[]): number }
 }
 
-function attend(pattern: ReferencePattern, call: ReferenceCall, single: boolean): ReferenceResult {
+/**
+ * @param weigh rounds what values are weighed with
+ * @param single rounds everything to f32
+ */
+function attend(
+  pattern: ReferencePattern,
+  call: ReferenceCall,
+  weigh: (x: number) => number,
+  single: boolean,
+): ReferenceResult {
   const round = (x: number): number => (single ? Math.fround(x) : x)
   const [q, k, v] = [
     viewOf('q', call.q, call.layout),
@@ -146,11 +179,12 @@ function attend(pattern: ReferencePattern, call: ReferenceCall, single: boolean)
     keys.forEach((kv, n) => {
       const p = round(Math.exp(round(logits[n]! - top)))
       sum = round(sum + p)
+      const weight = weigh(p)
       const vAt = (kvBase + kv) * valueDim
       for (let i = 0; i < valueDim; i++) {
         const value = vs[vAt + i]!
         valueMax = Math.max(valueMax, Math.abs(value))
-        acc[i] = round(acc[i]! + round(p * value))
+        acc[i] = round(acc[i]! + round(weight * value))
       }
     })
     for (let i = 0; i < valueDim; i++) acc[i] = round(acc[i]! / sum)

@@ -2,6 +2,7 @@
 /// <reference lib="esnext.float16" preserve="true" />
 
 import type { Dtype } from '../codegen/artifact.ts'
+import { fromBfloat } from './bfloat.ts'
 import { fromHalf, isHalfArray, nativeHalfArray } from './half.ts'
 import { HeddleError } from './messages.ts'
 
@@ -17,8 +18,13 @@ export type Strides = readonly [batch: number, head: number, row: number]
 /** f16 data is a Float16Array where the platform has one, or the bits in a Uint16Array. */
 export type FloatData = Float32Array | Uint16Array | Float16Array
 
+/** What tensors may hold; WGSL kernels have f32 and f16, CUDA kernels f16 and bf16. */
+export type StorageDtype = Dtype | 'bf16'
+
 export interface Tensor {
   readonly data: FloatData
+  /** Of a Uint16Array alone: which numbers its bits are, half floats ('f16') unless it says 'bf16'. */
+  readonly dtype?: 'f16' | 'bf16'
   /** Always logical: [batch, heads, len, dim]. */
   readonly shape: Shape
   readonly layout?: Layout
@@ -29,7 +35,7 @@ export interface Tensor {
 /** A checked tensor: bits or floats, and where each row starts. */
 export interface View {
   readonly name: string
-  readonly dtype: Dtype
+  readonly dtype: StorageDtype
   readonly data: Float32Array | Uint16Array
   readonly shape: Shape
   readonly strides: Strides
@@ -94,7 +100,7 @@ export function viewOf(name: string, tensor: Tensor, layout: Layout = 'bhld'): V
   if (typeof given !== 'object' || given === null) {
     throw new HeddleError('dtype', { tensor: name, expected: '{ data, shape }', got: nameOf(given) })
   }
-  const { data, dtype } = dataOf(name, tensor.data)
+  const { data, dtype } = dataOf(name, tensor.data, tensor.dtype)
   checkShape(name, tensor.shape)
   const own = tensor.layout ?? layout
   checkLayout(name, own)
@@ -108,11 +114,22 @@ export function viewOf(name: string, tensor: Tensor, layout: Layout = 'bhld'): V
   return { name, dtype, data, shape: tensor.shape, strides }
 }
 
-function dataOf(name: string, data: unknown): { data: Float32Array | Uint16Array; dtype: Dtype } {
+function dataOf(
+  name: string,
+  data: unknown,
+  tag: unknown,
+): { data: Float32Array | Uint16Array; dtype: StorageDtype } {
+  if (data instanceof Uint16Array && (tag === undefined || tag === 'f16' || tag === 'bf16'))
+    return { data, dtype: tag ?? 'f16' }
+  if (tag !== undefined && (tag !== 'f16' || !isHalfArray(data)))
+    throw new HeddleError('dtype', {
+      tensor: name,
+      expected: "a Uint16Array where dtype is given, 'f16' or 'bf16'",
+      got: `${nameOf(data)} with dtype ${String(tag)}`,
+    })
   if (data instanceof Float32Array) return { data, dtype: 'f32' }
   if (isHalfArray(data))
     return { data: new Uint16Array(data.buffer, data.byteOffset, data.length), dtype: 'f16' }
-  if (data instanceof Uint16Array) return { data, dtype: 'f16' }
   throw new HeddleError('dtype', {
     tensor: name,
     expected: 'a Float32Array, a Float16Array or a Uint16Array of half-float bits',
@@ -155,7 +172,7 @@ export function sizesOf(q: Shape, k: Shape, v: Shape): Sizes {
   return { batch, qHeads, kvHeads: k[1], qRows, kvRows: k[2], headDim, valueDim: v[3] }
 }
 
-export function checkDtypes(q: View, others: readonly View[]): Dtype {
+export function checkDtypes(q: View, others: readonly View[]): StorageDtype {
   for (const { name, dtype } of others) {
     if (dtype !== q.dtype)
       throw new HeddleError('dtype', { tensor: name, expected: `${q.dtype} as q`, got: dtype })
@@ -167,13 +184,13 @@ export function checkDtypes(q: View, others: readonly View[]): Dtype {
 export function readView({ data, dtype, shape, strides }: View): Float64Array {
   const [batch, heads, len, dim] = shape
   const out = new Float64Array(batch * heads * len * dim)
+  const decode = dtype === 'f16' ? fromHalf : dtype === 'bf16' ? fromBfloat : (x: number) => x
   let to = 0
   for (let b = 0; b < batch; b++) {
     for (let h = 0; h < heads; h++) {
       for (let r = 0; r < len; r++) {
         const from = b * strides[0] + h * strides[1] + r * strides[2]
-        for (let i = 0; i < dim; i++)
-          out[to++] = dtype === 'f16' ? fromHalf(data[from + i]!) : data[from + i]!
+        for (let i = 0; i < dim; i++) out[to++] = decode(data[from + i]!)
       }
     }
   }

@@ -1,12 +1,13 @@
 /** The choice of a kernel: an artefact's variants, the call's sizes and the device's powers in, one variant out. */
 
-import type { Artifact, Dtype, Variant } from '../codegen/artifact.ts'
+import type { Artifact, Variant } from '../codegen/artifact.ts'
 import { HeddleError } from './messages.ts'
+import type { StorageDtype } from './tensor.ts'
 
 export interface Wanted {
   readonly headDim: number
   readonly valueDim: number
-  readonly dtype: Dtype
+  readonly dtype: StorageDtype
 }
 
 type LimitName =

@@ -5,7 +5,7 @@ import { CAPABILITY_NAMES } from '../codegen/index.ts'
 import type { Pattern } from '../dsl/index.ts'
 import { aShape, causal, document, PATTERNS, sinkLogit } from '../patterns/index.ts'
 import { examinePattern, type CheckOptions } from '../runtime/testing/index.ts'
-import { RUNS_PER_VARIANT } from '../runtime/testing/subject.ts'
+import { RUNS_PER_VARIANT } from '../runtime/testing/runner.ts'
 import { powersOf, unmetNeed } from '../runtime/variant.ts'
 import { Bench, compiled, openTestDevice } from './helpers.ts'
 

@@ -9,7 +9,9 @@ import { drawCase, describeCase, type AttentionCase } from '../runtime/testing/c
 import { runCase } from '../runtime/testing/check.ts'
 import { drawSeeded, shrink, type Draw } from '../runtime/testing/draw.ts'
 import { CheckError } from '../runtime/testing/messages.ts'
-import { RUNS_PER_VARIANT, Subject, variantOf } from '../runtime/testing/subject.ts'
+import { RUNS_PER_VARIANT } from '../runtime/testing/runner.ts'
+import { Subject } from '../runtime/testing/subject.ts'
+import { variantOf, webgpuRunner } from '../runtime/testing/webgpu.ts'
 import { DSL, program, type Program } from './helpers.ts'
 import { drawProgram } from './programs.ts'
 
@@ -64,9 +66,9 @@ async function outcomeOf(device: GPUDevice, text: string, seed: number, cases: n
   const { pattern, compiled } = made
   const wrong = differenceOfStages(pattern, compiled, seed)
   if (wrong !== null) return { ratio: 0, failure: wrong }
-  const subject = new Subject(compiled, device, ['portable'])
+  const subject = new Subject(compiled, webgpuRunner(device, ['portable']))
   try {
-    const built = subject.build(variantOf(seed * RUNS_PER_VARIANT))
+    const built = await subject.build(variantOf(seed * RUNS_PER_VARIANT))
     let ratio = 0
     for (let n = 0; n < cases; n++) {
       const c = drawSeeded((d) => drawCase(d, pattern, built.variant), seed * 1000 + n).value

@@ -1,13 +1,13 @@
 /** `heddle bench`: a pattern file in; its kernel's time beside the dense kernel's on the same adapter out. None of its code runs. */
 
 import * as path from 'node:path'
-import type { Artifact } from '../../codegen/artifact.ts'
-import { emit, HEAD_DIMS } from '../../codegen/index.ts'
+import { HEAD_DIMS } from '../../codegen/index.ts'
 import type { CompiledPattern } from '../../compiler/index.ts'
 import { PACKAGE_ROOT } from '../../compiler/package-root.ts'
 import { mapMask, mapPlan, type MaskMap, type Setting } from '../../compiler/mask-map.ts'
-import { ADAPTER_FLAG, openAdapter } from './adapter.ts'
+import { ADAPTER_FLAG } from './adapter.ts'
 import { namedWholes, wholeList, wholeOr, wordList, type Options } from './args.ts'
+import { BENCH_TARGET_NAMES, BENCH_TARGETS, type BenchCall, type BenchTarget } from './bench-place.ts'
 import { command } from './command.ts'
 import { progressOn, type Io } from './io.ts'
 import { loadCompiler, loadPatterns } from './load.ts'
@@ -16,7 +16,6 @@ import { GENERATED, inputsOf } from './inputs.ts'
 import { MANY, paramsOf, PATTERN_FLAGS, printParams, SETTING_FLAGS, type Sizes } from './setting.ts'
 import { readsHead } from '../../compiler/plan.ts'
 import { heddleVersion } from './version.ts'
-import { timeKernel, type TimedCall } from './timer.ts'
 
 const FLAGS = {
   file: { type: 'positional', required: true, description: 'The pattern file' },
@@ -36,7 +35,17 @@ const FLAGS = {
     valueHint: 'n',
   },
   batch: { type: 'string', description: 'Batch entries (default 1)', valueHint: 'n' },
-  dtype: { type: 'string', default: 'f32', description: 'Storage: f32 or f16', valueHint: 'type' },
+  target: {
+    type: 'string',
+    default: 'wgsl',
+    description: 'Whose kernels: wgsl, or cuda, which needs an NVIDIA GPU',
+    valueHint: 'target',
+  },
+  dtype: {
+    type: 'string',
+    description: 'Storage: wgsl f32 or f16 (default f32), cuda bf16 or f16 (default bf16)',
+    valueHint: 'type',
+  },
   param: SETTING_FLAGS.param,
   seed: SETTING_FLAGS.seed,
   dense: {
@@ -57,7 +66,8 @@ export const bench = command({
   about: `Times are of the kernel alone, without upload and download: by timestamps of the device where it has them. ratio is the
 dense kernel's time / the pattern's, in one run: above 1 the pattern is faster. TFLOP/s count kept pairs only.
 needed tiles are those that hold a kept pair, visited those that the plan leads the kernel to, over all heads; they are
-left out where counting pair by pair would take longer than a few seconds. The pattern's code is read, never run.
+left out where counting pair by pair would take longer than a few seconds. The pattern's code is read, never run. With
+--target cuda the dense peer is Heddle's own dense kernel too, on the same GPU.
 
 ${GENERATED}
 
@@ -67,6 +77,7 @@ ms, tflops }, ratio, tiles: { needed, visited }, note }] }.`,
     'heddle bench patterns/a-shape.ts --len 512,1024',
     'heddle bench mine.ts --len 8192 --heads 32 --kv-heads 8 --head-dim 128 --dtype f16 --json',
     'heddle bench mine.ts --param window=256 --dense causal',
+    'heddle bench mine.ts --target cuda --len 32768 --heads 32 --kv-heads 8 --head-dim 128',
   ],
   run: benchPatterns,
 })
@@ -95,7 +106,9 @@ async function benchPatterns(options: Options<typeof FLAGS>, io: Io) {
   const headDim = wholeOr('head-dim', options['head-dim'], 64, HEAD_DIMS.min, HEAD_DIMS.max)
   const valueDim = wholeOr('value-dim', options['value-dim'], headDim, HEAD_DIMS.min, HEAD_DIMS.max)
   const batch = wholeOr('batch', options.batch, 1, 1, 4096)
-  const dtype = wordList('dtype', options.dtype, ['f32'], ['f32', 'f16'])[0]!
+  const targetName = wordList('target', options.target, ['wgsl'], BENCH_TARGET_NAMES)[0]!
+  const target: BenchTarget = BENCH_TARGETS[targetName]
+  const dtype = wordList('dtype', options.dtype, target.dtypes, target.dtypes)[0]!
   const seed = wholeOr('seed', options.seed, 1, 0, 2 ** 31 - 1)
   const runs = wholeOr('runs', options.runs, 20, 1, 10_000)
   const dense =
@@ -106,31 +119,25 @@ async function benchPatterns(options: Options<typeof FLAGS>, io: Io) {
     consts: namedWholes('const', options.const),
   })
   const given = new Map(patterns.map((p) => [p, paramsOf(p, qHeads, options.param)]))
-  const build = (p: CompiledPattern) =>
-    emit(p, { target: 'wgsl', headDims: [headDim], valueDims: [valueDim], dtypes: [dtype] })
-  const artifacts = new Map<CompiledPattern, Artifact>(patterns.map((p) => [p, build(p)]))
   const peers = await densePatterns()
-  const opened = await openAdapter(io, options)
+  const opened = await target.open(io, options)
   const progress = progressOn(io)
   const rows: BenchRow[] = []
   try {
-    const { loadKernel } = await import('../index.ts')
-    for (const [p, artifact] of artifacts) {
+    for (const p of patterns) {
       for (const kvLen of lengths) {
         const sizes: Sizes = { qLen: qLen ?? kvLen, kvLen, qHeads, kvHeads, headDim, seed }
         const inputs = inputsOf(p.plan, sizes, batch)
         const params = { ...inputs.params, ...given.get(p) }
-        const call: TimedCall = { ...sizes, batch, valueDim, dtype, params, tables: inputs.tables }
+        const call: BenchCall = { ...sizes, batch, valueDim, dtype, params, tables: inputs.tables }
         const at: Setting = { ...sizes, batch: 0, batches: batch, head: 0, params, tables: inputs.tables }
         const name = dense ?? (looksAhead(p, at) ? 'full' : 'causal')
         progress.show(`${p.name}: ${kvLen} keys on ${opened.name}`)
-        using ours = loadKernel(artifact, opened.device)
-        using theirs = loadKernel(build(peers[name]), opened.device)
         const limits = { runs, budgetMs: 5000 }
-        const time = await timeKernel(ours, call, limits)
-        const peer = await timeKernel(theirs, { ...call, params: {}, tables: {} }, limits)
+        const time = await opened.time(p, call, limits)
+        const peer = await opened.time(peers[name], { ...call, params: {}, tables: {} }, limits)
         progress.show(`${p.name}: counting tiles at ${kvLen} keys`)
-        const { tile, id } = ours.variantFor({ headDim, valueDim, dtype })
+        const { tile, id } = time.variant
         const counted = countTiles(p, at, tile)
         const pairs = counted?.pairs ?? null
         const densePairs = (name === 'full' ? sizes.qLen * kvLen : causalPairs(sizes.qLen, kvLen)) * qHeads
@@ -147,7 +154,7 @@ async function benchPatterns(options: Options<typeof FLAGS>, io: Io) {
             dtype,
             ...[printParams(p, at)].filter(Boolean),
           ].join(' '),
-          target: 'wgsl',
+          target: targetName,
           ours: { ms: round(time.ms, 3), tflops: pairs === null ? 0 : tflops(pairs, time.ms) },
           peer: { name: `heddle ${name}`, ms: round(peer.ms, 3), tflops: tflops(densePairs, peer.ms) },
           ratio: round(peer.ms / time.ms, 3),
@@ -172,7 +179,7 @@ async function benchPatterns(options: Options<typeof FLAGS>, io: Io) {
     const command = [
       'heddle bench',
       options.file,
-      `--len ${lengths.join(',')} --heads ${qHeads} --kv-heads ${kvHeads} --head-dim ${headDim} --dtype ${dtype}`,
+      `--target ${targetName} --len ${lengths.join(',')} --heads ${qHeads} --kv-heads ${kvHeads} --head-dim ${headDim} --dtype ${dtype}`,
     ].join(' ')
     const versions = { heddle: heddleVersion().number, node: process.versions.node }
     io.out(

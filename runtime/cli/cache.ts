@@ -4,7 +4,7 @@ import * as fs from 'node:fs'
 import * as path from 'node:path'
 import { hashFile, sha256 } from './version.ts'
 
-/** A row of `heddle build --json`. */
+/** A row of `heddle build --json`: a kernel's text, or what was compiled of it for one arch. */
 export interface BuildRow {
   readonly pattern: string
   readonly target: string
@@ -13,6 +13,13 @@ export interface BuildRow {
   readonly bytes: number
   readonly compileMs: number
   readonly tiles: 'ranges' | 'test' | 'list'
+  readonly arch?: string
+  /** The most of any entry. */
+  readonly registers?: number
+  /** Of all entries together. */
+  readonly spillBytes?: number
+  /** What a reader should know of the kernel, a line each. */
+  readonly remarks?: readonly string[]
 }
 
 export interface BuildEntry {
@@ -28,7 +35,7 @@ export interface BuildEntry {
 type Entries = Readonly<Record<string, BuildEntry>>
 
 export const CACHE_FILE = '.heddle-build.json'
-const VERSION = 1
+const VERSION = 2
 
 /** A cache that is missing, cut off or of another version only means that everything is built. */
 export function readCache(folder: string): Entries {

@@ -2,10 +2,11 @@
 
 import type { CompiledPattern } from '../../compiler/index.ts'
 import type { Pattern } from '../../dsl/index.ts'
-import type { CheckResult } from '../testing/index.ts'
+import type { CheckResult, Runner } from '../testing/index.ts'
 import { namedWholes, wholeOr, wordList, type Options } from './args.ts'
 import { command } from './command.ts'
 import { ADAPTER_FLAG, openAdapter } from './adapter.ts'
+import { openCudaDevice } from './cuda-device.ts'
 import { shown } from './files.ts'
 import { progressOn, type Io } from './io.ts'
 import { loadPatterns } from './load.ts'
@@ -21,7 +22,17 @@ const FLAGS = {
     description: "The first call's seed, to repeat a run (default: another one each time)",
     valueHint: 'n',
   },
-  dtype: { type: 'string', description: 'Storage: f32 or f16 (default: calls of both)', valueHint: 'type' },
+  target: {
+    type: 'string',
+    default: 'wgsl',
+    description: 'Whose kernels: wgsl or cuda',
+    valueHint: 'target',
+  },
+  dtype: {
+    type: 'string',
+    description: 'Storage: wgsl f32 or f16, cuda bf16 or f16 (default: calls of both)',
+    valueHint: 'type',
+  },
   ...ADAPTER_FLAG,
   json: { type: 'boolean', description: 'The results as JSON' },
 } as const
@@ -35,31 +46,76 @@ export const check = command({
 pattern run as TypeScript. So this command runs the pattern's code, through tsx, with your rights: check only files
 that you would run. A call that differs is made as simple as it can be and printed, and the exit code is 1.
 
+With --target cuda the kernels run on an NVIDIA GPU if there is one, else on the CPU, emulated: the same text compiled by
+g++, lane by lane, for what runs on compute capability 8.0. That is slow: some seconds a call. --adapter software asks for it.
+
 The error is given as a part of the error that is allowed: twice that of plain attention in the same precision, plus a
 few ulps. Above 1 is a failure.
 
---json prints [{ pattern, target, runs, failures, maxErrorRatio, seed }]; the counter-example goes to stderr. An error
+--json prints [{ pattern, target, runs, failures, maxErrorRatio, seed }], with cuda the device too; the counter-example goes to stderr. An error
 without bound is null.`,
   examples: [
     'heddle check patterns/a-shape.ts',
     'heddle check mine.ts --pattern banded --runs 1000 --dtype f16',
     'heddle check mine.ts --seed 12345 --runs 1',
+    'heddle check mine.ts --target cuda --dtype bf16 --runs 20',
   ],
   run: checkPatterns,
 })
 
+/** Where kernels of a target run, and what it is called. */
+interface Place {
+  readonly runner: Runner
+  readonly name: string
+  /** What a result has to say of where it was got; null: nothing. */
+  readonly device: string | null
+  close(): void
+}
+
+/** What each target's tensors hold, and how a place to run its kernels is opened. */
+const TARGETS = {
+  wgsl: {
+    dtypes: ['f32', 'f16'],
+    open: async (io: Io, options: Options<typeof ADAPTER_FLAG>): Promise<Place> => {
+      const opened = await openAdapter(io, options)
+      const { webgpuRunner } = await import('../testing/index.ts')
+      return {
+        name: opened.name,
+        device: null,
+        runner: webgpuRunner(opened.device),
+        close: () => opened.close(),
+      }
+    },
+  },
+  cuda: {
+    dtypes: ['bf16', 'f16'],
+    open: async (io: Io, options: Options<typeof ADAPTER_FLAG>): Promise<Place> => {
+      const opened = await openCudaDevice(io, options)
+      const { cudaRunner } = await import('../testing/cuda.ts')
+      return {
+        name: opened.name,
+        device: opened.name,
+        runner: cudaRunner(opened.driver),
+        close: () => opened.close(),
+      }
+    },
+  },
+} as const
+const TARGET_NAMES = Object.keys(TARGETS) as (keyof typeof TARGETS)[]
+
 async function checkPatterns(options: Options<typeof FLAGS>, io: Io) {
   const runs = wholeOr('runs', options.runs, 100, 1, 10_000_000)
   const first = wholeOr('seed', options.seed, null, 0, Number.MAX_SAFE_INTEGER)
+  const target = TARGETS[wordList('target', options.target, ['wgsl'], TARGET_NAMES)[0]!]
   const dtype =
-    options.dtype === undefined ? undefined : wordList('dtype', options.dtype, [], ['f32', 'f16'])[0]!
+    options.dtype === undefined ? undefined : wordList('dtype', options.dtype, [], target.dtypes)[0]!
   const consts = namedWholes('const', options.const)
   const { file, patterns } = await loadPatterns(io, options.file, { pattern: options.pattern, consts })
   const { examinePattern } = await import('../testing/index.ts')
   const { importPattern } = await import('./module.ts')
   const subjects: [CompiledPattern, Pattern][] = []
   for (const p of patterns) subjects.push([p, await importPattern(file, shown(io, file), p.exportName)])
-  const opened = await openAdapter(io, options)
+  const place = await target.open(io, options)
   const progress = progressOn(io)
   const results: CheckResult[] = []
   try {
@@ -71,23 +127,24 @@ async function checkPatterns(options: Options<typeof FLAGS>, io: Io) {
         file,
         runs,
         seed,
-        adapter: opened,
+        runner: place.runner,
         consts,
         ...(dtype ? { dtype } : {}),
-        onRun: (done, of) => progress.show(`${compiled.name}: run ${done} of ${of} on ${opened.name}`),
+        onRun: (done, of) => progress.show(`${compiled.name}: run ${done} of ${of} on ${place.name}`),
       })
       progress.clear()
       results.push(result)
-      if (!options.json) io.out(`${lineOf(result)}\n`)
+      if (!options.json) io.out(`${lineOf(result, place.device)}\n`)
       if (result.counterExample) (options.json ? io.err : io.out)(`\n${result.counterExample.text}\n\n`)
     }
   } finally {
     progress.clear()
-    opened.close()
+    place.close()
   }
   const rows = results.map(({ pattern, target, runs, failures, maxErrorRatio, seed }) => ({
     pattern,
     target,
+    ...(place.device === null ? {} : { device: place.device }),
     runs,
     failures,
     maxErrorRatio,
@@ -97,7 +154,11 @@ async function checkPatterns(options: Options<typeof FLAGS>, io: Io) {
   return results.some((r) => r.failures > 0) ? EXIT.failed : EXIT.fine
 }
 
-function lineOf({ pattern, runs, failures, maxErrorRatio, seed }: CheckResult): string {
+function lineOf(
+  { pattern, runs, failures, maxErrorRatio, seed }: CheckResult,
+  device: string | null,
+): string {
   const said = failures === 0 ? 'all agree with dense attention' : `${failures} DIFFER from dense attention`
-  return `${pattern}: ${runs} runs, ${said}, greatest error ${maxErrorRatio.toFixed(2)} of what is allowed, seed ${seed}`
+  const where = device === null ? '' : ` on ${device}`
+  return `${pattern}: ${runs} runs${where}, ${said}, greatest error ${maxErrorRatio.toFixed(2)} of what is allowed, seed ${seed}`
 }

@@ -1,13 +1,15 @@
 /** `heddle explain`: a pattern file in; how its tiles are found, and why, in sentences and numbers out. None of its code runs. */
 
+import * as path from 'node:path'
 import type { CompiledPattern, Compilation } from '../../compiler/index.ts'
 import { formatDiagnostic, type Diagnostic } from '../../compiler/diagnostics.ts'
 import { Bounds } from '../../compiler/interval.ts'
 import { nodesOf, type Expr } from '../../compiler/ir.ts'
 import { mapMask, mapPlan, type Setting } from '../../compiler/mask-map.ts'
 import { HOW, readable, readTerm } from '../../compiler/print.ts'
-import { namedWholes, wholeOr, type Options } from './args.ts'
+import { namedWholes, wholeOr, wordList, type Options } from './args.ts'
 import { command } from './command.ts'
+import { kernelsOf, kernelText, type KernelLine } from './explain-cuda.ts'
 import { shown } from './files.ts'
 import { GENERATED } from './inputs.ts'
 import type { Io } from './io.ts'
@@ -20,6 +22,17 @@ const FLAGS = {
   file: { type: 'positional', required: true, description: 'The pattern file' },
   ...SETTING_FLAGS,
   block: { type: 'string', description: 'Tokens on each side of a tile (default 32)', valueHint: 'n' },
+  target: {
+    type: 'string',
+    default: 'wgsl',
+    description: 'cuda: also its kernels for --head-dim, their shapes and the reason for each',
+    valueHint: 'target',
+  },
+  built: {
+    type: 'string',
+    description: 'cuda: a folder that heddle build wrote, for the registers that its kernels take',
+    valueHint: 'dir',
+  },
   json: { type: 'boolean', description: 'As JSON' },
 } as const
 
@@ -36,11 +49,14 @@ The pattern's code is read, never run.
 ${GENERATED}
 
 --json prints [{ pattern, file, tiles, visit, notFull, notes, bounds, qLen, kvLen, block, needed, visited, full, fullFound,
-sound }]; for tiles: "list" visited counts the candidates that the list's kernel looks at.`,
+sound }]; for tiles: "list" visited counts the candidates that the list's kernel looks at. With --target cuda there are
+also kernels: [{ variant, tile, threads, sharedBytes, reason, capability, shapes, cubins: [{ arch, entry, registers,
+spillBytes }] }].`,
   examples: [
     'heddle explain patterns/a-shape.ts',
     'heddle explain patterns/dilated-window.ts --kv-len 1024 --param window=32 --param dilation=4',
     'heddle explain mine.ts --json',
+    'heddle explain mine.ts --target cuda --head-dim 128 --built kernels',
   ],
   run: explainPatterns,
 })
@@ -48,6 +64,10 @@ sound }]; for tiles: "list" visited counts the candidates that the list's kernel
 async function explainPatterns(options: Options<typeof FLAGS>, io: Io) {
   sizesOf(options)
   const block = wholeOr('block', options.block, 32, 1, 4096)
+  const target = wordList('target', options.target, ['wgsl'], ['wgsl', 'cuda'])[0]!
+  if (target !== 'cuda' && options.built !== undefined)
+    throw new CliError('flag-target', { flag: 'built', target, other: 'cuda' })
+  const built = options.built === undefined ? null : path.resolve(io.cwd, options.built)
   const { file, compilation, patterns } = await loadPatterns(io, options.file, {
     pattern: options.pattern,
     consts: namedWholes('const', options.const),
@@ -60,6 +80,8 @@ async function explainPatterns(options: Options<typeof FLAGS>, io: Io) {
     const measured = measure(p, at, block)
     sound &&= measured.sound
     const notes = notesOf(compilation, p, patterns)
+    const { headDim } = sizes
+    const kernels = target === 'cuda' ? await kernelsOf(p, { headDim, valueDim: headDim, built }) : null
     if (options.json) {
       json.push({
         pattern: p.name,
@@ -73,6 +95,7 @@ async function explainPatterns(options: Options<typeof FLAGS>, io: Io) {
         kvLen: at.kvLen,
         block,
         ...measured,
+        ...(kernels ? { kernels } : {}),
       })
     } else
       io.out(
@@ -82,6 +105,7 @@ async function explainPatterns(options: Options<typeof FLAGS>, io: Io) {
           block,
           measured,
           notes.map((n) => formatDiagnostic(n, (f) => shown(io, f))),
+          kernels ?? [],
         ),
       )
   }
@@ -160,6 +184,7 @@ function textOf(
   block: number,
   m: Measured,
   notes: readonly string[],
+  kernels: readonly KernelLine[],
 ): string {
   const { how, kept, dropped } = p.plan.tiles
   const lines = [`${p.name}: tiles are found by ${HOW[how]}`, '']
@@ -189,6 +214,8 @@ function textOf(
       ? `  needed ${m.needed} tiles; the list's kernel looks at ${m.visited} candidates and lists exactly those needed`
       : `  needed ${m.needed} tiles, visited ${m.visited} (${ratio.toFixed(2)} x)`,
   )
-  lines.push(`  full ${m.full} tiles, of which ${m.fullFound} leave out the mask`, '', '')
+  lines.push(`  full ${m.full} tiles, of which ${m.fullFound} leave out the mask`, '')
+  if (kernels.length > 0) lines.push('kernels', ...kernelText(kernels), '')
+  lines.push('')
   return lines.join('\n')
 }

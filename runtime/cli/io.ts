@@ -2,6 +2,8 @@
 
 import * as fs from 'node:fs'
 import { constants } from 'node:os'
+import type { openCuda } from '../cuda.ts'
+import type { CudaDriver } from '../cuda/driver.ts'
 import type { openDevice } from '../device-node.ts'
 
 /** The calls that change the disk: a test makes one of them fail. */
@@ -19,10 +21,16 @@ export interface Io {
   readonly tty: boolean
   readonly columns: number
   readonly cwd: string
+  /** Where compilers and caches lie, in the user's words. */
+  readonly env: Readonly<Record<string, string | undefined>>
   readonly disk: Disk
   /** Ends a watch. */
   readonly signal: AbortSignal
   readonly openDevice: typeof openDevice
+  /** A GPU. */
+  readonly openCuda: typeof openCuda
+  /** A device that runs the kernels for GPUs on the CPU. */
+  readonly openEmulation: () => Promise<CudaDriver>
 }
 
 export const REAL_DISK: Disk = {
@@ -48,9 +56,12 @@ export function processIo(signal: AbortSignal): Io {
     tty: process.stderr.isTTY === true,
     columns: process.stdout.columns ?? 110,
     cwd: process.cwd(),
+    env: process.env,
     disk: REAL_DISK,
     signal,
     openDevice: async (options) => (await import('../device-node.ts')).openDevice(options),
+    openCuda: async (options) => (await import('../cuda.ts')).openCuda(options),
+    openEmulation: async () => (await import('../cuda/emulated.ts')).openEmulation(),
   }
 }
 

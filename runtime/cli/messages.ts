@@ -92,6 +92,46 @@ export const MESSAGES = {
     ({ head, heads }) => `--head ${head}: expected 0 to ${heads - 1}, since there are ${heads} heads`,
   ),
 
+  'flag-target': row<{ flag: string; target: string; other: string }>(
+    EXIT.usage,
+    ({ flag, target, other }) => `--${flag} is a flag of --target ${other}; this is --target ${target}`,
+  ),
+  'skeleton-arch': row<{ skeleton: string; needs: readonly string[]; got: readonly string[] }>(
+    EXIT.usage,
+    ({ skeleton, needs, got }) =>
+      `--skeleton ${skeleton} runs on ${names(needs)}; --arch names ${names(got)} alone`,
+  ),
+
+  // nvcc and the GPU
+  'no-nvcc': row<{ places: readonly string[] }>(
+    EXIT.machine,
+    ({ places }) => `no nvcc was found; looked at ${names(places)}`,
+    () =>
+      'install the CUDA toolkit, or say where nvcc lies by CUDA_HOME or HEDDLE_NVCC; without `--cubins need` the text alone is written, which NVRTC compiles on first use',
+  ),
+  'nvcc-broken': row<{ path: string; why: string }>(
+    EXIT.machine,
+    ({ path, why }) => `${path} cannot compile here: ${why}`,
+    () => '`--cubins none` writes the text alone, which NVRTC compiles on first use',
+  ),
+  'nvcc-old': row<{ path: string; version: string; arch: string; since: string }>(
+    EXIT.machine,
+    ({ path, version, arch, since }) =>
+      `${path} is of version ${version}; kernels for ${arch} need ${since} or later`,
+    () => 'take another by HEDDLE_NVCC, other archs by --arch, or write the text alone by `--cubins none`',
+  ),
+  'nvcc-failed': row<{ kernel: string; arch: string; version: string; errors: string; where: string }>(
+    EXIT.bug,
+    ({ kernel, arch, version, errors }) =>
+      `nvcc ${version} refuses the kernel ${kernel} for ${arch}: ${errors}`,
+    ({ where }) =>
+      `this is a bug of Heddle, not of your input; please report it${where ? ` with ${where}` : ''}; \`--cubins none\` builds without nvcc`,
+  ),
+  'no-gpu': row<{ what: string; why: string }>(
+    EXIT.machine,
+    ({ what, why }) => `${what} needs a CUDA GPU: ${why}`,
+  ),
+
   // Files
   'file-missing': row<{ file: string }>(EXIT.usage, ({ file }) => `${file}: no such file`),
   'file-unreadable': row<{ file: string; why: string }>(
@@ -120,6 +160,26 @@ export const MESSAGES = {
       `this is a bug of Heddle, not of your input; please report it${where ? ` with ${where}` : ''}`,
   ),
 } as const
+
+/** What a command says beside its result: nothing is wrong with it, but it may not be what was hoped for. */
+export const NOTES = {
+  'no-cubins': (_: object) =>
+    'note: no nvcc was found, so there are no cubins: whoever loads the kernels compiles their text with NVRTC on first use, which takes seconds',
+  'nvcc-miscompiles': ({ kernel, version }: { kernel: string; version: string }) =>
+    `warning: ${kernel}: nvcc ${version} is known to miscompile kernels of this kind; releases before 12.8 and after 12.9.1 are not`,
+  spill: ({ kernel, entry, bytes }: { kernel: string; entry: string; bytes: number }) =>
+    `warning: ${kernel}: entry ${entry} spills ${bytes} bytes of registers`,
+  stack: ({ kernel, entry, bytes }: { kernel: string; entry: string; bytes: number }) =>
+    `warning: ${kernel}: entry ${entry} keeps ${bytes} bytes of a thread's variables in local memory`,
+  tuned: ({ kernel, shape, tried }: { kernel: string; shape: string; tried: readonly string[] }) =>
+    `note: ${kernel}: took ${shape}; ${tried.join('; ')}`,
+  'ptxas-remark': ({ kernel, said }: { kernel: string; said: string }) =>
+    `warning: ${kernel}: ptxas says ${said}`,
+} as const
+
+export const note = <C extends keyof typeof NOTES>(code: C, args: Parameters<(typeof NOTES)[C]>[0]): string =>
+  // Each note takes its own arguments; the table's type says so, the union of notes cannot.
+  NOTES[code](args as never)
 
 export type Code = keyof typeof MESSAGES
 export type MessageArgs<C extends Code> = Parameters<(typeof MESSAGES)[C]['text']>[0]

@@ -68,6 +68,7 @@ function overview(): string {
     '  heddle show patterns/a-shape.ts',
     '  heddle check patterns/a-shape.ts --runs 50',
     '  heddle build "patterns/*.ts" --target wgsl --out kernels',
+    '  heddle build "patterns/*.ts" --target cuda --out kernels --head-dim 64,128',
     '',
     '  heddle <command> --help tells more.',
     '',

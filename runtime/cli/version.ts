@@ -30,8 +30,9 @@ export function heddleVersion(): { readonly number: string; readonly digest: str
 function digestOf(root: string): string {
   const hash = createHash('sha256')
   for (const folder of ['dsl', 'compiler', 'codegen']) {
-    for (const name of fs.readdirSync(path.join(root, folder)).sort()) {
-      if (/\.(js|ts)$/.test(name) && !name.endsWith('.d.ts'))
+    const names = fs.readdirSync(path.join(root, folder), { recursive: true, encoding: 'utf8' })
+    for (const name of names.sort()) {
+      if (/\.(js|ts|cuh)$/.test(name) && !name.endsWith('.d.ts'))
         hash.update(name).update(fs.readFileSync(path.join(root, folder, name)))
     }
   }

@@ -1,18 +1,22 @@
 /** A pattern and choices in, one random call of attention out: sizes, params, tables and lengths; its tensors by seed. */
 
-import type { Dtype } from '../../codegen/artifact.ts'
 import type { ParamSpec, Pattern, TableSpec } from '../../dsl/index.ts'
-import { roundHalf, halfArray } from '../half.ts'
+import { bfloatArray } from '../bfloat.ts'
+import { halfArray } from '../half.ts'
 import type { Length } from '../lengths.ts'
-import { stridesOf, type Layout, type Shape, type Tensor } from '../tensor.ts'
+import { stridesOf, type Layout, type Shape, type StorageDtype, type Tensor } from '../tensor.ts'
 import { seededRandom, type Draw } from './draw.ts'
 
 /** What one compiled kernel leaves fixed. */
 export interface CaseVariant {
   readonly headDim: number
   readonly valueDim: number
-  readonly dtype: Dtype
+  readonly dtype: StorageDtype
   readonly tile: { readonly q: number; readonly kv: number }
+  /** The greatest number of query rows, of kernels made for few of them and many keys. */
+  readonly fewRows?: number | undefined
+  /** Key tiles of the longest cases, of kernels whose loops differ after the first few. */
+  readonly keyTiles?: number | undefined
 }
 
 /** One call, small enough to print: its tensors are made from `seed`. */
@@ -25,7 +29,7 @@ export interface AttentionCase {
   readonly kvRows: number
   readonly headDim: number
   readonly valueDim: number
-  readonly dtype: Dtype
+  readonly dtype: StorageDtype
   readonly layout: Layout
   readonly scale: number | undefined
   readonly params: Readonly<Record<string, number | number[]>>
@@ -40,10 +44,11 @@ type Sizes = Pick<AttentionCase, 'batch' | 'qHeads' | 'kvHeads' | 'qRows' | 'kvR
 const WORK = 3e6
 
 export function drawCase(d: Draw, pattern: Pattern, variant: CaseVariant): AttentionCase {
-  const { headDim, valueDim, dtype, tile } = variant
+  const { headDim, valueDim, dtype, tile, fewRows, keyTiles } = variant
   const perPair = headDim + valueDim
-  let qRows = drawLength(d, tile.q)
-  const kvRows = d.oneIn(4) ? qRows : drawLength(d, tile.kv)
+  let qRows = fewRows === undefined ? drawLength(d, tile.q) : d.int(1, fewRows)
+  const isLong = keyTiles !== undefined && d.oneIn(3)
+  const kvRows = isLong ? d.int(1, keyTiles * tile.kv) : d.oneIn(4) ? qRows : drawLength(d, tile.kv)
   if (qRows * kvRows * perPair > WORK) qRows = Math.max(1, Math.floor(WORK / (kvRows * perPair)))
   const room = Math.max(1, Math.floor(WORK / Math.max(1, qRows * kvRows * perPair)))
   const kvHeads = Math.min(room, d.int(1, 3))
@@ -157,7 +162,7 @@ export interface CaseTensors {
   readonly v: Tensor
 }
 
-/** q, k and v of a case, about normal; in f16 exactly what a half float holds. */
+/** q, k and v of a case, about normal, of its type. */
 export function tensorsOf(c: AttentionCase): CaseTensors {
   const tensor = (heads: number, rows: number, dim: number, seed: number): Tensor =>
     randomTensor([c.batch, heads, rows, dim], c.dtype, c.seed * 4 + seed, c.layout)
@@ -168,8 +173,20 @@ export function tensorsOf(c: AttentionCase): CaseTensors {
   }
 }
 
+/** Numbers as a tensor of the type holds them, nearest ones. */
+const STORE: Readonly<Record<StorageDtype, (data: Float32Array) => Pick<Tensor, 'data' | 'dtype'>>> = {
+  f32: (data) => ({ data }),
+  f16: (data) => ({ data: halfArray(data) }),
+  bf16: (data) => ({ data: bfloatArray(data), dtype: 'bf16' }),
+}
+
 /** A tensor whose elements do not depend on its layout. */
-export function randomTensor(shape: Shape, dtype: Dtype, seed: number, layout: Layout = 'bhld'): Tensor {
+export function randomTensor(
+  shape: Shape,
+  dtype: StorageDtype,
+  seed: number,
+  layout: Layout = 'bhld',
+): Tensor {
   const random = seededRandom(seed)
   const [batch, heads, rows, dim] = shape
   const [batchStride, headStride, rowStride] = stridesOf(shape, layout)
@@ -180,13 +197,12 @@ export function randomTensor(shape: Shape, dtype: Dtype, seed: number, layout: L
         const at = b * batchStride + h * headStride + r * rowStride
         for (let i = 0; i < dim; i++) {
           // The sum of three uniform numbers: a bell of variance 1 with no far outliers.
-          const x = (random() + random() + random() - 1.5) * 2
-          data[at + i] = dtype === 'f16' ? roundHalf(x) : x
+          data[at + i] = (random() + random() + random() - 1.5) * 2
         }
       }
     }
   }
-  return { data: dtype === 'f16' ? halfArray(data) : data, shape, layout }
+  return { ...STORE[dtype](data), shape, layout }
 }
 
 /** One line of TypeScript that says everything of a case but its tensors' elements. */

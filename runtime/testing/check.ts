@@ -1,15 +1,17 @@
 /** A pattern in; random calls of its compiled kernel against the pattern run as TypeScript, and the simplest difference, out. */
 
-import type { Dtype } from '../../codegen/artifact.ts'
 import type { CapabilityName } from '../../codegen/index.ts'
 import type { Pattern } from '../../dsl/index.ts'
 import { openDevice } from '../device-node.ts'
-import { attention } from '../index.ts'
+import { reference } from '../reference.ts'
+import type { StorageDtype } from '../tensor.ts'
 import { drawCase, describeCase, tensorsOf, type AttentionCase } from './cases.ts'
 import { compareWithOracle, type Comparison } from './compare.ts'
 import { drawSeeded, shrink, type Draw, type Drawn, type Generator } from './draw.ts'
 import { CheckError } from './messages.ts'
-import { compilePattern, Subject, variantOf, type Built, type Source } from './subject.ts'
+import type { Built, Runner } from './runner.ts'
+import { compilePattern, Subject, type Source } from './subject.ts'
+import { webgpuRunner } from './webgpu.ts'
 
 /** A device that the caller opened; checks do not close it. */
 export interface CheckDevice {
@@ -23,8 +25,10 @@ export interface CheckOptions extends Source {
   readonly seed?: number
   /** By default the adapter that openDevice() finds: a GPU, else a software adapter. */
   readonly adapter?: CheckDevice
-  /** By default runs of both. */
-  readonly dtype?: Dtype
+  /** Where kernels run instead: `cudaRunner(driver)` for CUDA's; the caller's to close. */
+  readonly runner?: Runner
+  /** By default runs of both that the runner has: f32 and f16 in WGSL, bf16 and f16 in CUDA. */
+  readonly dtype?: StorageDtype
   /** Capabilities of the target to build, in order of preference; by default those that `heddle build` takes. */
   readonly capabilities?: readonly CapabilityName[]
   /** Called after each run. */
@@ -44,7 +48,7 @@ export interface CounterExample {
 
 export interface CheckResult {
   readonly pattern: string
-  readonly target: 'wgsl'
+  readonly target: Runner['target']
   readonly runs: number
   readonly failures: number
   /** The greatest error of a kernel as a part of the error allowed to it; above 1 is a failure. */
@@ -61,11 +65,12 @@ export async function examinePattern(pattern: Pattern, options: CheckOptions = {
   if (!Number.isInteger(runs) || runs < 1) throw new CheckError('runs', { got: runs })
   if (!Number.isSafeInteger(seed)) throw new CheckError('seed', { got: seed })
   const compiled = compilePattern(pattern, options)
-  const opened = options.adapter ? null : await openDevice()
-  const subject = new Subject(compiled, (options.adapter ?? opened!).device, options.capabilities)
+  const opened = (options.runner ?? options.adapter) ? null : await openDevice()
+  const runner = options.runner ?? webgpuRunner((options.adapter ?? opened!).device, options.capabilities)
+  const subject = new Subject(compiled, runner)
   const asBuilt = { ...pattern, consts: { ...pattern.consts, ...options.consts } }
   try {
-    return await examine(subject, asBuilt, { ...options, runs, seed })
+    return await examine(subject, runner, asBuilt, { ...options, runs, seed })
   } finally {
     subject.release()
     opened?.close()
@@ -98,6 +103,7 @@ type Settled = CheckOptions & { readonly runs: number; readonly seed: number }
 
 async function examine(
   subject: Subject,
+  { target, choose }: Runner,
   pattern: Pattern,
   { runs, seed, dtype, onRun }: Settled,
 ): Promise<CheckResult> {
@@ -105,7 +111,7 @@ async function examine(
   let maxErrorRatio = 0
   let counterExample: CounterExample | undefined
   for (let run = 0; run < runs; run++) {
-    const built = subject.build(variantOf(seed + run, dtype))
+    const built = await subject.build(choose(seed + run, dtype))
     const generate = (d: Draw) => drawCase(d, pattern, built.variant)
     const found = drawSeeded(generate, seed + run)
     const outcome = await runCase(built, pattern, found.value)
@@ -117,7 +123,7 @@ async function examine(
     }
     onRun?.(run + 1, runs)
   }
-  const result = { pattern: pattern.name, target: 'wgsl', runs, failures, maxErrorRatio, seed } as const
+  const result = { pattern: pattern.name, target, runs, failures, maxErrorRatio, seed }
   return counterExample ? { ...result, counterExample } : result
 }
 
@@ -141,11 +147,7 @@ async function simplest(
 }
 
 /** One call through the kernel and the oracle; what the runtime refuses of a valid call is a difference too. */
-export async function runCase(
-  { kernel, variant }: Built,
-  pattern: Pattern,
-  c: AttentionCase,
-): Promise<Comparison> {
+export async function runCase(built: Built, pattern: Pattern, c: AttentionCase): Promise<Comparison> {
   const { q, k, v } = tensorsOf(c)
   const call = {
     q,
@@ -158,7 +160,8 @@ export async function runCase(
     ...(c.lengths === undefined ? {} : { lengths: c.lengths }),
   }
   try {
-    return compareWithOracle(pattern, call, await attention(kernel, { ...call, variant: variant.id }))
+    const got = await built.answer(call)
+    return compareWithOracle(pattern, call, got, reference(pattern, call), built.plain(pattern, call))
   } catch (error) {
     const said = error instanceof Error ? `${error.name}: ${error.message}` : String(error)
     return { ratio: Infinity, difference: `the call was not answered: ${said}` }

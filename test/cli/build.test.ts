@@ -130,7 +130,7 @@ describe('heddle build', () => {
   it('refuses flags that make no sense', async () => {
     const cwd = temporaryFolder(FILES)
     const cases: [string, string][] = [
-      ['--target metal', '--target: expected any of wgsl, got `metal`'],
+      ['--target metal', '--target: expected any of wgsl, cuda, got `metal`'],
       ['--head-dim 0', '--head-dim: expected a whole number from 1 to 256, got `0`'],
       ['--head-dim 4096', '--head-dim: expected a whole number from 1 to 256, got `4096`'],
       [

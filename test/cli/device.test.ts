@@ -80,7 +80,7 @@ describe('heddle bench', () => {
     const result = JSON.parse(out)
     expect(result).toEqual({
       suite: 'bench',
-      command: 'heddle bench band.ts --len 96 --heads 1 --kv-heads 1 --head-dim 16 --dtype f32',
+      command: 'heddle bench band.ts --target wgsl --len 96 --heads 1 --kv-heads 1 --head-dim 16 --dtype f32',
       date: expect.stringMatching(/^\d{4}-\d\d-\d\dT/),
       device: expect.any(String),
       driver: expect.any(String),

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import * as path from 'node:path'
 import { onTestFinished } from 'vitest'
 import { REAL_DISK, type Io } from '../../runtime/cli/io.ts'
+import { HeddleError } from '../../runtime/messages.ts'
 
 export interface TestIo extends Io {
   readonly text: { out: string; err: string }
@@ -15,11 +16,18 @@ export function testIo(cwd: string, more: Partial<Io> = {}): TestIo {
   return {
     text,
     cwd,
+    // No nvcc unless a test brings one, and no cache of the user's.
+    env: { ...process.env, HEDDLE_NVCC: '', HEDDLE_CACHE_DIR: path.join(cwd, '.cache') },
     tty: false,
     columns: 110,
     disk: REAL_DISK,
     signal: new AbortController().signal,
     openDevice: async (...options) => (await import('../../runtime/device-node.ts')).openDevice(...options),
+    // A machine without a GPU, whatever this one is.
+    openCuda: async () => {
+      throw new HeddleError('no-cuda', { detail: 'none here' })
+    },
+    openEmulation: async () => (await import('../../runtime/cuda/emulated.ts')).openEmulation(),
     out: (t) => void (text.out += t),
     err: (t) => void (text.err += t),
     ...more,

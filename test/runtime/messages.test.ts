@@ -1,13 +1,16 @@
-/** Every error of the runtime has a test: its code stands in one of the test files beside this one. */
+/** Every error of the runtime has a test: its code stands in one of the test files beside this one or of test/cuda. */
 
 import { readdirSync, readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { HeddleError, MESSAGES } from '../../runtime/messages.ts'
 
-const folder = new URL('./', import.meta.url)
-const tests = readdirSync(folder)
-  .filter((file) => file.endsWith('.test.ts') && file !== 'messages.test.ts')
-  .map((file) => readFileSync(new URL(file, folder), 'utf8'))
+const tests = ['./', '../cuda/']
+  .map((path) => new URL(path, import.meta.url))
+  .flatMap((folder) =>
+    readdirSync(folder)
+      .filter((file) => file.endsWith('.test.ts') && file !== 'messages.test.ts')
+      .map((file) => readFileSync(new URL(file, folder), 'utf8')),
+  )
   .join('\n')
 
 test.each(Object.keys(MESSAGES))('%s is tested', (code) => {
@@ -29,7 +32,10 @@ test('an error has its code, its values, who has to act, and its cause', () => {
 
 test('the core throws nothing that messages.ts does not have', () => {
   const core = new URL('../../runtime/', import.meta.url)
-  const files = readdirSync(core).filter((file) => file.endsWith('.ts') && file !== 'messages.ts')
+  const files = [
+    ...readdirSync(core),
+    ...readdirSync(new URL('cuda/', core)).map((file) => `cuda/${file}`),
+  ].filter((file) => file.endsWith('.ts') && file !== 'messages.ts')
   for (const file of files) {
     const thrown = [...readFileSync(new URL(file, core), 'utf8').matchAll(/throw new (\w+)\(/g)].map(
       (m) => m[1],

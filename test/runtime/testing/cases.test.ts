@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from 'vitest'
 import { f32, i32, pattern, perHead, table } from '../../../dsl/index.ts'
+import { fromBfloat } from '../../../runtime/bfloat.ts'
 import { fromHalf } from '../../../runtime/half.ts'
 import {
   describeCase,
@@ -134,5 +135,33 @@ describe('tensors', () => {
     const { data } = randomTensor([1, 1, 2, 8], 'f16', 1)
     expect(data).toBeInstanceOf(Uint16Array)
     expect(Math.abs(fromHalf(data[0]!))).toBeLessThanOrEqual(3)
+  })
+})
+
+describe('cases of kernels for matrix units', () => {
+  const draw = (more: object) =>
+    Array.from(
+      { length: 400 },
+      (_, seed) =>
+        drawSeeded((d) => drawCase(d, everything, { ...variant, dtype: 'bf16', ...more }), seed).value,
+    )
+
+  test('hold brain floats, the nearest ones', () => {
+    const [c] = draw({})
+    const { q } = tensorsOf(c!)
+    expect(q).toMatchObject({ dtype: 'bf16', data: expect.any(Uint16Array) })
+    const exact = randomTensor(q.shape, 'f32', c!.seed * 4 + 1, c!.layout).data
+    const off = [...(q.data as Uint16Array)].map(
+      (bits, i) => Math.abs(fromBfloat(bits) - exact[i]!) / Math.max(1e-30, Math.abs(exact[i]!)),
+    )
+    expect(Math.max(...off)).toBeLessThanOrEqual(2 ** -8)
+    expect(Math.max(...off)).toBeGreaterThan(0)
+  })
+
+  test('have few query rows and many key tiles where a kernel is made for those', () => {
+    const few = draw({ fewRows: 4, keyTiles: 40 })
+    expect(Math.max(...few.map((c) => c.qRows))).toBe(4)
+    expect(few.filter((c) => c.kvRows > 20 * variant.tile.kv).length).toBeGreaterThan(20)
+    expect(Math.max(...draw({}).map((c) => c.kvRows))).toBeLessThan(20 * variant.tile.kv)
   })
 })

@@ -1,0 +1,182 @@
+/** emitCuda(): a compiled pattern in, a CudaArtifact with a text per (skeleton, headDim, valueDim, dtype) out. */
+
+import { createHash } from 'node:crypto'
+import type { CompiledPattern } from '../../compiler/index.ts'
+import { printExpr } from '../../compiler/ir.ts'
+import { readsHead } from '../../compiler/plan.ts'
+import { contentHash } from '../hash.ts'
+import { checkHeadDim, derivedUniforms, VERSION } from '../record.ts'
+import { AMPERE } from './ampere.ts'
+import { CALL_BYTES, CALL_FIELDS, CALL_TEXT } from './call.ts'
+import { DECODE } from './decode.ts'
+import { HOPPER } from './hopper.ts'
+import { listBytes, listEntry } from './list.ts'
+import {
+  CUDA_ARTIFACT_VERSION,
+  type CudaArtifact,
+  type CudaDtype,
+  type CudaVariant,
+  type Skeleton,
+} from './manifest.ts'
+import { patternSection } from './pattern.ts'
+import type { Request, Shape, SkeletonSpec } from './skeleton.ts'
+import { textOf } from './text.ts'
+import { isMasked } from './traits.ts'
+
+/** Best first: what runs few query rows, then what is made for the newest devices, then what runs on all. */
+export const SKELETONS: readonly SkeletonSpec[] = [DECODE, HOPPER, AMPERE]
+
+export interface EmitCudaOptions {
+  /** From 1 to 256; each runs in the text of the next greater dim that a skeleton has. */
+  readonly headDims: readonly number[]
+  /** As many as headDims, or none: each equals its headDim. */
+  readonly valueDims?: readonly number[]
+  readonly dtypes: readonly CudaDtype[]
+  /** All of them unless given. */
+  readonly skeletons?: readonly Skeleton[]
+  /** Texts that check page tables and indices. */
+  readonly debug?: boolean
+  /** Takes one of the skeleton's shapes; the first unless given. */
+  readonly shapes?: ShapeChoice
+}
+
+export type ShapeChoice = (spec: SkeletonSpec, request: Request, shapes: readonly Shape[]) => Shape
+
+/** @throws RangeError for a dim or a number of tables that there is no kernel for */
+export function emitCuda({ plan }: Pick<CompiledPattern, 'plan'>, options: EmitCudaOptions): CudaArtifact {
+  const { headDims, valueDims, dtypes, debug = false, shapes: choose = first } = options
+  const wanted = SKELETONS.filter((s) => options.skeletons?.includes(s.name) ?? true)
+  const dims = headDims.map((headDim, n) => [headDim, valueDims?.[n] ?? headDim] as const)
+  dims.flat().forEach(checkHeadDim)
+  const section = patternSection(plan)
+  const traits = { masked: isMasked(plan), scored: plan.score !== null, plan }
+  const variants = new Map<string, CudaVariant>()
+  for (const spec of wanted) {
+    const padded = dims.map(([h, v]) => [paddedDim(spec, h), paddedDim(spec, v)] as const)
+    // A loader takes the first that is large enough.
+    padded.sort(([h, v], [other, otherValue]) => h - other || v - otherValue)
+    for (const [headDim, valueDim] of padded) {
+      for (const dtype of dtypes) {
+        const request: Request = { headDim, valueDim, dtype, traits }
+        const id = idOf(spec, request)
+        const shape = choose(spec, request, spec.shapes(request))
+        variants.set(id, variantOf(id, spec, request, shape, section, debug))
+      }
+    }
+  }
+  const record: Omit<CudaArtifact, 'hash'> = {
+    version: CUDA_ARTIFACT_VERSION,
+    heddle: VERSION,
+    pattern: plan.name,
+    cite: plan.cite,
+    target: 'cuda',
+    consts: plan.consts,
+    params: plan.params,
+    tables: plan.tables,
+    derived: derivedUniforms(plan),
+    sinkLogit: plan.sinkLogit !== null,
+    tiles: plan.tiles.how,
+    sharesLists: !readsHead(plan),
+    call: { bytes: CALL_BYTES, fields: CALL_FIELDS },
+    variants: [...variants.values()],
+  }
+  const hashed = { ...record, variants: record.variants.map(({ cubins: _, ...v }) => v) }
+  return { ...record, hash: contentHash(hashed) }
+}
+
+const first: ShapeChoice = (_spec, _request, shapes) => shapes[0]!
+
+const paddedDim = ({ name, headDims }: SkeletonSpec, dim: number): number => {
+  const padded = headDims.find((d) => d >= dim)
+  if (padded === undefined) throw new Error(`the ${name} skeleton has no text for a head dim of ${dim}`)
+  return padded
+}
+
+const idOf = ({ name }: SkeletonSpec, { headDim, valueDim, dtype }: Request): string =>
+  `d${headDim}${valueDim === headDim ? '' : `x${valueDim}`}-${dtype}-${name}`
+
+function variantOf(
+  id: string,
+  spec: SkeletonSpec,
+  request: Request,
+  shape: Shape,
+  section: string,
+  debug: boolean,
+): CudaVariant {
+  const { headDim, valueDim, dtype, traits } = request
+  const { plan } = traits
+  const listed = plan.tiles.how === 'list'
+  const parts: readonly (readonly [name: string, text: string])[] = [
+    ['configuration', configuration(request, shape, debug)],
+    ['call', CALL_TEXT],
+    ['prelude.cuh', textOf('prelude.cuh')],
+    ['pattern', section.trimEnd()],
+    ['tiles.cuh', textOf('tiles.cuh')],
+    ...(spec.made ? [['shape', spec.made(request, shape).trimEnd()] as const] : []),
+    ...[...spec.texts, ...(listed ? ['list.cuh'] : [])].map((file) => [file, textOf(file)] as const),
+  ]
+  const code =
+    `${headOf(id, spec, request, shape, debug)}\n` +
+    parts.map(([name, text]) => `\n${partLine(name)}\n\n${text}\n`).join('')
+  const entries = spec.entries(request, shape)
+  return {
+    id,
+    skeleton: spec.name,
+    headDim,
+    valueDim,
+    dtype,
+    capability: spec.capability,
+    suffix: spec.suffix,
+    needs: spec.needs,
+    tile: shape.tile,
+    entries: listed ? [listEntry(plan, shape.tile), ...entries] : entries,
+    splits: spec.splits,
+    workspace: {
+      counters: spec.counters,
+      list: listed ? listBytes(plan, shape.tile) : 0,
+      scratch: spec.scratch,
+    },
+    hash: createHash('sha256').update(code).digest('hex'),
+    code,
+    cubins: [],
+  }
+}
+
+/** What a part of the text begins with. */
+export const partLine = (name: string): string => `// ==== ${name} ====`
+
+function headOf(
+  id: string,
+  spec: SkeletonSpec,
+  { headDim, valueDim, dtype, traits }: Request,
+  shape: Shape,
+  debug: boolean,
+): string {
+  const { plan } = traits
+  const { tile, threads, reason } = shape
+  const dims = `--head-dim ${headDim}${valueDim === headDim ? '' : ` --value-dim ${valueDim}`}`
+  return [
+    `${plan.name}: ${printExpr(plan.mask)}${plan.score ? `; score ${printExpr(plan.score)}` : ''}`,
+    `${id}: ${tile.q} x ${tile.kv} tiles found by ${plan.tiles.how}; ${threads} threads`,
+    `shape: ${reason}`,
+    `npx heddle build ${plan.name} --target cuda ${dims} --dtype ${dtype} --skeleton ${spec.name}${debug ? ' --debug' : ''}`,
+  ]
+    .map((line) => `// ${line}`)
+    .join('\n')
+}
+
+function configuration({ headDim, valueDim, dtype }: Request, shape: Shape, debug: boolean): string {
+  const constants = {
+    BF16: dtype === 'bf16',
+    DEBUG: debug,
+    HEAD_DIM: headDim,
+    VALUE_DIM: valueDim,
+    TILE_Q: shape.tile.q,
+    TILE_KV: shape.tile.kv,
+    THREADS: shape.threads,
+    ...shape.constants,
+  }
+  return Object.entries(constants)
+    .map(([name, value]) => `constexpr ${typeof value === 'boolean' ? 'bool' : 'int'} ${name} = ${value};`)
+    .join('\n')
+}

@@ -1,0 +1,525 @@
+// Attention for Hopper: one warp brings tiles of K and V by TMA, CONSUMERS warpgroups of 64 query rows each multiply them by
+// wgmma. A block stays and takes query tiles from a counter, longest first; the bringing warp runs ahead of the multiplying
+// ones, across query tiles too. In: tensor maps of Q, K, V. Out: `out` and `lse`.
+//
+// The products of a warpgroup run behind its program: while it does the softmax of one tile, the output of the tile before is
+// multiplied. They do not stop at the end of a query tile: the next one's first scores are multiplied while this one's output
+// is written. The warpgroups of a block drift apart by themselves, so that one's products run under another's
+// exponentials; taking turns by named barriers was measured and is 3 to 6 % slower.
+
+constexpr int CHUNK_BYTES_K = HEAD_DIM % 64 == 0 ? 128 : 64;   // a swizzled row of shared memory
+constexpr int CHUNK_BYTES_V = VALUE_DIM % 64 == 0 ? 128 : 64;
+constexpr int CHUNK_K = CHUNK_BYTES_K / 2;                     // its columns
+constexpr int CHUNK_V = CHUNK_BYTES_V / 2;
+constexpr int Q_BYTES = TILE_Q * HEAD_DIM * 2;
+constexpr int K_BYTES = TILE_KV * HEAD_DIM * 2;
+constexpr int V_BYTES = TILE_KV * VALUE_DIM * 2;
+constexpr int K_BEGIN = Q_STAGES * Q_BYTES;                    // places in shared memory: Q, K, V, barriers and messages
+constexpr int V_BEGIN = K_BEGIN + STAGES * K_BYTES;
+constexpr int BOOK = V_BEGIN + STAGES * V_BYTES;
+constexpr int SHARED_BYTES = BOOK + 1024;
+constexpr int CONSUMER_WARPS = CONSUMERS * 4;
+constexpr int S_COUNT = TILE_KV / 2;                           // accumulators a thread
+constexpr int O_COUNT = VALUE_DIM / 2;
+static_assert(TILE_Q == CONSUMERS * 64 && THREADS == (CONSUMERS + 1) * 128, "64 rows a warpgroup");
+// What the warpgroups ask for in all must be there from the start: more is waited for without end.
+static_assert(PRODUCER_REGISTERS + CONSUMERS * CONSUMER_REGISTERS <= 65536 / THREADS / 8 * 8 * (CONSUMERS + 1), "registers");
+static_assert(SHARED_BYTES <= HOST_SHARED_BYTES, "the host's count of shared memory");
+static_assert(STAGES <= 4 && Q_STAGES <= 2, "the book has room for four stages, and for two of Q");
+
+// Messages to the multiplying warps. A tile's: its index, and two flags.
+constexpr u32 TILE_FULL = 1u << 31;
+constexpr u32 TILE_LAST = 1u << 30;
+constexpr u32 TILE_INDEX = TILE_LAST - 1u;
+
+struct Work {
+  int batch, head, qTile;
+};
+
+// What the bringing warp tells of a query tile: written when its Q may be, read until its output is written. Q is released
+// before that, so the ring is longer than that of Q.
+struct Message {
+  bool more;  // false: there is no more work
+  Work work;
+  Place place;
+};
+constexpr int MESSAGES = 4;
+
+struct Book {
+  u64 qFull[2], qEmpty[2];
+  u64 kFull[4], kEmpty[4], vFull[4], vEmpty[4];
+  u32 tiles[4];
+  Message messages[MESSAGES];
+};
+static_assert(sizeof(Book) <= 1024, "BOOK");
+
+// A place in a ring of stages, and the parity of its present phase.
+template <int stages>
+struct Turn {
+  int stage;
+  u32 parity;
+  __device__ __forceinline__ void advance() {
+    if (++stage == stages) {
+      stage = 0;
+      parity ^= 1u;
+    }
+  }
+};
+
+// Query rows of a tile: its first row, and the positions of its first and last real row.
+struct Rows {
+  int first, qLo, qHi;
+};
+DEVICE Rows rowsOf(Place const& place, int qTile) {
+  int first = qTile * TILE_Q;
+  int lo = max(first, place.qRow), hi = min(first + TILE_Q, place.qRow + place.qLen) - 1;
+  return {first, lo + place.qShift, hi + place.qShift};
+}
+
+// The order of work: heads whose K and V fit the second-level cache together, within them the last query tiles first.
+struct Order {
+  int qTiles, span, items;
+};
+DEVICE Order orderOf(Call const& call) {
+  Order o;
+  o.qTiles = (call.qRows + TILE_Q - 1) / TILE_Q;
+  long long bytes = 2ll * call.kvRows * (call.headDim + call.valueDim);
+  int fit = call.kvHeads;
+  while (fit > 1 && (call.kvHeads % fit != 0 || fit * bytes > (32ll << 20))) fit--;
+  o.span = fit * (call.qHeads / call.kvHeads);
+  o.items = call.batch * call.qHeads * o.qTiles;
+  return o;
+}
+DEVICE Work workOf(Call const& call, Order const& o, int item) {
+  int section = item / (o.span * o.qTiles);
+  int within = item - section * (o.span * o.qTiles);
+  int step = within / o.span;
+  int slot = section * o.span + (within - step * o.span);
+  int batch = slot / call.qHeads;
+  return {batch, slot - batch * call.qHeads, o.qTiles - 1 - step};
+}
+
+// A tile of V whose last rows are beyond kvLen but inside the tensor: copied by hand, with zeros there, since a masked weight of
+// zero times a NaN is a NaN.
+DEVICE void copyValuesTail(Call const& call, Place const& place, int kvLo, unsigned char* to) {
+  constexpr int UNITS = VALUE_DIM / 8;
+  u16 const* from = (u16 const*)call.v + place.batch * call.vStride[0] + place.kvHead * call.vStride[1];
+  for (int i = laneIndex(); i < TILE_KV * UNITS; i += 32) {
+    int row = i / UNITS, column = i % UNITS * 8;
+    u32 words[4] = {0u, 0u, 0u, 0u};
+    if (kvLo + row < place.kvLen) {
+      u16 const* p = from + (long long)(place.kvStart + kvLo + row) * call.vStride[2] + column;
+      if (column + 8 <= call.valueDim) {
+        uint4 v = *(uint4 const*)p;
+        words[0] = v.x, words[1] = v.y, words[2] = v.z, words[3] = v.w;
+      } else {
+#pragma unroll
+        for (int e = 0; e < 8; e++)
+          if (column + e < call.valueDim) words[e / 2] |= (u32)p[e] << (16 * (e & 1));
+      }
+    }
+    int unit = column % CHUNK_V / 8;
+    int swizzled = CHUNK_BYTES_V == 128 ? unit ^ (row & 7) : unit ^ ((row >> 1) & 3);
+    unsigned char* target = to + column / CHUNK_V * (TILE_KV * CHUNK_BYTES_V) + row * CHUNK_BYTES_V + swizzled * 16;
+    *(uint4*)target = make_uint4(words[0], words[1], words[2], words[3]);
+  }
+  fenceAsync();
+  syncLanes();
+}
+
+// A query tile that no key meets: zeros, and the LSE of nothing or of the sink alone.
+DEVICE void writeEmpty(Call const& call, Work const& work, Place const& place) {
+  u16* const out = (u16*)call.out + work.batch * call.outStride[0] + work.head * call.outStride[1];
+  float* const lses = call.lse + ((long long)work.batch * call.qHeads + work.head) * call.qRows;
+  float const sink = SINK ? sinkLogitOf(call, place) : -INFINITE;
+  int const first = work.qTile * TILE_Q, past = min(first + TILE_Q, call.qRows);
+  for (int r = first; r < past; r++)
+    for (int column = laneIndex(); column < call.valueDim; column += 32) out[r * call.outStride[2] + column] = 0;
+  for (int r = first + laneIndex(); r < past; r += 32)
+    lses[r] = r >= place.qRow & r < place.qRow + place.qLen ? sink : -INFINITE;
+}
+
+// The bringing warp.
+DEVICE void produce(Call const& call, TensorMap const& qMap, TensorMap const& kMap, TensorMap const& vMap, Book* book) {
+  unsigned char* base = sharedBase();
+  u32 const qShared = sharedAddress(base);
+  int const lane = laneIndex();
+  Order const order = orderOf(call);
+  Turn<STAGES> k = {0, 1u}, v = {0, 1u};  // a fresh barrier's previous phase counts as over
+  Turn<Q_STAGES> t = {0, 1u};
+  int message = 0;
+  if (lane == 0) {
+    prefetchMap(qMap);
+    prefetchMap(kMap);
+    prefetchMap(vMap);
+  }
+
+  for (int item = (int)blockIdx.x; item < order.items;) {
+    u32 next = 0;
+    if (lane == 0) next = atomicNext(call.counters);
+    Work const work = workOf(call, order, item);
+    Place const place = placeOf(call, work.batch, work.head);
+    Rows const rows = rowsOf(place, work.qTile);
+    Reach const reach = reachOf(call, place, rows.qLo, rows.qHi);
+    Walk walk = walkOf(call, place, work.qTile);
+    Visit visit = {NO_TILE, false};
+    if (rows.qLo <= rows.qHi) visit = nextTile(call, place, reach, walk);
+    if (visit.tile == NO_TILE) {
+      writeEmpty(call, work, place);
+      item = (int)gridDim.x + shuffle((int)next, 0);
+      continue;
+    }
+
+    barrierWait(sharedAddress(&book->qEmpty[t.stage]), t.parity);
+    if (lane == 0) {
+      book->messages[message] = {true, work, place};
+      u32 full = sharedAddress(&book->qFull[t.stage]);
+      barrierExpect(full, Q_BYTES);
+#pragma unroll
+      for (int c = 0; c < HEAD_DIM / CHUNK_K; c++)
+        copyBox(qShared + t.stage * Q_BYTES + c * TILE_Q * CHUNK_BYTES_K, qMap, full, c * CHUNK_K, rows.first, work.head, work.batch, EVICT_FIRST);
+    }
+    t.advance();
+    message = (message + 1) % MESSAGES;
+
+    // V is brought one tile behind K: the scores of a tile are computed before the output of the tile before it.
+    int behind = -1;
+    auto bringValues = [&](int tile) {
+      int kvLo = tile * TILE_KV;
+      unsigned char* to = base + V_BEGIN + v.stage * V_BYTES;
+      u32 full = sharedAddress(&book->vFull[v.stage]);
+      barrierWait(sharedAddress(&book->vEmpty[v.stage]), v.parity);
+      if (kvLo + TILE_KV > place.kvLen && place.kvStart + place.kvLen < call.kvRows) {
+        copyValuesTail(call, place, kvLo, to);
+        if (lane == 0) barrierArrive(full);
+      } else if (lane == 0) {
+        barrierExpect(full, V_BYTES);
+#pragma unroll
+        for (int c = 0; c < VALUE_DIM / CHUNK_V; c++)
+          copyBox(sharedAddress(to) + c * TILE_KV * CHUNK_BYTES_V, vMap, full, c * CHUNK_V, place.kvStart + kvLo, place.kvHead, work.batch, EVICT_LAST);
+      }
+      v.advance();
+    };
+    while (visit.tile != NO_TILE) {
+      Visit const after = nextTile(call, place, reach, walk);
+      barrierWait(sharedAddress(&book->kEmpty[k.stage]), k.parity);
+      if (lane == 0) {
+        u32 full = sharedAddress(&book->kFull[k.stage]);
+        u32 to = qShared + K_BEGIN + k.stage * K_BYTES;
+        book->tiles[k.stage] = (u32)visit.tile | (visit.full ? TILE_FULL : 0u) | (after.tile == NO_TILE ? TILE_LAST : 0u);
+        barrierExpect(full, K_BYTES);
+#pragma unroll
+        for (int c = 0; c < HEAD_DIM / CHUNK_K; c++)
+          copyBox(to + c * TILE_KV * CHUNK_BYTES_K, kMap, full, c * CHUNK_K, place.kvStart + visit.tile * TILE_KV, place.kvHead, work.batch, EVICT_LAST);
+      }
+      k.advance();
+      if (behind >= 0) bringValues(behind);
+      behind = visit.tile;
+      visit = after;
+    }
+    bringValues(behind);
+    item = (int)gridDim.x + shuffle((int)next, 0);
+  }
+
+  barrierWait(sharedAddress(&book->qEmpty[t.stage]), t.parity);
+  if (lane == 0) {
+    book->messages[message].more = false;
+    barrierArrive(sharedAddress(&book->qFull[t.stage]));
+    // The last block to find no more work leaves the counters as it found them.
+    fenceGrid();
+    if (atomicWrap(call.counters + 1, gridDim.x - 1) == gridDim.x - 1) call.counters[0] = 0u;
+  }
+}
+
+// A thread's two rows of a warpgroup's 64, and what is known of their softmax: greatest score so far, in the units of the
+// accumulators, and the sum of this thread's weights.
+struct Softmax {
+  float max0, max1, sum0, sum1;
+};
+
+DEVICE float quadMax(float x) {
+  x = fmaxf(x, shuffleXor(x, 1));
+  return fmaxf(x, shuffleXor(x, 2));
+}
+DEVICE float quadSum(float x) {
+  x += shuffleXor(x, 1);
+  return x + shuffleXor(x, 2);
+}
+
+// Accumulator i of a thread: of its first row (i & 2 is 0) or second, at this column of the tile.
+DEVICE int columnOf(int i) { return (i >> 2) * 8 + (laneIndex() & 3) * 2 + (i & 1); }
+
+DEVICE void maskScores(Call const& call, Place const& place, float (&s)[S_COUNT], int kvLo, int q0, int q1) {
+  if (CHEAP_MASK) {
+#pragma unroll
+    for (int i = 0; i < S_COUNT; i++) {
+      int kv = kvLo + columnOf(i);
+      bool kept = kv < place.kvLen & keeps(call, place, i & 2 ? q1 : q0, kv);
+      s[i] = kept ? s[i] : -INFINITE;
+    }
+  } else {
+    // A long mask is written once, in a loop over bits; only its application to the registers is unrolled.
+#pragma unroll
+    for (int word = 0; word < (S_COUNT + 31) / 32; word++) {
+      u32 bits = 0u;
+#pragma unroll 1
+      for (int i = 0; i < 32; i++) {
+        int kv = kvLo + columnOf(word * 32 + i);
+        bool kept = kv < place.kvLen & keeps(call, place, i & 2 ? q1 : q0, kv);
+        bits |= (u32)kept << i;
+      }
+#pragma unroll
+      for (int i = 0; i < 32; i++)
+        if (word * 32 + i < S_COUNT && !(bits >> i & 1u)) s[word * 32 + i] = -INFINITE;
+    }
+  }
+}
+
+// Scores become weights; returns what the sums and outputs so far must be multiplied by.
+DEVICE float2 weigh(Softmax& state, float (&s)[S_COUNT], float unit) {
+  float max0 = state.max0, max1 = state.max1;
+#pragma unroll
+  for (int i = 0; i < S_COUNT; i += 4) {
+    max0 = fmaxf(max0, fmaxf(s[i], s[i + 1]));
+    max1 = fmaxf(max1, fmaxf(s[i + 2], s[i + 3]));
+  }
+  max0 = quadMax(max0);
+  max1 = quadMax(max1);
+  // A row without any kept key yet has no maximum to subtract.
+  float shift0 = max0 == -INFINITE ? 0.0f : max0 * unit;
+  float shift1 = max1 == -INFINITE ? 0.0f : max1 * unit;
+  float2 decay = make_float2(exp2Fast(state.max0 * unit - shift0), exp2Fast(state.max1 * unit - shift1));
+  state.max0 = max0;
+  state.max1 = max1;
+  float sum0 = 0.0f, sum1 = 0.0f;
+#pragma unroll
+  for (int i = 0; i < S_COUNT; i += 4) {
+    s[i] = exp2Fast(s[i] * unit - shift0);
+    s[i + 1] = exp2Fast(s[i + 1] * unit - shift0);
+    s[i + 2] = exp2Fast(s[i + 2] * unit - shift1);
+    s[i + 3] = exp2Fast(s[i + 3] * unit - shift1);
+    sum0 += s[i] + s[i + 1];
+    sum1 += s[i + 2] + s[i + 3];
+  }
+  state.sum0 = state.sum0 * decay.x + sum0;
+  state.sum1 = state.sum1 * decay.y + sum1;
+  return decay;
+}
+
+// Four threads hold two columns each of four blocks of eight columns; afterwards each holds one block's eight.
+DEVICE void gatherColumns(u32 (&w)[4]) {
+  int lane = laneIndex();
+  bool odd = lane & 1, high = lane & 2;
+  u32 a = shuffleXor(odd ? w[0] : w[1], 1), b = shuffleXor(odd ? w[2] : w[3], 1);
+  if (odd) w[0] = a, w[2] = b;
+  else w[1] = a, w[3] = b;
+  a = shuffleXor(high ? w[0] : w[2], 2), b = shuffleXor(high ? w[1] : w[3], 2);
+  if (high) w[0] = a, w[1] = b;
+  else w[2] = a, w[3] = b;
+}
+
+DEVICE void storeRow(Call const& call, u16* row, int column, u32 const (&w)[4]) {
+  if (column + 8 <= call.valueDim) {
+    *(uint4*)(row + column) = make_uint4(w[0], w[1], w[2], w[3]);
+  } else {
+#pragma unroll
+    for (int e = 0; e < 8; e++)
+      if (column + e < call.valueDim) row[column + e] = (u16)(w[e / 2] >> (16 * (e & 1)));
+  }
+}
+
+// Writes a query tile's output and LSE; empty rows and rows that are padding are zeros.
+DEVICE void finish(Call const& call, Message const& message, int row, Softmax const& state, float unit, float (&o)[O_COUNT]) {
+  constexpr float LN2 = 0.6931471805599453f;
+  Work const work = message.work;
+  Place const place = message.place;
+  float const sink = SINK ? sinkLogitOf(call, place) / LN2 : -INFINITE;
+  u16* const out = (u16*)call.out + work.batch * call.outStride[0] + work.head * call.outStride[1];
+  float* const lses = call.lse + ((long long)work.batch * call.qHeads + work.head) * call.qRows;
+  int const lane = laneIndex();
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    int const r = work.qTile * TILE_Q + row + 8 * half;
+    bool const real = r >= place.qRow & r < place.qRow + place.qLen;
+    float const top = (half ? state.max1 : state.max0) * unit;
+    float sum = quadSum(half ? state.sum1 : state.sum0);
+    bool const empty = !real | top == -INFINITE;
+    float const most = SINK ? fmaxf(top, sink) : top;
+    float rescale = 1.0f;
+    if (SINK && !empty) {
+      rescale = exp2Fast(top - most);
+      sum = sum * rescale + exp2Fast(sink - most);
+    }
+    float const weight = empty ? 0.0f : rescale / sum;
+    float const lse = empty ? (SINK && real ? sink : -INFINITE) : most + log2f(sum);
+    if ((lane & 3) == 0 && r < call.qRows) lses[r] = lse * LN2;
+    u16* const target = out + r * call.outStride[2];
+#pragma unroll
+    for (int block = 0; block < VALUE_DIM / 32; block++) {
+      u32 w[4];
+#pragma unroll
+      for (int j = 0; j < 4; j++) {
+        int i = block * 16 + j * 4 + half * 2;
+        // A weight of zero does not clear a NaN.
+        w[j] = empty ? 0u : packHalves(o[i] * weight, o[i + 1] * weight);
+      }
+      gatherColumns(w);
+      if (r < call.qRows) storeRow(call, target, block * 32 + (lane & 3) * 8, w);
+    }
+  }
+}
+
+// A multiplying warpgroup.
+DEVICE void consume(Call const& call, Book* book, int group) {
+  u32 const base = sharedAddress(sharedBase());
+  int const lane = laneIndex();
+  int const row = group * 64 + (int)(threadIdx.x >> 5 & 3u) * 16 + (lane >> 2);  // and row + 8
+  // exp(x) is 2 to the power of unit * x; a negative scale turns the scores round first.
+  constexpr float LOG2E = 1.4426950408889634f;
+  float const unit = SCORED ? LOG2E : fmaxf(fabsf(call.scale), 1e-30f) * LOG2E;
+  bool const turned = !SCORED && call.scale < 0.0f;
+  u64 const qMatrix = descriptorOf<CHUNK_BYTES_K>(base + group * 64 * CHUNK_BYTES_K, 0, 8 * CHUNK_BYTES_K);
+  u64 const kMatrix = descriptorOf<CHUNK_BYTES_K>(base + K_BEGIN, 0, 8 * CHUNK_BYTES_K);
+  u64 const vMatrix = descriptorOf<CHUNK_BYTES_V>(base + V_BEGIN, TILE_KV * CHUNK_BYTES_V, 8 * CHUNK_BYTES_V);
+  Turn<STAGES> k = {0, 0u}, v = {0, 0u};
+  Turn<Q_STAGES> t = {0, 0u};
+  Softmax const fresh = {-INFINITE, -INFINITE, 0.0f, 0.0f};
+  Softmax state = fresh;
+  int message = 0;
+  u32 tile;
+  float s[S_COUNT], o[O_COUNT];
+  u32 p[TILE_KV / 4];
+
+  auto release = [&](u64& barrier) {
+    if (lane == 0) barrierArrive(sharedAddress(&barrier));
+  };
+  auto clear = [&]() {
+#pragma unroll
+    for (int i = 0; i < O_COUNT; i++) o[i] = 0.0f;
+  };
+  auto takeWork = [&](int message) {
+    barrierWait(sharedAddress(&book->qFull[t.stage]), t.parity);
+    return shuffle((int)book->messages[message].more, 0) != 0;
+  };
+  auto awaitKeys = [&]() { barrierWait(sharedAddress(&book->kFull[k.stage]), k.parity); };
+  // Asked while products run, so that nothing waits for the answer.
+  auto readTile = [&]() { tile = (u32)shuffle((int)book->tiles[k.stage], 0); };
+  auto startScores = [&]() {
+    constexpr int STEPS = CHUNK_K / 16;
+    productFence();
+    u64 const a = qMatrix + (u32)(t.stage * (Q_BYTES >> 4)), b = kMatrix + (u32)(k.stage * (K_BYTES >> 4));
+#pragma unroll
+    for (int i = 0; i < HEAD_DIM / 16; i++)
+      productScores(s, a + ((i / STEPS * (TILE_Q * CHUNK_BYTES_K) + i % STEPS * 32) >> 4),
+                    b + ((i / STEPS * (TILE_KV * CHUNK_BYTES_K) + i % STEPS * 32) >> 4), i > 0);
+    productCommit();
+  };
+  auto endScores = [&]() {
+    release(book->kEmpty[k.stage]);
+    k.advance();
+    if (tile & TILE_LAST) {
+      release(book->qEmpty[t.stage]);
+      t.advance();
+    }
+  };
+  auto startOutputs = [&]() {
+    barrierWait(sharedAddress(&book->vFull[v.stage]), v.parity);
+    productFence();
+    u64 const b = vMatrix + (u32)(v.stage * (V_BYTES >> 4));
+#pragma unroll
+    for (int i = 0; i < TILE_KV / 16; i++) productOutputs(o, p + 4 * i, b + (i * 16 * CHUNK_BYTES_V >> 4), 1);
+    productCommit();
+  };
+  auto endOutputs = [&]() {
+    pin(o);
+    release(book->vEmpty[v.stage]);
+    v.advance();
+  };
+  auto shapeScores = [&]() {
+    int const kvLo = (int)(tile & TILE_INDEX) * TILE_KV;
+    Message const& told = book->messages[message];
+    if (SCORED) {
+      Place const place = told.place;
+      int const q0 = told.work.qTile * TILE_Q + row + place.qShift, q1 = q0 + 8;
+#pragma unroll
+      for (int i = 0; i < S_COUNT; i++)
+        s[i] = scoreOf(call, place, s[i] * call.scale, i & 2 ? q1 : q0, kvLo + columnOf(i));
+    } else if (turned) {
+#pragma unroll
+      for (int i = 0; i < S_COUNT; i++) s[i] = -s[i];
+    }
+    if (!(tile & TILE_FULL)) {
+      Place const place = told.place;
+      int const q0 = told.work.qTile * TILE_Q + row + place.qShift, q1 = q0 + 8;
+      maskScores(call, place, s, kvLo, q0, q1);
+    }
+  };
+  auto roundWeights = [&]() {
+#pragma unroll
+    for (int i = 0; i < TILE_KV / 4; i++) p[i] = packHalves(s[2 * i], s[2 * i + 1]);
+  };
+
+  for (;;) {
+    if (!takeWork(message)) return;
+    clear();
+    state = fresh;
+    awaitKeys();
+    startScores();
+    readTile();
+    productWait<0>();
+    pin(s);
+    endScores();
+    shapeScores();
+    weigh(state, s, unit);
+    roundWeights();
+    while (!(tile & TILE_LAST)) {
+      awaitKeys();
+      startScores();
+      startOutputs();
+      readTile();
+      productWait<1>();
+      pin(s);
+      endScores();
+      shapeScores();
+      float2 const decay = weigh(state, s, unit);
+      productWait<0>();
+      endOutputs();
+      roundWeights();
+#pragma unroll
+      for (int i = 0; i < O_COUNT; i++) o[i] *= i & 2 ? decay.y : decay.x;
+    }
+    startOutputs();
+    productWait<0>();
+    endOutputs();
+    finish(call, book->messages[message], row, state, unit, o);
+    message = (message + 1) % MESSAGES;
+  }
+}
+
+KERNEL(THREADS, 1)
+attend(const __grid_constant__ Call call, const __grid_constant__ TensorMap qMap, const __grid_constant__ TensorMap kMap,
+       const __grid_constant__ TensorMap vMap) {
+  Book* book = (Book*)(sharedBase() + BOOK);
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < Q_STAGES; i++) {
+      barrierInit(sharedAddress(&book->qFull[i]), 1);
+      barrierInit(sharedAddress(&book->qEmpty[i]), CONSUMER_WARPS);
+    }
+    for (int i = 0; i < STAGES; i++) {
+      barrierInit(sharedAddress(&book->kFull[i]), 1);
+      barrierInit(sharedAddress(&book->vFull[i]), 1);
+      barrierInit(sharedAddress(&book->kEmpty[i]), CONSUMER_WARPS);
+      barrierInit(sharedAddress(&book->vEmpty[i]), CONSUMER_WARPS);
+    }
+    barrierInitFence();
+  }
+  syncThreads();
+  int const group = (int)(threadIdx.x >> 7);
+  if (group == 0) {
+    shrinkRegisters<PRODUCER_REGISTERS>();
+    if (threadIdx.x < 32) produce(call, qMap, kMap, vMap, book);
+  } else {
+    growRegisters<CONSUMER_REGISTERS>();
+    consume(call, book, group - 1);
+  }
+}

@@ -1,0 +1,124 @@
+/** The Hopper skeleton's shapes and launch: dims and traits of a variant in, tiles, warpgroups and stages out, best first. */
+
+import { tilesOf } from './list.ts'
+import type { Request, Shape, SkeletonSpec, Traits } from './skeleton.ts'
+import { productText } from './wgmma.ts'
+
+/** Barriers and messages at the end of shared memory: the text asserts that they fit. */
+const BOOK_BYTES = 1024
+const ROWS_PER_GROUP = 64
+
+interface Row {
+  /** The greatest head dim and value dim the row is for. */
+  readonly headDim: number
+  readonly valueDim: number
+  /** Columns of a kv tile, a multiple of 16. */
+  readonly kv: number
+  /** Multiplying warpgroups, of 64 query rows each; one more brings tiles. */
+  readonly consumers: number
+  readonly stages: number
+  readonly qStages: number
+  /** What masks the row is for: `wide` ones have at most one edge a row, `narrow` ones pay for every column of a tile. */
+  readonly masks: 'wide' | 'narrow'
+  readonly reason: string
+}
+
+/** Measured on an H100 with bf16, 32 query heads over 8 (bench/notes.md); the 227 KiB of shared memory bound the long dims. */
+const ROWS: readonly Row[] = [
+  { headDim: 64, valueDim: 64, kv: 128, consumers: 3, stages: 2, qStages: 2, masks: 'wide', reason: '192 rows: exponentials of three groups under one product; 128 rows are a sixth slower' }, // oxfmt-ignore
+  { headDim: 64, valueDim: 64, kv: 112, consumers: 3, stages: 3, qStages: 2, masks: 'wide', reason: 'fewer registers' }, // oxfmt-ignore
+  { headDim: 64, valueDim: 64, kv: 192, consumers: 2, stages: 2, qStages: 2, masks: 'wide', reason: 'longer products' }, // oxfmt-ignore
+  { headDim: 64, valueDim: 64, kv: 128, consumers: 3, stages: 2, qStages: 2, masks: 'narrow', reason: '192 rows, as for wide masks' }, // oxfmt-ignore
+  { headDim: 64, valueDim: 64, kv: 128, consumers: 2, stages: 2, qStages: 2, masks: 'narrow', reason: 'less waste at edges' }, // oxfmt-ignore
+  { headDim: 96, valueDim: 96, kv: 176, consumers: 2, stages: 2, qStages: 2, masks: 'wide', reason: 'the longest products that registers hold' }, // oxfmt-ignore
+  { headDim: 96, valueDim: 96, kv: 128, consumers: 2, stages: 2, qStages: 2, masks: 'wide', reason: 'a square tile' }, // oxfmt-ignore
+  { headDim: 96, valueDim: 96, kv: 128, consumers: 2, stages: 2, qStages: 2, masks: 'narrow', reason: 'less waste at edges' }, // oxfmt-ignore
+  { headDim: 128, valueDim: 128, kv: 176, consumers: 2, stages: 2, qStages: 1, masks: 'wide', reason: 'the longest products that registers and shared memory hold: 4 % ahead of 128' }, // oxfmt-ignore
+  { headDim: 128, valueDim: 128, kv: 160, consumers: 2, stages: 2, qStages: 1, masks: 'wide', reason: 'less waste at edges' }, // oxfmt-ignore
+  { headDim: 128, valueDim: 128, kv: 128, consumers: 2, stages: 2, qStages: 2, masks: 'wide', reason: 'a square tile' }, // oxfmt-ignore
+  { headDim: 128, valueDim: 128, kv: 128, consumers: 2, stages: 2, qStages: 2, masks: 'narrow', reason: 'less waste at edges than 176, and Q comes ahead' }, // oxfmt-ignore
+  { headDim: 128, valueDim: 128, kv: 96, consumers: 2, stages: 3, qStages: 1, masks: 'narrow', reason: 'still less waste at edges' }, // oxfmt-ignore
+  { headDim: 192, valueDim: 128, kv: 128, consumers: 2, stages: 2, qStages: 1, masks: 'wide', reason: 'what shared memory holds' }, // oxfmt-ignore
+  { headDim: 192, valueDim: 128, kv: 128, consumers: 2, stages: 2, qStages: 1, masks: 'narrow', reason: 'what shared memory holds' }, // oxfmt-ignore
+  { headDim: 192, valueDim: 192, kv: 112, consumers: 2, stages: 2, qStages: 1, masks: 'wide', reason: 'what shared memory holds' }, // oxfmt-ignore
+  { headDim: 192, valueDim: 192, kv: 96, consumers: 2, stages: 2, qStages: 1, masks: 'narrow', reason: 'less waste at edges' }, // oxfmt-ignore
+  { headDim: 256, valueDim: 256, kv: 80, consumers: 2, stages: 2, qStages: 1, masks: 'wide', reason: 'what shared memory holds: 15 % ahead of 64' }, // oxfmt-ignore
+  { headDim: 256, valueDim: 256, kv: 64, consumers: 2, stages: 2, qStages: 1, masks: 'wide', reason: 'fewer registers' }, // oxfmt-ignore
+  { headDim: 256, valueDim: 256, kv: 80, consumers: 2, stages: 2, qStages: 1, masks: 'narrow', reason: 'what shared memory holds' }, // oxfmt-ignore
+  { headDim: 256, valueDim: 256, kv: 64, consumers: 2, stages: 2, qStages: 1, masks: 'narrow', reason: 'less waste at edges' }, // oxfmt-ignore
+]
+
+/** Registers a thread of the bringing and of the multiplying warpgroups; their sum is what the block has at its start. */
+const REGISTERS: Readonly<Record<number, readonly [producer: number, consumer: number]>> = {
+  2: [40, 232],
+  3: [32, 160],
+}
+
+/** A mask with two edges a row, or with holes, leaves part of its tiles' columns unused; scores need registers of their own. */
+const masksOf = ({ plan, scored }: Traits): Row['masks'] =>
+  scored || plan.tiles.how !== 'ranges' || plan.tiles.dropped.length > 1 ? 'narrow' : 'wide'
+
+function shapesOf({ headDim, valueDim, traits }: Request): Shape[] {
+  const masks = masksOf(traits)
+  const first = ROWS.find((r) => headDim <= r.headDim && valueDim <= r.valueDim)
+  if (!first) throw new Error(`no shape for head dim ${headDim} and value dim ${valueDim}`)
+  return ROWS.filter(
+    (r) => r.headDim === first.headDim && r.valueDim === first.valueDim && r.masks === masks,
+  ).map(({ kv, consumers, stages, qStages, reason }) => {
+    const q = consumers * ROWS_PER_GROUP
+    const sharedBytes = 2 * (qStages * q * headDim + stages * kv * (headDim + valueDim)) + BOOK_BYTES
+    const [producer, consumer] = REGISTERS[consumers]!
+    return {
+      tile: { q, kv },
+      threads: 128 * (consumers + 1),
+      sharedBytes,
+      constants: {
+        CONSUMERS: consumers,
+        STAGES: stages,
+        Q_STAGES: qStages,
+        PRODUCER_REGISTERS: producer,
+        CONSUMER_REGISTERS: consumer,
+        HOST_SHARED_BYTES: sharedBytes,
+      },
+      reason,
+    }
+  })
+}
+
+/** Bytes of a swizzled row of shared memory. */
+const swizzleOf = (dim: number): 64 | 128 => (dim % 64 === 0 ? 128 : 64)
+
+export const HOPPER: SkeletonSpec = {
+  name: 'hopper',
+  headDims: [64, 96, 128, 192, 256],
+  capability: { min: 90, max: 90 },
+  suffix: 'a',
+  needs: { vectors: true, qRows: null, pages: false },
+  shapes: shapesOf,
+  texts: ['prelude-hopper.cuh', 'hopper.cuh'],
+  made: ({ valueDim, dtype }, { tile }) =>
+    [
+      productText({ name: 'productScores', columns: tile.kv, a: 'shared', transposed: false }, dtype),
+      productText({ name: 'productOutputs', columns: valueDim, a: 'registers', transposed: true }, dtype),
+    ].join('\n\n'),
+  entries: ({ headDim, valueDim }, { tile, threads, sharedBytes }) => {
+    const box = (tensor: 'q' | 'k' | 'v', dim: number, rows: number) => {
+      const swizzle = swizzleOf(dim)
+      return { tensor, columns: swizzle / 2, rows, swizzle }
+    }
+    return [
+      {
+        name: 'attend',
+        threads,
+        sharedBytes,
+        // Blocks stay and take query tiles from a counter.
+        grid: [{ op: 'min', src: [{ var: 'multiprocessors' }, { op: 'mul', src: [{ op: 'mul', src: [{ var: 'batch' }, { var: 'qHeads' }] }, tilesOf('qRows', tile.q)] }] }, 1, 1], // oxfmt-ignore
+        tensorMaps: [box('q', headDim, tile.q), box('k', headDim, tile.kv), box('v', valueDim, tile.kv)],
+      },
+    ]
+  },
+  splits: null,
+  // The next query tile, and the blocks that are done.
+  counters: 8,
+  scratch: 0,
+}

@@ -1,0 +1,38 @@
+/** The entry `list` of list.cuh: how it is launched for a tile shape, whatever skeleton walks the lists. */
+
+import { readsHead, type KernelPlan } from '../../compiler/plan.ts'
+import type { CudaEntry, SizeRule } from './manifest.ts'
+
+/** LIST_THREADS of the text. */
+export const LIST_THREADS = 256
+
+const WINDOW = 32
+const WORD_BYTES = 4
+
+export const tilesOf = (rows: 'qRows' | 'kvRows', size: number): SizeRule => ({
+  op: 'floorDiv',
+  src: [{ op: 'add', src: [{ var: rows }, size - 1] }, size],
+})
+
+/** Records of all query tiles; heads whose tiles are the same share them. */
+const records = (plan: KernelPlan, tile: { readonly q: number }): SizeRule => {
+  const ofBatch: SizeRule = { op: 'mul', src: [{ var: 'batch' }, tilesOf('qRows', tile.q)] }
+  return readsHead(plan) ? { op: 'mul', src: [{ var: 'qHeads' }, ofBatch] } : ofBatch
+}
+
+export const listEntry = (plan: KernelPlan, tile: { readonly q: number }): CudaEntry => ({
+  name: 'list',
+  threads: LIST_THREADS,
+  sharedBytes: WINDOW * WORD_BYTES,
+  grid: [records(plan, tile), 1, 1],
+  tensorMaps: [],
+})
+
+/** Bytes of the lists: a record is a count and as many words as there are kv tiles. */
+export const listBytes = (plan: KernelPlan, tile: { readonly q: number; readonly kv: number }): SizeRule => ({
+  op: 'mul',
+  src: [
+    { op: 'mul', src: [records(plan, tile), { op: 'add', src: [tilesOf('kvRows', tile.kv), 1] }] },
+    WORD_BYTES,
+  ],
+})

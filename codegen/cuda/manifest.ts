@@ -1,0 +1,119 @@
+/**
+ * CudaArtifact: what a build for CUDA leaves and both loaders (Node, Python) read, one JSON record: the kernels' text, how to
+ * launch them, and where compiled cubins lie. Loaders hold no knowledge of a pattern or of a skeleton beyond this.
+ */
+
+import type { ParamInfo, TableInfo } from '../../compiler/plan.ts'
+import type { DerivedUniform, JsonExpr } from '../artifact.ts'
+import type { CallField } from './call.ts'
+
+export const CUDA_ARTIFACT_VERSION = 1
+
+export type CudaDtype = 'bf16' | 'f16'
+
+/**
+ * hopper: wgmma and TMA, sm_90a. ampere: mma.sync and cp.async, sm_80 and later, any alignment. decode: the same instructions,
+ * few query rows against split keys, contiguous or paged.
+ */
+export type Skeleton = 'hopper' | 'ampere' | 'decode'
+
+export type Arch = 'sm_80' | 'sm_86' | 'sm_89' | 'sm_90a'
+
+/**
+ * A whole number from the sizes of a call, for grids and workspaces; an expression of compiler/ops.ts whose variables are
+ * batch, qHeads, kvHeads, group (qHeads / kvHeads), qRows, kvRows, headDim, valueDim, multiprocessors and splits.
+ */
+export type SizeRule = JsonExpr
+
+/**
+ * A tensor map that the host makes: four dimensions (column, row, head, batch) over the tensor's own sizes and strides,
+ * elements of 2 bytes, box [columns, rows, 1, 1], no interleave, zeros outside, L2 promotion 256 bytes.
+ */
+export interface TensorMapRule {
+  readonly tensor: 'q' | 'k' | 'v' | 'out'
+  readonly columns: number
+  readonly rows: number
+  /** Bytes of the shared-memory swizzle. */
+  readonly swizzle: 64 | 128
+}
+
+export interface CudaEntry {
+  readonly name: string
+  readonly threads: number
+  /** Dynamic shared memory; above 48 KiB the host raises the function's limit. */
+  readonly sharedBytes: number
+  readonly grid: readonly [SizeRule, SizeRule, SizeRule]
+  /** The parameters after the struct Call, which is always the first. */
+  readonly tensorMaps: readonly TensorMapRule[]
+}
+
+export interface Cubin {
+  readonly arch: Arch
+  /** Beside the manifest. */
+  readonly file: string
+  readonly sha256: string
+  /** Of each entry, from ptxas' report. */
+  readonly resources: readonly {
+    readonly entry: string
+    readonly registers: number
+    readonly spillBytes: number
+  }[]
+}
+
+export interface CudaVariant {
+  /** `d128-bf16-hopper`, or `d192x128-bf16-hopper` when valueDim differs. */
+  readonly id: string
+  readonly skeleton: Skeleton
+  /** The greatest headDim and valueDim that the text runs; smaller ones are padded inside the kernel. */
+  readonly headDim: number
+  readonly valueDim: number
+  readonly dtype: CudaDtype
+  /** Compute capability times ten: the device's must lie within, both ends included. */
+  readonly capability: { readonly min: number; readonly max: number }
+  /** What nvcc and NVRTC are given, for the device's own capability: `compute_90a` needs its suffix. */
+  readonly suffix: '' | 'a'
+  readonly needs: {
+    /** Pointers and strides (but of unit dimensions) are multiples of 16 bytes. */
+    readonly vectors: boolean
+    /** The greatest qRows; null: any. */
+    readonly qRows: number | null
+    /** K and V may be given as pages. */
+    readonly pages: boolean
+  }
+  readonly tile: { readonly q: number; readonly kv: number }
+  /** In order of launch: `list` (where tiles are listed), `attend`, `combine` (of split keys). */
+  readonly entries: readonly CudaEntry[]
+  /** How many parts the keys are split into; null: 1. It may read every variable but `splits`. */
+  readonly splits: SizeRule | null
+  /**
+   * Bytes: counters start zeroed and are left so, lists and scratch need no initial value. But a debug build of `decode` that
+   * meets a page number outside [0, pageCount) leaves 1 + its index in `pages` in the first counter: the host reads it after
+   * the launch, reports it and zeroes it.
+   */
+  readonly workspace: { readonly counters: SizeRule; readonly list: SizeRule; readonly scratch: SizeRule }
+  /** SHA-256, hex, of the text. */
+  readonly hash: string
+  readonly code: string
+  readonly cubins: readonly Cubin[]
+}
+
+export interface CudaArtifact {
+  readonly version: typeof CUDA_ARTIFACT_VERSION
+  readonly heddle: string
+  readonly pattern: string
+  readonly cite: string
+  readonly target: 'cuda'
+  /** SHA-256, hex, of the canonical JSON of everything else but `cubins`. */
+  readonly hash: string
+  readonly consts: Readonly<Record<string, number>>
+  readonly params: readonly ParamInfo[]
+  readonly tables: readonly TableInfo[]
+  readonly derived: readonly DerivedUniform[]
+  readonly sinkLogit: boolean
+  readonly tiles: 'ranges' | 'test' | 'list'
+  readonly sharesLists: boolean
+  /** The layout of struct Call; a loader fills it by name. */
+  readonly call: { readonly bytes: number; readonly fields: readonly CallField[] }
+  /** Best first: a loader takes the first that fits dtype, dims, device and call. */
+  readonly variants: readonly CudaVariant[]
+}

@@ -1,0 +1,48 @@
+/** patternSection(): a KernelPlan in, the part of a .cu text that knows the pattern out. Everything else is the same for all. */
+
+import type { Expr } from '../../compiler/ir.ts'
+import type { KernelPlan } from '../../compiler/plan.ts'
+import { printer } from '../print.ts'
+import { PlaceText } from './place.ts'
+import { Body, reachText } from './reach.ts'
+import { CUDA, CUDA_EAGER } from './target.ts'
+import { isCheap, traitsText } from './traits.ts'
+
+/**
+ * The section stands between the prelude and tiles.cuh; TILE_KV is a constexpr before it. Whatever a pattern's author named
+ * appears as a member of Place or in the namespace `tables`, so it cannot meet a name of a skeleton.
+ */
+export function patternSection(plan: KernelPlan): string {
+  const place = new PlaceText(plan)
+  const print = printer(CUDA)
+  const maskPrint = isCheap(plan.mask) ? printer(CUDA_EAGER) : print
+  const method = (signature: string, e: Expr | null, otherwise: string, by = print): string => {
+    if (!e) return `DEVICE ${signature} { return ${otherwise}; }`
+    const body = new Body(place, by)
+    body.name(e)
+    const value = body.text(e)
+    const statements = body.statements()
+    return statements === '' && value.length < 60
+      ? `DEVICE ${signature} { return ${value}; }`
+      : `DEVICE ${signature} {\n${statements}  return ${value};\n}`
+  }
+  const functions = [
+    reachText(plan, place, print),
+    "// q and kv are positions; kv < kvLen is the caller's to check.\n" +
+      method('bool keeps(Call const& call, Place const& p, int q, int kv)', plan.mask, 'true', maskPrint),
+    '// s is scale * (q . k), natural-log units.\n' +
+      method('float scoreOf(Call const& call, Place const& p, float s, int q, int kv)', plan.score, 's'),
+    method('float sinkLogitOf(Call const& call, Place const& p)', plan.sinkLogit, '-INFINITE'),
+  ]
+  // Printed last: what the functions above call is known only now.
+  const parts = [
+    'constexpr int NO_TILE = 0x7fffffff;',
+    traitsText(plan),
+    [...new Map([...print.helpers, ...maskPrint.helpers]).values()].map((h) => h.text).join('\n'),
+    place.arrays().join('\n'),
+    place.text(),
+    place.tables() ?? '',
+    ...functions,
+  ]
+  return `${parts.filter((p) => p !== '').join('\n\n')}\n`
+}

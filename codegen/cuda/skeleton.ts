@@ -1,0 +1,52 @@
+/** SkeletonSpec: what emit() asks of a machine model: which texts, which shape for which dims, how it is launched. */
+
+import type { KernelPlan } from '../../compiler/plan.ts'
+import type { CudaDtype, CudaEntry, CudaVariant, Skeleton } from './manifest.ts'
+
+/** What a tile shape may depend on, beside the dims. */
+export interface Traits {
+  /** Some pair may be dropped. */
+  readonly masked: boolean
+  readonly scored: boolean
+  readonly plan: KernelPlan
+}
+
+export interface Request {
+  /** Padded: members of the skeleton's `headDims`. */
+  readonly headDim: number
+  readonly valueDim: number
+  readonly dtype: CudaDtype
+  readonly traits: Traits
+}
+
+/** One alternative of the shape table. */
+export interface Shape {
+  readonly tile: { readonly q: number; readonly kv: number }
+  readonly threads: number
+  readonly sharedBytes: number
+  /** Printed as constexprs at the head of the text, beside HEAD_DIM, VALUE_DIM, TILE_Q, TILE_KV, THREADS, BF16, DEBUG. */
+  readonly constants: Readonly<Record<string, number | boolean>>
+  /** Why this one, in half a sentence. */
+  readonly reason: string
+}
+
+export interface SkeletonSpec {
+  readonly name: Skeleton
+  /** Head dims that have a text of their own; others run padded in the next greater. */
+  readonly headDims: readonly number[]
+  readonly capability: CudaVariant['capability']
+  readonly suffix: CudaVariant['suffix']
+  readonly needs: CudaVariant['needs']
+  /** Best first; more than one: what autotuning tries. Never empty. */
+  readonly shapes: (request: Request) => readonly Shape[]
+  /** Files of this folder, in order, after call, prelude, pattern and tiles. */
+  readonly texts: readonly string[]
+  /** Text made for the shape rather than read from a file: instruction wrappers. It stands before `texts`. */
+  readonly made?: (request: Request, shape: Shape) => string
+  /** In order of launch, `list` left out: emit puts it first where the plan lists its tiles. */
+  readonly entries: (request: Request, shape: Shape) => readonly CudaEntry[]
+  readonly splits: CudaVariant['splits']
+  /** Bytes; that of lists is emit's. */
+  readonly counters: CudaVariant['workspace']['counters']
+  readonly scratch: CudaVariant['workspace']['scratch']
+}

@@ -1,0 +1,175 @@
+/** CudaKernel: a checked artefact on one device; its modules are loaded when first needed, its calls launched on any stream. */
+
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { CudaArtifact, CudaVariant } from '../../codegen/cuda/manifest.ts'
+import { HeddleError } from '../messages.ts'
+import { parseCudaArtifact } from './artifact.ts'
+import { fillCall } from './block.ts'
+import { checkCudaCall, type CheckedCall, type CudaCall } from './call.ts'
+import type { CudaDriver, CudaFunction, CudaModule, Stream } from './driver.ts'
+import { mapSpec, TensorMaps } from './maps.ts'
+import { workspaceOf } from './workspace.ts'
+
+export interface CudaKernelOptions {
+  /** A cubin's bytes by the name that the manifest gives, or null; or the folder they lie in. Without it nothing is precompiled. */
+  readonly cubins?: ((file: string) => Uint8Array | null) | string
+}
+
+/** A call that can be launched again and again, on buffers that the caller owns, without another look at its arguments. */
+export interface PreparedCudaCall {
+  /** The id of the variant. */
+  readonly variant: string
+  /** Enqueues the call; says nothing of when it is done. */
+  run(stream?: Stream): void
+}
+
+/** What a launch may start at most, by dimension. */
+const GRID = [2 ** 31 - 1, 65535, 65535] as const
+
+/**
+ * Checks an artefact for a device.
+ * @param source the text of the manifest, or the record that was parsed from it
+ */
+export function loadCudaKernel(
+  source: unknown,
+  driver: CudaDriver,
+  options: CudaKernelOptions = {},
+): CudaKernel {
+  return new CudaKernel(parseCudaArtifact(source), driver, options)
+}
+
+export class CudaKernel {
+  readonly artifact: CudaArtifact
+  readonly driver: CudaDriver
+  readonly #readCubin: (file: string) => Uint8Array | null
+  readonly #modules = new Map<string, Promise<readonly CudaFunction[]>>()
+  readonly #loaded: CudaModule[] = []
+  readonly #maps: TensorMaps
+  #released = false
+
+  constructor(artifact: CudaArtifact, driver: CudaDriver, { cubins }: CudaKernelOptions = {}) {
+    this.artifact = artifact
+    this.driver = driver
+    this.#readCubin = typeof cubins === 'string' ? fromFolder(cubins) : (cubins ?? (() => null))
+    this.#maps = new TensorMaps(driver)
+  }
+
+  /** Checks a call, loads what it needs (which may compile), and leaves no more to do than the launches. */
+  async prepare(call: CudaCall): Promise<PreparedCudaCall> {
+    this.#open()
+    const checked = checkCudaCall(this.artifact, this.driver, call)
+    const { variant, sizes, plan } = checked
+    if (sizes.qRows === 0) return { variant: variant.id, run: () => {} }
+    for (const grid of plan.grids) {
+      const over = grid.findIndex((n, i) => n > GRID[i]!)
+      if (over >= 0) throw new HeddleError('grid-limit', { tiles: grid[over]!, most: GRID[over]! })
+    }
+    const entries = await this.#load(variant)
+    this.#open()
+    const block = new Uint8Array(this.artifact.call.bytes)
+    fillCall(this.artifact.call, checked.values, block)
+    const workspace = workspaceOf(this.driver)
+    const maps = variant.entries.map((entry) =>
+      entry.tensorMaps.map((rule) => {
+        const view = checked.views[rule.tensor]
+        return this.#maps.of(mapSpec(rule, view, () => workspace.empty()))
+      }),
+    )
+    const about = () => aboutCall(this.artifact.pattern, checked)
+    const run = (stream: Stream = 0n): void => {
+      this.#open()
+      fillCall(
+        this.artifact.call,
+        {
+          ...workspace.room(stream, plan),
+          lengths: workspace.words(checked.lengthWords, stream),
+          values: workspace.words(checked.valueWords, stream),
+          ...(checked.pageWords === null ? {} : { pages: workspace.words(checked.pageWords, stream) }),
+        },
+        block,
+      )
+      variant.entries.forEach(({ threads, sharedBytes }, i) => {
+        const grid = plan.grids[i]!
+        if (grid.includes(0)) return
+        const params = [block, ...maps[i]!]
+        this.driver.launch({ entry: entries[i]!, grid, threads, sharedBytes, params, stream, about })
+      })
+    }
+    return { variant: variant.id, run }
+  }
+
+  /** Enqueues one call; gives the id of the variant that runs it. */
+  async launch(call: CudaCall, stream?: Stream): Promise<string> {
+    const prepared = await this.prepare(call)
+    prepared.run(stream)
+    return prepared.variant
+  }
+
+  /** Compiles or loads a variant ahead of its first call. */
+  async load(id: string): Promise<void> {
+    this.#open()
+    const variant = this.artifact.variants.find((v) => v.id === id)
+    if (variant === undefined) {
+      const present = this.artifact.variants.map((v) => v.id)
+      throw new HeddleError('no-variant', { wanted: id, present })
+    }
+    await this.#load(variant)
+  }
+
+  #load(variant: CudaVariant): Promise<readonly CudaFunction[]> {
+    const kept = this.#modules.get(variant.id)
+    if (kept) return kept
+    const loading = this.#loadModule(variant)
+    this.#modules.set(variant.id, loading)
+    // What failed may be tried again: a compiler may have been installed meanwhile.
+    loading.catch(() => this.#modules.delete(variant.id))
+    return loading
+  }
+
+  async #loadModule(variant: CudaVariant): Promise<readonly CudaFunction[]> {
+    const { id, code, hash, suffix, entries, cubins } = variant
+    const { pattern } = this.artifact
+    const readCubin = this.#readCubin
+    const source = { pattern, id, code, hash, suffix, entries, cubins, readCubin }
+    const module = await this.driver.loadModule(source)
+    this.#loaded.push(module)
+    if (this.#released) this.#unload()
+    this.#open()
+    return entries.map((e) => module.entry(e.name, e.sharedBytes))
+  }
+
+  #open(): void {
+    if (this.#released) throw new HeddleError('kernel-released', { pattern: this.artifact.pattern })
+  }
+
+  /** Unloads the modules; what was launched runs to its end first. */
+  release(): void {
+    if (this.#released) return
+    this.#released = true
+    this.#unload()
+    this.#modules.clear()
+  }
+
+  #unload(): void {
+    if (this.#loaded.length > 0) this.driver.synchronize()
+    for (const module of this.#loaded.splice(0)) module.release()
+  }
+}
+
+const fromFolder = (folder: string) => (file: string) => {
+  try {
+    return readFileSync(join(folder, file))
+  } catch {
+    return null
+  }
+}
+
+/** A call in words. */
+function aboutCall(pattern: string, { variant, views, sizes }: CheckedCall): string {
+  const shapes = (['q', 'k', 'v'] as const).map((name) => {
+    const { shape, strides } = views[name]
+    return `${name} [${shape.join(', ')}] with strides [${strides.join(', ')}]`
+  })
+  return `${pattern}, variant ${variant.id}, ${sizes.kvRows} key rows, ${shapes.join(', ')}`
+}

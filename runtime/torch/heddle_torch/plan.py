@@ -1,0 +1,233 @@
+"""One kind of call (shapes, strides, dtypes, params) in; everything about it that needs no pointers, checked and ready, out."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+import torch
+
+from . import buffers
+from .artifact import Artifact
+from .call import CallBuffer, Layout, Sizes, check_sizes, choose_variant, fill_call, shape_of, unaligned
+from .compiler import machine_code
+from .debug import debugging
+from .driver import Launch, TensorMap, driver
+from .errors import HeddleError
+from .gpu import gpu
+from .values import default_lengths, reads_lengths, resolve_lengths, resolve_params, value_words
+
+DTYPES = {torch.bfloat16: "bf16", torch.float16: "f16"}
+TABLE_TYPES = {"i32": torch.int32, "f32": torch.float32}
+KEPT_MAPS = 64
+
+
+class Modules:
+    """The functions of an artefact's variants, loaded once a device."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        self._artifact = artifact
+        self._loaded: Dict[Tuple[str, int, bool], List[Any]] = {}
+        self._lock = threading.Lock()
+
+    def functions(self, variant: Mapping[str, Any], index: int, capability: int) -> List[Any]:
+        key = (variant["id"], index, debugging())
+        with self._lock:
+            found = self._loaded.get(key)
+            if found is None:
+                if gpu.capturing():
+                    raise HeddleError("capture", pattern=self._artifact.pattern, what=f"{variant['id']} would be loaded")
+                where = f"{self._artifact.pattern}, variant {variant['id']}"
+                code = machine_code(self._artifact, variant, capability, debug=key[2])
+                driver().use_device(index)
+                module = driver().load(code, where)
+                found = [driver().function(module, e["name"], e["sharedBytes"], where) for e in variant["entries"]]
+                self._loaded[key] = found
+            return found
+
+
+def check_tensors(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, pages: Optional[torch.Tensor]) -> Sizes:
+    """Devices, dtypes and shapes agree; the sizes of the call."""
+    for name, t in (("q", q), ("k", k), ("v", v)):
+        if t.device.type != gpu.kind:
+            raise HeddleError("device", tensor=name, got=t.device)
+        if t.device != q.device:
+            raise HeddleError("device", tensor=name, got=t.device, expected=f"{q.device}, where q is")
+        if t.dtype not in DTYPES:
+            raise HeddleError("dtype", tensor=name, expected="bfloat16 or float16", got=t.dtype)
+        if t.dtype != q.dtype:
+            raise HeddleError("dtype", tensor=name, expected=f"{q.dtype}, as q", got=t.dtype)
+        if t.dim() != 4:
+            raise HeddleError("shape", tensor=name, axes=["batch", "heads", "rows", "dim"], expected=["4 sizes"], got=list(t.shape))
+        if t.shape[3] > 1 and t.stride(3) != 1:
+            raise HeddleError("last-stride", tensor=name, got=t.stride(3))
+    batch, q_heads, q_rows, head_dim = q.shape
+    first, kv_heads, kv_rows, _ = k.shape
+    if pages is None:
+        axes, count = ["batch", "heads", "rows", "dim"], batch
+    else:
+        axes, count = ["pages", "heads", "tokens", "dim"], first
+        check_table("pages", pages, torch.int32, ["batch", "pages of a row"], [batch, pages.shape[-1] if pages.dim() else 0], q.device)
+    for name, t, dim in (("k", k, head_dim), ("v", v, v.shape[3])):
+        expected = [count, kv_heads, kv_rows, dim]
+        if list(t.shape) != expected:
+            raise HeddleError("shape", tensor=name, axes=axes, expected=expected, got=list(t.shape))
+    if pages is not None:
+        kv_rows *= pages.shape[1]
+    sizes = Sizes(batch, q_heads, kv_heads, q_rows, kv_rows, head_dim, v.shape[3])
+    check_sizes(sizes)
+    return sizes
+
+
+def check_table(
+    name: str, t: Any, dtype: torch.dtype, axes: Sequence[Any], expected: Sequence[int], device: torch.device
+) -> None:
+    if not isinstance(t, torch.Tensor):
+        raise HeddleError("tensor", tensor=name, got=type(t).__name__)
+    if t.device != device:
+        raise HeddleError("device", tensor=name, got=t.device, expected=f"{device}, where q is")
+    if t.dtype != dtype:
+        raise HeddleError("dtype", tensor=name, expected=dtype, got=t.dtype)
+    if list(t.shape) != list(expected):
+        raise HeddleError("shape", tensor=name, axes=axes, expected=expected, got=list(t.shape))
+
+
+def table_shape(info: Mapping[str, Any], sizes: Sizes) -> List[int]:
+    axes = {
+        "batch": sizes.batch,
+        "head": sizes.q_heads,
+        "kvHead": sizes.kv_heads,
+        "qLen": sizes.q_rows,
+        "kvLen": sizes.kv_rows,
+        "headDim": sizes.head_dim,
+    }
+    shape = []
+    for dim in info["dims"]:
+        if isinstance(dim, str) and dim not in axes:
+            raise HeddleError("table-axis", name=info["name"], axis=dim)
+        shape.append(axes[dim] if isinstance(dim, str) else int(dim))
+    return shape
+
+
+def out_strides(shape: Sequence[int], rows_outside: bool) -> Tuple[int, int, int, int]:
+    """Contiguous, or [batch, rows, heads, dim] in memory where q lies so."""
+    _, heads, rows, dim = shape
+    if rows_outside:
+        return (rows * heads * dim, dim, heads * dim, 1)
+    return (heads * rows * dim, rows * dim, dim, 1)
+
+
+class MapSlot:
+    """A tensor map of one launch, made anew only for a pointer that was not seen lately."""
+
+    def __init__(self, launch: Launch, index: int, dtype: str, shape: Sequence[int], strides: Sequence[int], rule: Any) -> None:
+        self.tensor: str = rule["tensor"]
+        self._launch, self._index = launch, index
+        self._about = (dtype, shape, strides, rule)
+        self._known: Dict[int, TensorMap] = {}
+
+    def point(self, pointer: int, where: str) -> None:
+        found = self._known.get(pointer)
+        if found is None:
+            dtype, shape, strides, rule = self._about
+            found = driver().tensor_map(dtype, pointer, shape, strides, rule, where)
+            if len(self._known) >= KEPT_MAPS:
+                self._known.clear()
+            self._known[pointer] = found
+        self._launch.set_map(self._index, found.address)
+
+
+class Plan:
+    def __init__(
+        self,
+        artifact: Artifact,
+        modules: Modules,
+        layout: Layout,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        tables: Sequence[torch.Tensor],
+        params: Mapping[str, Any],
+        scale: Optional[float],
+        lengths: Optional[Sequence[int]],
+        length_rows: Optional[torch.Tensor],
+        values: Optional[torch.Tensor],
+        pages: Optional[torch.Tensor],
+        variant: Optional[str],
+    ) -> None:
+        sizes = self.sizes = check_tensors(q, k, v, pages)
+        self.lock = threading.Lock()
+        self.device = q.device
+        index = q.get_device() if gpu.kind == "cuda" else 0
+        for info, t in zip(artifact.tables, tables):
+            shape = table_shape(info, sizes)
+            check_table(info["name"], t, TABLE_TYPES[info["type"]], info["dims"], shape, q.device)
+        self.out_shape = (sizes.batch, sizes.q_heads, sizes.q_rows, sizes.value_dim)
+        self.out_strides = out_strides(self.out_shape, q.stride(2) > q.stride(1))
+        self.lse_shape = self.out_shape[:3]
+        self.empty = 0 in self.out_shape
+        if scale is None:
+            scale = sizes.head_dim**-0.5 if sizes.head_dim else 1.0
+        if not abs(scale) < float("inf"):
+            raise HeddleError("scale", got=scale)
+        self._fill_values(artifact, params, lengths, length_rows, values)
+        if self.empty:
+            return
+        shapes = {"q": q.shape, "k": k.shape, "v": v.shape, "out": self.out_shape}
+        strides = {"q": q.stride(), "k": k.stride(), "v": v.stride(), "out": self.out_strides}
+        pointers = {"q": q.data_ptr(), "k": k.data_ptr(), "v": v.data_ptr(), "out": 0}
+        misaligned = unaligned({n: (pointers[n], shapes[n], strides[n]) for n in shapes})
+        dtype = DTYPES[q.dtype]
+        capability, multiprocessors, shared = gpu.properties(index)
+        chosen = choose_variant(artifact, dtype, sizes, capability, pages is not None, misaligned, variant, shared)
+        self.where = f"{artifact.pattern}, variant {chosen['id']}, {sizes.text()}"
+        functions = modules.functions(chosen, index, capability)
+        shape = shape_of(chosen, sizes, multiprocessors)
+        self.counters, self.list, self.scratch = shape.counters, shape.list, shape.scratch
+        self.buffer = CallBuffer(layout)
+        paging = (0, 0, 0) if pages is None else (k.shape[2], pages.shape[1], k.shape[0])
+        three = {name: s[:3] for name, s in strides.items()}
+        fill_call(layout, self.buffer, sizes, shape, three, scale, misaligned is None, paging)
+        self.launches: List[Launch] = []
+        self.maps: List[MapSlot] = []
+        for function, entry, grid in zip(functions, chosen["entries"], shape.grids):
+            if 0 in grid:
+                continue
+            rules = entry["tensorMaps"]
+            launch = Launch(function, grid, entry["threads"], entry["sharedBytes"], self.buffer.address, len(rules))
+            self.launches.append(launch)
+            for i, rule in enumerate(rules):
+                name = rule["tensor"]
+                self.maps.append(MapSlot(launch, i, dtype, list(shapes[name]), list(three[name]), rule))
+
+    def _fill_values(
+        self,
+        artifact: Artifact,
+        params: Mapping[str, Any],
+        lengths: Optional[Sequence[int]],
+        length_rows: Optional[torch.Tensor],
+        values: Optional[torch.Tensor],
+    ) -> None:
+        """Device words of lengths and params, unless the call brings its own tensors of them."""
+        s = self.sizes
+        rows: List[int] = []
+        if length_rows is not None:
+            check_table("lengths", length_rows, torch.int32, ["batch", "5"], [s.batch, 5], self.device)
+            derived = reads_lengths(artifact)
+            if values is None and derived is not None:
+                raise HeddleError("lengths-derived", pattern=artifact.pattern, uniform=derived)
+        elif lengths is None:
+            rows = default_lengths(s.batch, s.q_rows, s.kv_rows)
+        else:
+            given = [list(lengths[i : i + 5]) for i in range(0, len(lengths), 5)]
+            rows = resolve_lengths(given, s.batch, s.q_rows, s.kv_rows)
+        try:
+            self.length_words = None if length_rows is not None else buffers.words(self.device, rows)
+            if values is None:
+                resolved = resolve_params(artifact, params, s.q_heads)
+                words = value_words(artifact, resolved, s.batch, s.q_heads, s.kv_heads, s.head_dim, rows)
+                self.value_words: Optional[torch.Tensor] = buffers.words(self.device, words)
+            else:
+                self.value_words = None
+        except buffers.Missing:
+            raise HeddleError("capture", pattern=artifact.pattern, what="params or lengths would be copied from the host") from None

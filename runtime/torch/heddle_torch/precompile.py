@@ -1,0 +1,73 @@
+"""`python -m heddle_torch.precompile PATH.. [--capability 90]`: fills the cache, on all cores, with the kernels of manifests.
+
+A PATH is a manifest or a folder of them. Without a GPU the capability (times ten) says what to compile for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import List, Optional, Tuple
+
+from .artifact import read_artifact
+from .compiler import machine_code
+from .errors import HeddleError
+
+
+def manifests(paths: List[str]) -> List[Path]:
+    found: List[Path] = []
+    for path in map(Path, paths):
+        inside = sorted(p for p in path.glob("*.json") if p.name.count(".") == 1) if path.is_dir() else [path]
+        found += inside
+    return found
+
+
+def compile_one(path: str, id: str, capability: int) -> Tuple[str, float, Optional[str]]:
+    artifact = read_artifact(path)
+    variant = next(v for v in artifact.variants if v["id"] == id)
+    start = time.perf_counter()
+    try:
+        machine_code(artifact, variant, capability)
+    except HeddleError as e:
+        return f"{artifact.pattern} {id}", time.perf_counter() - start, str(e)
+    return f"{artifact.pattern} {id}", time.perf_counter() - start, None
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m heddle_torch.precompile")
+    parser.add_argument("paths", nargs="+", metavar="PATH")
+    parser.add_argument("--capability", type=int, help="90 for sm_90; by default the first GPU's")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    given = parser.parse_args(argv)
+    capability = given.capability
+    if capability is None:
+        import torch
+
+        major, minor = torch.cuda.get_device_capability()
+        capability = 10 * major + minor
+    work = []
+    for path in manifests(given.paths):
+        for v in read_artifact(path).variants:
+            if v["capability"]["min"] <= capability <= v["capability"]["max"]:
+                work.append((str(path), v["id"], capability))
+    failed = 0
+    slowest = ("", 0.0)
+    start = time.perf_counter()
+    with ProcessPoolExecutor(given.jobs) as pool:
+        for done in as_completed([pool.submit(compile_one, *w) for w in work]):
+            name, seconds, error = done.result()
+            slowest = max(slowest, (name, seconds), key=lambda x: x[1])
+            if error is not None:
+                failed += 1
+                print(error, file=sys.stderr)
+    took = time.perf_counter() - start
+    print(f"{len(work) - failed} kernels ready, {failed} failed, {took:.1f} s; slowest {slowest[0]}, {slowest[1]:.1f} s")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1023 @@
+// causal: le(kv, q)
+// d128-bf16-hopper: 128 x 176 tiles found by ranges; 384 threads
+// shape: the longest products that registers and shared memory hold: 4 % ahead of 128
+// npx heddle build causal --target cuda --head-dim 128 --dtype bf16 --skeleton hopper
+
+// ==== configuration ====
+
+constexpr bool BF16 = true;
+constexpr bool DEBUG = false;
+constexpr int HEAD_DIM = 128;
+constexpr int VALUE_DIM = 128;
+constexpr int TILE_Q = 128;
+constexpr int TILE_KV = 176;
+constexpr int THREADS = 384;
+constexpr int CONSUMERS = 2;
+constexpr int STAGES = 2;
+constexpr int Q_STAGES = 1;
+constexpr int PRODUCER_REGISTERS = 40;
+constexpr int CONSUMER_REGISTERS = 232;
+constexpr int HOST_SHARED_BYTES = 214016;
+
+// ==== call ====
+
+struct Call {
+  void const* q;  // [batch, qHeads, qRows, headDim] by strides
+  void const* k;  // [batch, kvHeads, kvRows, headDim] by strides, or pages
+  void const* v;  // [batch, kvHeads, kvRows, valueDim] by strides, or pages
+  void* out;  // [batch, qHeads, qRows, valueDim] by strides
+  float* lse;  // [batch, qHeads, qRows], contiguous, natural log
+  int const* lengths;  // [batch][5]: qRow, qStart, qLen, kvStart, kvLen
+  int const* values;  // scalar params, one word each; perHead params, qHeads each; derived, batch * qHeads each
+  int const* pages;  // [batch][pageStride] page numbers, or null: K and V are contiguous
+  unsigned* list;  // tile lists, where the pattern has them
+  unsigned* counters;  // zero before a launch, and zero again after it
+  float* scratch;  // partial results of split keys
+  void const* tables[8];  // in the order of the manifest
+  long long qStride[3];
+  long long kStride[3];
+  long long vStride[3];
+  long long outStride[3];
+  int batch;
+  int qHeads;
+  int kvHeads;  // divides qHeads
+  int qRows;
+  int kvRows;  // of paged K and V: pageStride * pageSize
+  int headDim;  // at most HEAD_DIM
+  int valueDim;  // at most VALUE_DIM
+  int pageSize;  // tokens in a page
+  int pageStride;  // entries of a batch row of pages
+  int pageCount;  // pages that k and v hold
+  int splits;  // parts that the keys of a decode tile are split into
+  int vectors;  // 1 if pointers and strides of q, k, v, out are multiples of 16 bytes
+  int listStride;  // words of a tile list: 1 + ceil(kvRows / tile)
+  float scale;  // factor of q . k
+};
+static_assert(sizeof(Call) == 304, "the host's view of Call");
+
+// ==== prelude.cuh ====
+
+// The instructions behind every skeleton, each a function. Includes nothing, so that NVRTC takes the text as it is; with
+// HEDDLE_EMULATED the host's emulation has declared the same functions before this text.
+
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+
+#ifndef HEDDLE_EMULATED
+
+#define DEVICE static __device__ __forceinline__
+#define KERNEL(threads, blocks) extern "C" __global__ void __launch_bounds__(threads, blocks)
+#define CONSTANT static __device__ const
+
+constexpr float INFINITE = __builtin_bit_cast(float, 0x7f800000u);
+
+// Lanes and warps.
+DEVICE int laneIndex() { return (int)(threadIdx.x & 31u); }
+// The thread's index, read anew at each call: what is made of it need not stay in registers from one use to the next.
+DEVICE int threadIndex() {
+  int x;
+  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(x));
+  return x;
+}
+DEVICE void syncThreads() { __syncthreads(); }
+DEVICE void syncLanes() { __syncwarp(); }
+DEVICE u32 ballotLanes(bool p) { return __ballot_sync(0xffffffffu, p); }
+DEVICE int shuffle(int x, int lane) { return __shfl_sync(0xffffffffu, x, lane); }
+DEVICE u32 shuffleXor(u32 x, int mask) { return __shfl_xor_sync(0xffffffffu, x, mask); }
+DEVICE float shuffleXor(float x, int mask) { return __shfl_xor_sync(0xffffffffu, x, mask); }
+DEVICE int countBits(u32 x) { return __popc(x); }
+DEVICE int lowestBit(u32 x) { return __ffs((int)x) - 1; }
+DEVICE int leadingZeros(u32 x) { return __clz((int)x); }
+
+// Bits.
+DEVICE u32 bitsOf(float x) { return __float_as_uint(x); }
+DEVICE float floatOf(u32 x) { return __uint_as_float(x); }
+
+// Reads of what no kernel writes; the compiler may share and move them.
+DEVICE int readOnly(int const* p) { return __ldg(p); }
+DEVICE float readOnly(float const* p) { return __ldg(p); }
+
+// Counters of a whole grid: old values come back. `wrap`: zero again once `last` was reached.
+DEVICE u32 atomicNext(u32* p) { return atomicAdd(p, 1u); }
+DEVICE u32 atomicWrap(u32* p, u32 last) { return atomicInc(p, last); }
+DEVICE void fenceGrid() { __threadfence(); }
+
+// Two to the power of x, to 2 ulp, subnormal results flushed.
+DEVICE float exp2Fast(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+// Two floats rounded to nearest even, `low` in the low half.
+DEVICE u32 packHalves(float low, float high) {
+  u32 y;
+  if (BF16) asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(y) : "f"(high), "f"(low));
+  else asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(y) : "f"(high), "f"(low));
+  return y;
+}
+DEVICE float unpackHalf(u16 x) {
+  if (BF16) return __uint_as_float((u32)x << 16);
+  float y;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x));
+  return y;
+}
+
+// Shared memory: the block's dynamic part begins at address sharedBase(), a multiple of 1024 bytes.
+extern __shared__ __align__(1024) unsigned char sharedBytes[];
+DEVICE unsigned char* sharedBase() { return sharedBytes; }
+DEVICE u32 sharedAddress(void const* p) { return (u32)__cvta_generic_to_shared(p); }
+
+// Sixteen bytes from global to shared memory, zeros where not `valid` (p is then not read).
+DEVICE void copyAsync16(u32 shared, void const* p, bool valid) {
+  int bytes = valid ? 16 : 0;
+  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(shared), "l"(p), "r"(bytes) : "memory");
+}
+DEVICE void commitCopies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+// Waits until at most `pending` of this thread's groups are under way.
+template <int pending>
+DEVICE void waitCopies() { asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory"); }
+
+// Four 8 x 8 matrices of halves; lane 8 i + r gives the address of row r of matrix i. Lane l gets of each matrix the two
+// halves at row l / 4, columns 2 (l % 4) and the next; of its transpose with the second function.
+DEVICE void loadMatrices(u32 (&r)[4], u32 shared) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(shared) : "memory");
+}
+DEVICE void loadMatricesTransposed(u32 (&r)[4], u32 shared) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(shared) : "memory");
+}
+
+// d += a b; a is 16 x 16, b 16 x 8, d 16 x 8 in f32. Lane l holds of d rows l / 4 (d[0], d[1]) and l / 4 + 8 (d[2], d[3]) at
+// columns 2 (l % 4) and the next; of a the same rows, a[0], a[1] at columns 2 (l % 4), a[2], a[3] eight columns on; of b
+// column l / 4, b0 at rows 2 (l % 4) and the next, b1 eight rows on.
+DEVICE void multiplyAdd(float (&d)[4], u32 const (&a)[4], u32 b0, u32 b1) {
+  if (BF16)
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  else
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+#endif
+
+// ==== pattern ====
+
+constexpr int NO_TILE = 0x7fffffff;
+
+constexpr bool MASKED = true;             // some pair may be dropped; if not, tiles inside kvLen are full
+constexpr bool SCORED = false;            // scoreOf changes the scaled logit
+constexpr bool SINK = false;              // sinkLogitOf adds to the denominator
+constexpr bool TESTED = false;            // isReached asks more than intervals
+constexpr bool LISTED = false;            // tiles are listed by the entry `list`
+constexpr bool SHARES_LISTS = true;       // one list serves all heads
+constexpr bool MASK_READS_HEAD = false;   // keeps and the tiles may differ between heads
+constexpr bool SCORE_READS_HEAD = false;  // scoreOf may differ between heads
+constexpr bool CHEAP_MASK = true;         // keeps is a few instructions: unroll it
+
+// What a (batch, head) knows.
+struct Place {
+  int batch, head, kvHead;
+  int qLen, kvLen;            // real query rows and key rows
+  int qRow, qShift, kvStart;  // rows [qRow, qRow + qLen) are real, row r stands at position r + qShift; key j is row kvStart + j
+};
+DEVICE Place placeOf(Call const& call, int batch, int head) {
+  Place p;
+  int const* lengths = call.lengths + 5 * batch;
+  p.batch = batch;
+  p.head = head;
+  p.kvHead = head / (call.qHeads / call.kvHeads);
+  p.qRow = readOnly(lengths);
+  p.qShift = readOnly(lengths + 1) - p.qRow;
+  p.qLen = readOnly(lengths + 2);
+  p.kvStart = readOnly(lengths + 3);
+  p.kvLen = readOnly(lengths + 4);
+  return p;
+}
+
+// Tiles from first to last, both inside; none if last < first.
+struct Tiles {
+  int first, last;
+};
+DEVICE Tiles tilesOf(Place const& p, bool some, int kvLo, int kvHi) {
+  kvLo = max(kvLo, 0);
+  kvHi = min(kvHi, p.kvLen - 1);
+  return {kvLo / TILE_KV, some && kvLo <= kvHi ? kvHi / TILE_KV : -1};
+}
+DEVICE bool holds(Tiles const& t, int tile) { return t.first <= tile && tile <= t.last; }
+DEVICE int nextOf(Tiles const& t, int from) {
+  int begin = max(from, t.first);
+  return begin <= t.last ? begin : NO_TILE;
+}
+// What the terms of the mask reach from the query positions [qLo, qHi].
+struct Reach {
+  Tiles keep0;  // of kept terms
+  Tiles drop0;  // of dropped terms
+};
+DEVICE Reach reachOf(Call const& call, Place const& p, int qLo, int qHi) {
+  Reach r;
+  bool some = qLo <= qHi;
+  r.keep0 = tilesOf(p, some, 0, min(p.kvLen - 1, qHi));
+  r.drop0 = tilesOf(p, some, max(0, qLo + 1), p.kvLen - 1);
+  return r;
+}
+// The least tile >= from that a kept term's interval holds, or NO_TILE.
+DEVICE int nextCandidate(Reach const& r, int from) {
+  return nextOf(r.keep0, from);
+}
+// `begin` is a candidate: the greatest tile such that all from begin to it are candidates, of any term.
+DEVICE int candidatesEnd(Reach const& r, int begin) {
+  return max(begin, r.keep0.last);
+}
+// A kept term reaches the tile: its interval holds it and its test, if any, allows it.
+DEVICE bool isReached(Call const& call, Place const& p, Reach const& r, int tile) {
+  return holds(r.keep0, tile);
+}
+// The tile lies inside kvLen and no dropped term reaches it.
+DEVICE bool isFull(Call const& call, Place const& p, Reach const& r, int tile) {
+  return (tile + 1) * TILE_KV <= p.kvLen && !(holds(r.drop0, tile));
+}
+
+// q and kv are positions; kv < kvLen is the caller's to check.
+DEVICE bool keeps(Call const& call, Place const& p, int q, int kv) { return kv <= q; }
+
+// s is scale * (q . k), natural-log units.
+DEVICE float scoreOf(Call const& call, Place const& p, float s, int q, int kv) { return s; }
+
+DEVICE float sinkLogitOf(Call const& call, Place const& p) { return -INFINITE; }
+
+// ==== tiles.cuh ====
+
+// The walk over the kv tiles of a query tile. In: the pattern section's Reach. Out: tiles in ascending order, each known to be
+// full or not. A whole warp walks: its lanes ask about 32 tiles at once.
+
+struct Visit {
+  int tile;   // NO_TILE: none is left
+  bool full;  // inside kvLen, and no pair is dropped
+};
+
+struct Walk {
+  int from;         // the next candidate has this index or a greater one; of lists: the next entry
+  int base;         // the tile of bit 0
+  unsigned kept;    // tiles of this window that are still to be given out
+  unsigned full;
+  unsigned const* list;
+};
+
+DEVICE Walk walkOf(Call const& call, Place const& place, int qTile) {
+  Walk walk = {0, 0, 0u, 0u, nullptr};
+  if (LISTED) {
+    int qTiles = (call.qRows + TILE_Q - 1) / TILE_Q;
+    long long owner = SHARES_LISTS ? place.batch : (long long)place.batch * call.qHeads + place.head;
+    walk.list = call.list + (owner * qTiles + qTile) * call.listStride;
+  }
+  return walk;
+}
+
+// Fills the window of 32 tiles; false if no tile is left.
+DEVICE bool refill(Call const& call, Place const& place, Reach const& reach, Walk& walk) {
+  int lane = laneIndex();
+  if (LISTED) {
+    // Bit i stands for the list's entry base + i.
+    int count = (int)walk.list[0];
+    if (walk.from >= count) return false;
+    int entry = walk.from + lane;
+    bool inside = entry < count;
+    bool full = inside && (walk.list[1 + entry] >> 31) != 0u;
+    walk.base = walk.from;
+    walk.kept = ballotLanes(inside);
+    walk.full = ballotLanes(full);
+    walk.from += 32;
+    return true;
+  }
+  while (walk.kept == 0u) {
+    int base = nextCandidate(reach, walk.from);
+    if (base == NO_TILE) return false;
+    int tile = base + lane;
+    bool kept = isReached(call, place, reach, tile);
+    walk.base = base;
+    walk.kept = ballotLanes(kept);
+    walk.full = ballotLanes(kept && isFull(call, place, reach, tile));
+    walk.from = base + 32;
+  }
+  return true;
+}
+
+DEVICE Visit nextTile(Call const& call, Place const& place, Reach const& reach, Walk& walk) {
+  if (walk.kept == 0u && !refill(call, place, reach, walk)) return {NO_TILE, false};
+  int bit = lowestBit(walk.kept);
+  walk.kept &= walk.kept - 1u;
+  bool full = (walk.full >> bit) & 1u;
+  int tile = walk.base + bit;
+  if (LISTED) tile = (int)(walk.list[1 + tile] & 0x7fffffffu);
+  return {tile, full};
+}
+
+// How many tiles the walk will give.
+DEVICE int countTiles(Call const& call, Place const& place, Reach const& reach, Walk walk) {
+  if (LISTED) return (int)walk.list[0];
+  int count = 0;
+  if (!TESTED) {
+    for (int begin = nextCandidate(reach, 0); begin != NO_TILE;) {
+      int end = candidatesEnd(reach, begin);
+      count += end - begin + 1;
+      begin = nextCandidate(reach, end + 1);
+    }
+    return count;
+  }
+  while (refill(call, place, reach, walk)) {
+    count += countBits(walk.kept);
+    walk.kept = 0u;
+  }
+  return count;
+}
+
+// Passes over the next `count` tiles.
+DEVICE void skipTiles(Call const& call, Place const& place, Reach const& reach, Walk& walk, int count) {
+  if (LISTED) {
+    walk.from += count;
+    return;
+  }
+  if (!TESTED) {
+    int begin = nextCandidate(reach, 0);
+    while (begin != NO_TILE) {
+      int size = candidatesEnd(reach, begin) - begin + 1;
+      if (count < size) break;
+      count -= size;
+      begin = nextCandidate(reach, begin + size);
+    }
+    walk.from = begin == NO_TILE ? NO_TILE : begin + count;
+    return;
+  }
+  while (count > 0 && refill(call, place, reach, walk)) {
+    int here = countBits(walk.kept);
+    if (here <= count) {
+      count -= here;
+      walk.kept = 0u;
+    } else {
+      for (; count > 0; count--) walk.kept &= walk.kept - 1u;
+    }
+  }
+}
+
+// ==== shape ====
+
+DEVICE void productScores(float (&d)[88], u64 a, u64 b, int keep) {
+  asm volatile(
+      "{\n"
+      ".reg .pred keep;\n"
+      "setp.ne.b32 keep, %90, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n176k16.f32.bf16.bf16 "
+      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
+      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
+      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, "
+      "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, "
+      "%80, %81, %82, %83, %84, %85, %86, %87}, %88, %89, keep, 1, 1, 0, 0;\n"
+      "}"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),
+        "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]),
+        "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]),
+        "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31]),
+        "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35]), "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]),
+        "+f"(d[40]), "+f"(d[41]), "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]),
+        "+f"(d[48]), "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]),
+        "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63]),
+        "+f"(d[64]), "+f"(d[65]), "+f"(d[66]), "+f"(d[67]), "+f"(d[68]), "+f"(d[69]), "+f"(d[70]), "+f"(d[71]),
+        "+f"(d[72]), "+f"(d[73]), "+f"(d[74]), "+f"(d[75]), "+f"(d[76]), "+f"(d[77]), "+f"(d[78]), "+f"(d[79]),
+        "+f"(d[80]), "+f"(d[81]), "+f"(d[82]), "+f"(d[83]), "+f"(d[84]), "+f"(d[85]), "+f"(d[86]), "+f"(d[87])
+      : "l"(a), "l"(b), "r"(keep));
+}
+
+DEVICE void productOutputs(float (&d)[64], u32 const* a, u64 b, int keep) {
+  asm volatile(
+      "{\n"
+      ".reg .pred keep;\n"
+      "setp.ne.b32 keep, %69, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
+      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
+      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
+      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, {%64, %65, %66, %67}, %68, keep, 1, 1, 1;\n"
+      "}"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),
+        "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]),
+        "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]),
+        "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31]),
+        "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35]), "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]),
+        "+f"(d[40]), "+f"(d[41]), "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]),
+        "+f"(d[48]), "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]),
+        "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(keep));
+}
+
+// ==== prelude-hopper.cuh ====
+
+// Hopper's own instructions: mbarriers, the tensor memory accelerator, warpgroup matrix products, register reallocation. The
+// products' wrappers for a shape's numbers of columns are written by wgmma.ts and stand before this text's users.
+
+struct __align__(64) TensorMap {
+  u64 words[16];
+};
+
+// A barrier in shared memory. A phase ends when `count` arrivals and all expected bytes have come; waiting names its parity.
+DEVICE void barrierInit(u32 barrier, int count) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(count) : "memory");
+}
+// Makes initialised barriers visible to the copy engine.
+DEVICE void barrierInitFence() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+DEVICE void barrierArrive(u32 barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+DEVICE void barrierExpect(u32 barrier, u32 bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
+}
+DEVICE void barrierWait(u32 barrier, u32 parity) {
+  asm volatile(
+      "{\n"
+      ".reg .pred done;\n"
+      "again:\n"
+      "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+      "@!done bra again;\n"
+      "}" ::"r"(barrier), "r"(parity) : "memory");
+}
+
+// A box of a tensor to shared memory, counted in bytes by the barrier; elements outside the tensor arrive as zeros.
+DEVICE void copyBox(u32 shared, TensorMap const& map, u32 barrier, int column, int row, int head, int batch, u64 policy) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%3, %4, %5, %6}], [%2], %7;" ::"r"(shared),
+      "l"(&map), "r"(barrier), "r"(column), "r"(row), "r"(head), "r"(batch), "l"(policy)
+      : "memory");
+}
+DEVICE void prefetchMap(TensorMap const& map) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
+}
+// What the second-level cache does with a copied line.
+constexpr u64 EVICT_FIRST = 0x12f0000000000000ull;
+constexpr u64 EVICT_LAST = 0x14f0000000000000ull;
+
+// Ordinary stores to shared memory become visible to the copy engine and to warpgroup products.
+DEVICE void fenceAsync() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+// Named barriers of some of the block's warps.
+DEVICE void namedSync(int id, int threads) { asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory"); }
+DEVICE void namedArrive(int id, int threads) { asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory"); }
+
+template <int registers>
+DEVICE void growRegisters() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(registers)); }
+template <int registers>
+DEVICE void shrinkRegisters() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(registers)); }
+
+// Warpgroup products run behind the program: fence before the first, commit a group, wait until `pending` groups are left.
+DEVICE void productFence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+DEVICE void productCommit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+template <int pending>
+DEVICE void productWait() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(pending) : "memory"); }
+// The compiler must not move reads or writes of accumulators across a wait or a fence.
+template <int n>
+DEVICE void pin(float (&r)[n]) {
+#pragma unroll
+  for (int i = 0; i < n; i++) asm volatile("" : "+f"(r[i])::"memory");
+}
+
+// A matrix in shared memory for a product: rows of `swizzle` bytes (128 or 64), swizzled in units of 16 bytes. `groups`: bytes
+// from eight rows to the next eight; `chunks`: bytes from one column chunk to the next, of a matrix whose columns are not
+// contracted.
+template <int swizzle>
+DEVICE u64 descriptorOf(u32 shared, u32 chunks, u32 groups) {
+  u64 mode = swizzle == 128 ? 1 : 2;
+  return (u64)((shared & 0x3ffff) >> 4) | (u64)(chunks >> 4) << 16 | (u64)(groups >> 4) << 32 | mode << 62;
+}
+
+// ==== hopper.cuh ====
+
+// Attention for Hopper: one warp brings tiles of K and V by TMA, CONSUMERS warpgroups of 64 query rows each multiply them by
+// wgmma. A block stays and takes query tiles from a counter, longest first; the bringing warp runs ahead of the multiplying
+// ones, across query tiles too. In: tensor maps of Q, K, V. Out: `out` and `lse`.
+//
+// The products of a warpgroup run behind its program: while it does the softmax of one tile, the output of the tile before is
+// multiplied. They do not stop at the end of a query tile: the next one's first scores are multiplied while this one's output
+// is written. The warpgroups of a block drift apart by themselves, so that one's products run under another's
+// exponentials; taking turns by named barriers was measured and is 3 to 6 % slower.
+
+constexpr int CHUNK_BYTES_K = HEAD_DIM % 64 == 0 ? 128 : 64;   // a swizzled row of shared memory
+constexpr int CHUNK_BYTES_V = VALUE_DIM % 64 == 0 ? 128 : 64;
+constexpr int CHUNK_K = CHUNK_BYTES_K / 2;                     // its columns
+constexpr int CHUNK_V = CHUNK_BYTES_V / 2;
+constexpr int Q_BYTES = TILE_Q * HEAD_DIM * 2;
+constexpr int K_BYTES = TILE_KV * HEAD_DIM * 2;
+constexpr int V_BYTES = TILE_KV * VALUE_DIM * 2;
+constexpr int K_BEGIN = Q_STAGES * Q_BYTES;                    // places in shared memory: Q, K, V, barriers and messages
+constexpr int V_BEGIN = K_BEGIN + STAGES * K_BYTES;
+constexpr int BOOK = V_BEGIN + STAGES * V_BYTES;
+constexpr int SHARED_BYTES = BOOK + 1024;
+constexpr int CONSUMER_WARPS = CONSUMERS * 4;
+constexpr int S_COUNT = TILE_KV / 2;                           // accumulators a thread
+constexpr int O_COUNT = VALUE_DIM / 2;
+static_assert(TILE_Q == CONSUMERS * 64 && THREADS == (CONSUMERS + 1) * 128, "64 rows a warpgroup");
+// What the warpgroups ask for in all must be there from the start: more is waited for without end.
+static_assert(PRODUCER_REGISTERS + CONSUMERS * CONSUMER_REGISTERS <= 65536 / THREADS / 8 * 8 * (CONSUMERS + 1), "registers");
+static_assert(SHARED_BYTES <= HOST_SHARED_BYTES, "the host's count of shared memory");
+static_assert(STAGES <= 4 && Q_STAGES <= 2, "the book has room for four stages, and for two of Q");
+
+// Messages to the multiplying warps. A tile's: its index, and two flags.
+constexpr u32 TILE_FULL = 1u << 31;
+constexpr u32 TILE_LAST = 1u << 30;
+constexpr u32 TILE_INDEX = TILE_LAST - 1u;
+
+struct Work {
+  int batch, head, qTile;
+};
+
+// What the bringing warp tells of a query tile: written when its Q may be, read until its output is written. Q is released
+// before that, so the ring is longer than that of Q.
+struct Message {
+  bool more;  // false: there is no more work
+  Work work;
+  Place place;
+};
+constexpr int MESSAGES = 4;
+
+struct Book {
+  u64 qFull[2], qEmpty[2];
+  u64 kFull[4], kEmpty[4], vFull[4], vEmpty[4];
+  u32 tiles[4];
+  Message messages[MESSAGES];
+};
+static_assert(sizeof(Book) <= 1024, "BOOK");
+
+// A place in a ring of stages, and the parity of its present phase.
+template <int stages>
+struct Turn {
+  int stage;
+  u32 parity;
+  __device__ __forceinline__ void advance() {
+    if (++stage == stages) {
+      stage = 0;
+      parity ^= 1u;
+    }
+  }
+};
+
+// Query rows of a tile: its first row, and the positions of its first and last real row.
+struct Rows {
+  int first, qLo, qHi;
+};
+DEVICE Rows rowsOf(Place const& place, int qTile) {
+  int first = qTile * TILE_Q;
+  int lo = max(first, place.qRow), hi = min(first + TILE_Q, place.qRow + place.qLen) - 1;
+  return {first, lo + place.qShift, hi + place.qShift};
+}
+
+// The order of work: heads whose K and V fit the second-level cache together, within them the last query tiles first.
+struct Order {
+  int qTiles, span, items;
+};
+DEVICE Order orderOf(Call const& call) {
+  Order o;
+  o.qTiles = (call.qRows + TILE_Q - 1) / TILE_Q;
+  long long bytes = 2ll * call.kvRows * (call.headDim + call.valueDim);
+  int fit = call.kvHeads;
+  while (fit > 1 && (call.kvHeads % fit != 0 || fit * bytes > (32ll << 20))) fit--;
+  o.span = fit * (call.qHeads / call.kvHeads);
+  o.items = call.batch * call.qHeads * o.qTiles;
+  return o;
+}
+DEVICE Work workOf(Call const& call, Order const& o, int item) {
+  int section = item / (o.span * o.qTiles);
+  int within = item - section * (o.span * o.qTiles);
+  int step = within / o.span;
+  int slot = section * o.span + (within - step * o.span);
+  int batch = slot / call.qHeads;
+  return {batch, slot - batch * call.qHeads, o.qTiles - 1 - step};
+}
+
+// A tile of V whose last rows are beyond kvLen but inside the tensor: copied by hand, with zeros there, since a masked weight of
+// zero times a NaN is a NaN.
+DEVICE void copyValuesTail(Call const& call, Place const& place, int kvLo, unsigned char* to) {
+  constexpr int UNITS = VALUE_DIM / 8;
+  u16 const* from = (u16 const*)call.v + place.batch * call.vStride[0] + place.kvHead * call.vStride[1];
+  for (int i = laneIndex(); i < TILE_KV * UNITS; i += 32) {
+    int row = i / UNITS, column = i % UNITS * 8;
+    u32 words[4] = {0u, 0u, 0u, 0u};
+    if (kvLo + row < place.kvLen) {
+      u16 const* p = from + (long long)(place.kvStart + kvLo + row) * call.vStride[2] + column;
+      if (column + 8 <= call.valueDim) {
+        uint4 v = *(uint4 const*)p;
+        words[0] = v.x, words[1] = v.y, words[2] = v.z, words[3] = v.w;
+      } else {
+#pragma unroll
+        for (int e = 0; e < 8; e++)
+          if (column + e < call.valueDim) words[e / 2] |= (u32)p[e] << (16 * (e & 1));
+      }
+    }
+    int unit = column % CHUNK_V / 8;
+    int swizzled = CHUNK_BYTES_V == 128 ? unit ^ (row & 7) : unit ^ ((row >> 1) & 3);
+    unsigned char* target = to + column / CHUNK_V * (TILE_KV * CHUNK_BYTES_V) + row * CHUNK_BYTES_V + swizzled * 16;
+    *(uint4*)target = make_uint4(words[0], words[1], words[2], words[3]);
+  }
+  fenceAsync();
+  syncLanes();
+}
+
+// A query tile that no key meets: zeros, and the LSE of nothing or of the sink alone.
+DEVICE void writeEmpty(Call const& call, Work const& work, Place const& place) {
+  u16* const out = (u16*)call.out + work.batch * call.outStride[0] + work.head * call.outStride[1];
+  float* const lses = call.lse + ((long long)work.batch * call.qHeads + work.head) * call.qRows;
+  float const sink = SINK ? sinkLogitOf(call, place) : -INFINITE;
+  int const first = work.qTile * TILE_Q, past = min(first + TILE_Q, call.qRows);
+  for (int r = first; r < past; r++)
+    for (int column = laneIndex(); column < call.valueDim; column += 32) out[r * call.outStride[2] + column] = 0;
+  for (int r = first + laneIndex(); r < past; r += 32)
+    lses[r] = r >= place.qRow & r < place.qRow + place.qLen ? sink : -INFINITE;
+}
+
+// The bringing warp.
+DEVICE void produce(Call const& call, TensorMap const& qMap, TensorMap const& kMap, TensorMap const& vMap, Book* book) {
+  unsigned char* base = sharedBase();
+  u32 const qShared = sharedAddress(base);
+  int const lane = laneIndex();
+  Order const order = orderOf(call);
+  Turn<STAGES> k = {0, 1u}, v = {0, 1u};  // a fresh barrier's previous phase counts as over
+  Turn<Q_STAGES> t = {0, 1u};
+  int message = 0;
+  if (lane == 0) {
+    prefetchMap(qMap);
+    prefetchMap(kMap);
+    prefetchMap(vMap);
+  }
+
+  for (int item = (int)blockIdx.x; item < order.items;) {
+    u32 next = 0;
+    if (lane == 0) next = atomicNext(call.counters);
+    Work const work = workOf(call, order, item);
+    Place const place = placeOf(call, work.batch, work.head);
+    Rows const rows = rowsOf(place, work.qTile);
+    Reach const reach = reachOf(call, place, rows.qLo, rows.qHi);
+    Walk walk = walkOf(call, place, work.qTile);
+    Visit visit = {NO_TILE, false};
+    if (rows.qLo <= rows.qHi) visit = nextTile(call, place, reach, walk);
+    if (visit.tile == NO_TILE) {
+      writeEmpty(call, work, place);
+      item = (int)gridDim.x + shuffle((int)next, 0);
+      continue;
+    }
+
+    barrierWait(sharedAddress(&book->qEmpty[t.stage]), t.parity);
+    if (lane == 0) {
+      book->messages[message] = {true, work, place};
+      u32 full = sharedAddress(&book->qFull[t.stage]);
+      barrierExpect(full, Q_BYTES);
+#pragma unroll
+      for (int c = 0; c < HEAD_DIM / CHUNK_K; c++)
+        copyBox(qShared + t.stage * Q_BYTES + c * TILE_Q * CHUNK_BYTES_K, qMap, full, c * CHUNK_K, rows.first, work.head, work.batch, EVICT_FIRST);
+    }
+    t.advance();
+    message = (message + 1) % MESSAGES;
+
+    // V is brought one tile behind K: the scores of a tile are computed before the output of the tile before it.
+    int behind = -1;
+    auto bringValues = [&](int tile) {
+      int kvLo = tile * TILE_KV;
+      unsigned char* to = base + V_BEGIN + v.stage * V_BYTES;
+      u32 full = sharedAddress(&book->vFull[v.stage]);
+      barrierWait(sharedAddress(&book->vEmpty[v.stage]), v.parity);
+      if (kvLo + TILE_KV > place.kvLen && place.kvStart + place.kvLen < call.kvRows) {
+        copyValuesTail(call, place, kvLo, to);
+        if (lane == 0) barrierArrive(full);
+      } else if (lane == 0) {
+        barrierExpect(full, V_BYTES);
+#pragma unroll
+        for (int c = 0; c < VALUE_DIM / CHUNK_V; c++)
+          copyBox(sharedAddress(to) + c * TILE_KV * CHUNK_BYTES_V, vMap, full, c * CHUNK_V, place.kvStart + kvLo, place.kvHead, work.batch, EVICT_LAST);
+      }
+      v.advance();
+    };
+    while (visit.tile != NO_TILE) {
+      Visit const after = nextTile(call, place, reach, walk);
+      barrierWait(sharedAddress(&book->kEmpty[k.stage]), k.parity);
+      if (lane == 0) {
+        u32 full = sharedAddress(&book->kFull[k.stage]);
+        u32 to = qShared + K_BEGIN + k.stage * K_BYTES;
+        book->tiles[k.stage] = (u32)visit.tile | (visit.full ? TILE_FULL : 0u) | (after.tile == NO_TILE ? TILE_LAST : 0u);
+        barrierExpect(full, K_BYTES);
+#pragma unroll
+        for (int c = 0; c < HEAD_DIM / CHUNK_K; c++)
+          copyBox(to + c * TILE_KV * CHUNK_BYTES_K, kMap, full, c * CHUNK_K, place.kvStart + visit.tile * TILE_KV, place.kvHead, work.batch, EVICT_LAST);
+      }
+      k.advance();
+      if (behind >= 0) bringValues(behind);
+      behind = visit.tile;
+      visit = after;
+    }
+    bringValues(behind);
+    item = (int)gridDim.x + shuffle((int)next, 0);
+  }
+
+  barrierWait(sharedAddress(&book->qEmpty[t.stage]), t.parity);
+  if (lane == 0) {
+    book->messages[message].more = false;
+    barrierArrive(sharedAddress(&book->qFull[t.stage]));
+    // The last block to find no more work leaves the counters as it found them.
+    fenceGrid();
+    if (atomicWrap(call.counters + 1, gridDim.x - 1) == gridDim.x - 1) call.counters[0] = 0u;
+  }
+}
+
+// A thread's two rows of a warpgroup's 64, and what is known of their softmax: greatest score so far, in the units of the
+// accumulators, and the sum of this thread's weights.
+struct Softmax {
+  float max0, max1, sum0, sum1;
+};
+
+DEVICE float quadMax(float x) {
+  x = fmaxf(x, shuffleXor(x, 1));
+  return fmaxf(x, shuffleXor(x, 2));
+}
+DEVICE float quadSum(float x) {
+  x += shuffleXor(x, 1);
+  return x + shuffleXor(x, 2);
+}
+
+// Accumulator i of a thread: of its first row (i & 2 is 0) or second, at this column of the tile.
+DEVICE int columnOf(int i) { return (i >> 2) * 8 + (laneIndex() & 3) * 2 + (i & 1); }
+
+DEVICE void maskScores(Call const& call, Place const& place, float (&s)[S_COUNT], int kvLo, int q0, int q1) {
+  if (CHEAP_MASK) {
+#pragma unroll
+    for (int i = 0; i < S_COUNT; i++) {
+      int kv = kvLo + columnOf(i);
+      bool kept = kv < place.kvLen & keeps(call, place, i & 2 ? q1 : q0, kv);
+      s[i] = kept ? s[i] : -INFINITE;
+    }
+  } else {
+    // A long mask is written once, in a loop over bits; only its application to the registers is unrolled.
+#pragma unroll
+    for (int word = 0; word < (S_COUNT + 31) / 32; word++) {
+      u32 bits = 0u;
+#pragma unroll 1
+      for (int i = 0; i < 32; i++) {
+        int kv = kvLo + columnOf(word * 32 + i);
+        bool kept = kv < place.kvLen & keeps(call, place, i & 2 ? q1 : q0, kv);
+        bits |= (u32)kept << i;
+      }
+#pragma unroll
+      for (int i = 0; i < 32; i++)
+        if (word * 32 + i < S_COUNT && !(bits >> i & 1u)) s[word * 32 + i] = -INFINITE;
+    }
+  }
+}
+
+// Scores become weights; returns what the sums and outputs so far must be multiplied by.
+DEVICE float2 weigh(Softmax& state, float (&s)[S_COUNT], float unit) {
+  float max0 = state.max0, max1 = state.max1;
+#pragma unroll
+  for (int i = 0; i < S_COUNT; i += 4) {
+    max0 = fmaxf(max0, fmaxf(s[i], s[i + 1]));
+    max1 = fmaxf(max1, fmaxf(s[i + 2], s[i + 3]));
+  }
+  max0 = quadMax(max0);
+  max1 = quadMax(max1);
+  // A row without any kept key yet has no maximum to subtract.
+  float shift0 = max0 == -INFINITE ? 0.0f : max0 * unit;
+  float shift1 = max1 == -INFINITE ? 0.0f : max1 * unit;
+  float2 decay = make_float2(exp2Fast(state.max0 * unit - shift0), exp2Fast(state.max1 * unit - shift1));
+  state.max0 = max0;
+  state.max1 = max1;
+  float sum0 = 0.0f, sum1 = 0.0f;
+#pragma unroll
+  for (int i = 0; i < S_COUNT; i += 4) {
+    s[i] = exp2Fast(s[i] * unit - shift0);
+    s[i + 1] = exp2Fast(s[i + 1] * unit - shift0);
+    s[i + 2] = exp2Fast(s[i + 2] * unit - shift1);
+    s[i + 3] = exp2Fast(s[i + 3] * unit - shift1);
+    sum0 += s[i] + s[i + 1];
+    sum1 += s[i + 2] + s[i + 3];
+  }
+  state.sum0 = state.sum0 * decay.x + sum0;
+  state.sum1 = state.sum1 * decay.y + sum1;
+  return decay;
+}
+
+// Four threads hold two columns each of four blocks of eight columns; afterwards each holds one block's eight.
+DEVICE void gatherColumns(u32 (&w)[4]) {
+  int lane = laneIndex();
+  bool odd = lane & 1, high = lane & 2;
+  u32 a = shuffleXor(odd ? w[0] : w[1], 1), b = shuffleXor(odd ? w[2] : w[3], 1);
+  if (odd) w[0] = a, w[2] = b;
+  else w[1] = a, w[3] = b;
+  a = shuffleXor(high ? w[0] : w[2], 2), b = shuffleXor(high ? w[1] : w[3], 2);
+  if (high) w[0] = a, w[1] = b;
+  else w[2] = a, w[3] = b;
+}
+
+DEVICE void storeRow(Call const& call, u16* row, int column, u32 const (&w)[4]) {
+  if (column + 8 <= call.valueDim) {
+    *(uint4*)(row + column) = make_uint4(w[0], w[1], w[2], w[3]);
+  } else {
+#pragma unroll
+    for (int e = 0; e < 8; e++)
+      if (column + e < call.valueDim) row[column + e] = (u16)(w[e / 2] >> (16 * (e & 1)));
+  }
+}
+
+// Writes a query tile's output and LSE; empty rows and rows that are padding are zeros.
+DEVICE void finish(Call const& call, Message const& message, int row, Softmax const& state, float unit, float (&o)[O_COUNT]) {
+  constexpr float LN2 = 0.6931471805599453f;
+  Work const work = message.work;
+  Place const place = message.place;
+  float const sink = SINK ? sinkLogitOf(call, place) / LN2 : -INFINITE;
+  u16* const out = (u16*)call.out + work.batch * call.outStride[0] + work.head * call.outStride[1];
+  float* const lses = call.lse + ((long long)work.batch * call.qHeads + work.head) * call.qRows;
+  int const lane = laneIndex();
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    int const r = work.qTile * TILE_Q + row + 8 * half;
+    bool const real = r >= place.qRow & r < place.qRow + place.qLen;
+    float const top = (half ? state.max1 : state.max0) * unit;
+    float sum = quadSum(half ? state.sum1 : state.sum0);
+    bool const empty = !real | top == -INFINITE;
+    float const most = SINK ? fmaxf(top, sink) : top;
+    float rescale = 1.0f;
+    if (SINK && !empty) {
+      rescale = exp2Fast(top - most);
+      sum = sum * rescale + exp2Fast(sink - most);
+    }
+    float const weight = empty ? 0.0f : rescale / sum;
+    float const lse = empty ? (SINK && real ? sink : -INFINITE) : most + log2f(sum);
+    if ((lane & 3) == 0 && r < call.qRows) lses[r] = lse * LN2;
+    u16* const target = out + r * call.outStride[2];
+#pragma unroll
+    for (int block = 0; block < VALUE_DIM / 32; block++) {
+      u32 w[4];
+#pragma unroll
+      for (int j = 0; j < 4; j++) {
+        int i = block * 16 + j * 4 + half * 2;
+        // A weight of zero does not clear a NaN.
+        w[j] = empty ? 0u : packHalves(o[i] * weight, o[i + 1] * weight);
+      }
+      gatherColumns(w);
+      if (r < call.qRows) storeRow(call, target, block * 32 + (lane & 3) * 8, w);
+    }
+  }
+}
+
+// A multiplying warpgroup.
+DEVICE void consume(Call const& call, Book* book, int group) {
+  u32 const base = sharedAddress(sharedBase());
+  int const lane = laneIndex();
+  int const row = group * 64 + (int)(threadIdx.x >> 5 & 3u) * 16 + (lane >> 2);  // and row + 8
+  // exp(x) is 2 to the power of unit * x; a negative scale turns the scores round first.
+  constexpr float LOG2E = 1.4426950408889634f;
+  float const unit = SCORED ? LOG2E : fmaxf(fabsf(call.scale), 1e-30f) * LOG2E;
+  bool const turned = !SCORED && call.scale < 0.0f;
+  u64 const qMatrix = descriptorOf<CHUNK_BYTES_K>(base + group * 64 * CHUNK_BYTES_K, 0, 8 * CHUNK_BYTES_K);
+  u64 const kMatrix = descriptorOf<CHUNK_BYTES_K>(base + K_BEGIN, 0, 8 * CHUNK_BYTES_K);
+  u64 const vMatrix = descriptorOf<CHUNK_BYTES_V>(base + V_BEGIN, TILE_KV * CHUNK_BYTES_V, 8 * CHUNK_BYTES_V);
+  Turn<STAGES> k = {0, 0u}, v = {0, 0u};
+  Turn<Q_STAGES> t = {0, 0u};
+  Softmax const fresh = {-INFINITE, -INFINITE, 0.0f, 0.0f};
+  Softmax state = fresh;
+  int message = 0;
+  u32 tile;
+  float s[S_COUNT], o[O_COUNT];
+  u32 p[TILE_KV / 4];
+
+  auto release = [&](u64& barrier) {
+    if (lane == 0) barrierArrive(sharedAddress(&barrier));
+  };
+  auto clear = [&]() {
+#pragma unroll
+    for (int i = 0; i < O_COUNT; i++) o[i] = 0.0f;
+  };
+  auto takeWork = [&](int message) {
+    barrierWait(sharedAddress(&book->qFull[t.stage]), t.parity);
+    return shuffle((int)book->messages[message].more, 0) != 0;
+  };
+  auto awaitKeys = [&]() { barrierWait(sharedAddress(&book->kFull[k.stage]), k.parity); };
+  // Asked while products run, so that nothing waits for the answer.
+  auto readTile = [&]() { tile = (u32)shuffle((int)book->tiles[k.stage], 0); };
+  auto startScores = [&]() {
+    constexpr int STEPS = CHUNK_K / 16;
+    productFence();
+    u64 const a = qMatrix + (u32)(t.stage * (Q_BYTES >> 4)), b = kMatrix + (u32)(k.stage * (K_BYTES >> 4));
+#pragma unroll
+    for (int i = 0; i < HEAD_DIM / 16; i++)
+      productScores(s, a + ((i / STEPS * (TILE_Q * CHUNK_BYTES_K) + i % STEPS * 32) >> 4),
+                    b + ((i / STEPS * (TILE_KV * CHUNK_BYTES_K) + i % STEPS * 32) >> 4), i > 0);
+    productCommit();
+  };
+  auto endScores = [&]() {
+    release(book->kEmpty[k.stage]);
+    k.advance();
+    if (tile & TILE_LAST) {
+      release(book->qEmpty[t.stage]);
+      t.advance();
+    }
+  };
+  auto startOutputs = [&]() {
+    barrierWait(sharedAddress(&book->vFull[v.stage]), v.parity);
+    productFence();
+    u64 const b = vMatrix + (u32)(v.stage * (V_BYTES >> 4));
+#pragma unroll
+    for (int i = 0; i < TILE_KV / 16; i++) productOutputs(o, p + 4 * i, b + (i * 16 * CHUNK_BYTES_V >> 4), 1);
+    productCommit();
+  };
+  auto endOutputs = [&]() {
+    pin(o);
+    release(book->vEmpty[v.stage]);
+    v.advance();
+  };
+  auto shapeScores = [&]() {
+    int const kvLo = (int)(tile & TILE_INDEX) * TILE_KV;
+    Message const& told = book->messages[message];
+    if (SCORED) {
+      Place const place = told.place;
+      int const q0 = told.work.qTile * TILE_Q + row + place.qShift, q1 = q0 + 8;
+#pragma unroll
+      for (int i = 0; i < S_COUNT; i++)
+        s[i] = scoreOf(call, place, s[i] * call.scale, i & 2 ? q1 : q0, kvLo + columnOf(i));
+    } else if (turned) {
+#pragma unroll
+      for (int i = 0; i < S_COUNT; i++) s[i] = -s[i];
+    }
+    if (!(tile & TILE_FULL)) {
+      Place const place = told.place;
+      int const q0 = told.work.qTile * TILE_Q + row + place.qShift, q1 = q0 + 8;
+      maskScores(call, place, s, kvLo, q0, q1);
+    }
+  };
+  auto roundWeights = [&]() {
+#pragma unroll
+    for (int i = 0; i < TILE_KV / 4; i++) p[i] = packHalves(s[2 * i], s[2 * i + 1]);
+  };
+
+  for (;;) {
+    if (!takeWork(message)) return;
+    clear();
+    state = fresh;
+    awaitKeys();
+    startScores();
+    readTile();
+    productWait<0>();
+    pin(s);
+    endScores();
+    shapeScores();
+    weigh(state, s, unit);
+    roundWeights();
+    while (!(tile & TILE_LAST)) {
+      awaitKeys();
+      startScores();
+      startOutputs();
+      readTile();
+      productWait<1>();
+      pin(s);
+      endScores();
+      shapeScores();
+      float2 const decay = weigh(state, s, unit);
+      productWait<0>();
+      endOutputs();
+      roundWeights();
+#pragma unroll
+      for (int i = 0; i < O_COUNT; i++) o[i] *= i & 2 ? decay.y : decay.x;
+    }
+    startOutputs();
+    productWait<0>();
+    endOutputs();
+    finish(call, book->messages[message], row, state, unit, o);
+    message = (message + 1) % MESSAGES;
+  }
+}
+
+KERNEL(THREADS, 1)
+attend(const __grid_constant__ Call call, const __grid_constant__ TensorMap qMap, const __grid_constant__ TensorMap kMap,
+       const __grid_constant__ TensorMap vMap) {
+  Book* book = (Book*)(sharedBase() + BOOK);
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < Q_STAGES; i++) {
+      barrierInit(sharedAddress(&book->qFull[i]), 1);
+      barrierInit(sharedAddress(&book->qEmpty[i]), CONSUMER_WARPS);
+    }
+    for (int i = 0; i < STAGES; i++) {
+      barrierInit(sharedAddress(&book->kFull[i]), 1);
+      barrierInit(sharedAddress(&book->vFull[i]), 1);
+      barrierInit(sharedAddress(&book->kEmpty[i]), CONSUMER_WARPS);
+      barrierInit(sharedAddress(&book->vEmpty[i]), CONSUMER_WARPS);
+    }
+    barrierInitFence();
+  }
+  syncThreads();
+  int const group = (int)(threadIdx.x >> 7);
+  if (group == 0) {
+    shrinkRegisters<PRODUCER_REGISTERS>();
+    if (threadIdx.x < 32) produce(call, qMap, kMap, vMap, book);
+  } else {
+    growRegisters<CONSUMER_REGISTERS>();
+    consume(call, book, group - 1);
+  }
+}

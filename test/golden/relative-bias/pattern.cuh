@@ -1,0 +1,110 @@
+constexpr int NO_TILE = 0x7fffffff;
+
+constexpr bool MASKED = true;            // some pair may be dropped; if not, tiles inside kvLen are full
+constexpr bool SCORED = true;            // scoreOf changes the scaled logit
+constexpr bool SINK = false;             // sinkLogitOf adds to the denominator
+constexpr bool TESTED = false;           // isReached asks more than intervals
+constexpr bool LISTED = false;           // tiles are listed by the entry `list`
+constexpr bool SHARES_LISTS = true;      // one list serves all heads
+constexpr bool MASK_READS_HEAD = false;  // keeps and the tiles may differ between heads
+constexpr bool SCORE_READS_HEAD = true;  // scoreOf may differ between heads
+constexpr bool CHEAP_MASK = true;        // keeps is a few instructions: unroll it
+
+// What a (batch, head) knows.
+struct Place {
+  int batch, head, kvHead;
+  int qLen, kvLen;            // real query rows and key rows
+  int qRow, qShift, kvStart;  // rows [qRow, qRow + qLen) are real, row r stands at position r + qShift; key j is row kvStart + j
+};
+DEVICE Place placeOf(Call const& call, int batch, int head) {
+  Place p;
+  int const* lengths = call.lengths + 5 * batch;
+  p.batch = batch;
+  p.head = head;
+  p.kvHead = head / (call.qHeads / call.kvHeads);
+  p.qRow = readOnly(lengths);
+  p.qShift = readOnly(lengths + 1) - p.qRow;
+  p.qLen = readOnly(lengths + 2);
+  p.kvStart = readOnly(lengths + 3);
+  p.kvLen = readOnly(lengths + 4);
+  return p;
+}
+
+// Elements of tables, 0 outside.
+namespace tables {
+// bias [head, 32]
+DEVICE float bias(Call const& call, int i0, int i1) {
+  bool inside = (u32)i0 < (u32)call.qHeads && (u32)i1 < (u32)32;
+  float value = readOnly(inside ? (float const*)call.tables[0] + ((long long)i0 * 32 + i1) : (float const*)call.lengths);
+  return inside ? value : 0.0f;
+}
+}
+
+// Tiles from first to last, both inside; none if last < first.
+struct Tiles {
+  int first, last;
+};
+DEVICE Tiles tilesOf(Place const& p, bool some, int kvLo, int kvHi) {
+  kvLo = max(kvLo, 0);
+  kvHi = min(kvHi, p.kvLen - 1);
+  return {kvLo / TILE_KV, some && kvLo <= kvHi ? kvHi / TILE_KV : -1};
+}
+DEVICE bool holds(Tiles const& t, int tile) { return t.first <= tile && tile <= t.last; }
+DEVICE int nextOf(Tiles const& t, int from) {
+  int begin = max(from, t.first);
+  return begin <= t.last ? begin : NO_TILE;
+}
+// What the terms of the mask reach from the query positions [qLo, qHi].
+struct Reach {
+  Tiles keep0;  // of kept terms
+  Tiles drop0;  // of dropped terms
+};
+DEVICE Reach reachOf(Call const& call, Place const& p, int qLo, int qHi) {
+  Reach r;
+  bool some = qLo <= qHi;
+  r.keep0 = tilesOf(p, some, 0, min(p.kvLen - 1, qHi));
+  r.drop0 = tilesOf(p, some, max(0, qLo + 1), p.kvLen - 1);
+  return r;
+}
+// The least tile >= from that a kept term's interval holds, or NO_TILE.
+DEVICE int nextCandidate(Reach const& r, int from) {
+  return nextOf(r.keep0, from);
+}
+// `begin` is a candidate: the greatest tile such that all from begin to it are candidates, of any term.
+DEVICE int candidatesEnd(Reach const& r, int begin) {
+  return max(begin, r.keep0.last);
+}
+// A kept term reaches the tile: its interval holds it and its test, if any, allows it.
+DEVICE bool isReached(Call const& call, Place const& p, Reach const& r, int tile) {
+  return holds(r.keep0, tile);
+}
+// The tile lies inside kvLen and no dropped term reaches it.
+DEVICE bool isFull(Call const& call, Place const& p, Reach const& r, int tile) {
+  return (tile + 1) * TILE_KV <= p.kvLen && !(holds(r.drop0, tile));
+}
+
+// q and kv are positions; kv < kvLen is the caller's to check.
+DEVICE bool keeps(Call const& call, Place const& p, int q, int kv) { return kv <= q; }
+
+// s is scale * (q . k), natural-log units.
+DEVICE float scoreOf(Call const& call, Place const& p, float s, int q, int kv) {
+  int value = max(0, q - kv);
+  bool value_2 = value < 16;
+  bool value_3 = value < 19;
+  bool value_4 = value_3 || value < 21;
+  bool value_5 = value_4 || value < 24;
+  bool value_6 = value_5 || value < 27;
+  bool value_7 = value_6 || value < 31;
+  bool value_8 = value_7 || value < 35;
+  bool value_9 = value_8 || value < 40;
+  bool value_10 = value_9 || value < 46;
+  bool value_11 = value_10 || value < 52;
+  bool value_12 = value_11 || value < 59;
+  bool value_13 = value_12 || value < 67;
+  bool value_14 = value_13 || value < 77;
+  bool value_15 = value_14 || value < 87;
+  bool value_16 = value_15 || value < 99;
+  return s + tables::bias(call, p.head, value_2 || value_16 || value < 113 ? (value_2 ? value : (value_16 ? (value_15 ? (value_14 ? (value_13 ? (value_12 ? (value_11 ? (value_10 ? (value_9 ? (value_8 ? (value_7 ? (value_6 ? (value_5 ? (value_4 ? (value_3 ? 16 : 17) : 18) : 19) : 20) : 21) : 22) : 23) : 24) : 25) : 26) : 27) : 28) : 29) : 30)) : 31);
+}
+
+DEVICE float sinkLogitOf(Call const& call, Place const& p) { return -INFINITE; }
