@@ -69,6 +69,12 @@ function useIt(cwd: string): void {
     expect.arrayContaining(NAMES.map((name) => [name, 0])),
   )
   expect(heddle(cwd, 'show', 'mine.ts')).toContain('density')
+  // Texts for CUDA are put together from files that the build copies.
+  const cuda = json(
+    heddle(cwd, 'build', 'mine.ts', '--target', 'cuda', '--cubins', 'none', '--out', 'cuda', '--json'),
+  )
+  for (const row of cuda) expect(readFileSync(join(cwd, String(row['file'])), 'utf8')).toContain('attend(')
+  expect(cuda.length).toBeGreaterThanOrEqual(NAMES.length)
 }
 
 beforeAll(() => {
@@ -98,6 +104,8 @@ describe('installed from its tarball', () => {
       'dist/dsl/index.d.ts',
       'dsl/index.ts',
       'patterns/causal.ts',
+      'dist/codegen/cuda/ampere.cuh',
+      'dist/runtime/cuda/emulation/emulation.h',
       'LICENSE',
       'README.md',
     ]) {

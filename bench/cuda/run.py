@@ -20,7 +20,7 @@ from figures import Measured, Row, Timed, rows_of
 ROOT = Path(__file__).resolve().parents[2]
 # What the rounds of one case may take, and what must be left of the run to begin another.
 CASE_SECONDS = 4.0
-LEAST_LEFT = 12.0
+LEAST_LEFT = 30.0
 AHEAD_SECONDS = 110.0
 
 
@@ -30,8 +30,8 @@ def options() -> argparse.Namespace:
     parser.add_argument("--counts", type=Path, required=True, help="what prepare.ts wrote")
     parser.add_argument("--out", type=Path, required=True, help="folder for cuda.json")
     parser.add_argument("--only", default="", help="a regular expression: cases whose name holds it")
-    parser.add_argument("--peers", default="", help="a regular expression: peers whose name holds it; '-' for none")
-    parser.add_argument("--minutes", type=float, default=8.7, help="no case begins after this")
+    parser.add_argument("--peers", default="", help="a regular expression: peers whose name holds it; '^$' for none")
+    parser.add_argument("--minutes", type=float, default=8.7, help="what the whole run may take")
     return parser.parse_args()
 
 

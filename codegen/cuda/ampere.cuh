@@ -300,7 +300,8 @@ DEVICE Bases raiseTops(Scores const& s, Sums& sums, float factor) {
       top = fmaxf(top, shuffleXor(top, 2));
       // A row that has kept nothing must not subtract minus infinity from itself.
       base.of[m][half] = top == -INFINITE ? 0.0f : top * factor;
-      float shrink = exp2Fast(sums.top[m][half] * factor - base.of[m][half]);
+      // A product that is rounded on one side of the difference only is no exact zero, and hundreds of tiles would add up.
+      float shrink = top == sums.top[m][half] ? 1.0f : exp2Fast(sums.top[m][half] * factor - base.of[m][half]);
       sums.top[m][half] = top;
       rows.of[m][half] *= shrink;
 #pragma unroll

@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto'
 import type { CompiledPattern } from '../../compiler/index.ts'
 import { printExpr } from '../../compiler/ir.ts'
-import { readsHead } from '../../compiler/plan.ts'
+import { readsHead, type KernelPlan } from '../../compiler/plan.ts'
 import { contentHash } from '../hash.ts'
 import { checkHeadDim, derivedUniforms, VERSION } from '../record.ts'
 import { AMPERE } from './ampere.ts'
@@ -48,10 +48,11 @@ export function emitCuda({ plan }: Pick<CompiledPattern, 'plan'>, options: EmitC
   const wanted = SKELETONS.filter((s) => options.skeletons?.includes(s.name) ?? true)
   const dims = headDims.map((headDim, n) => [headDim, valueDims?.[n] ?? headDim] as const)
   dims.flat().forEach(checkHeadDim)
-  const section = patternSection(plan)
   const traits = { masked: isMasked(plan), scored: plan.score !== null, plan }
   const variants = new Map<string, CudaVariant>()
   for (const spec of wanted) {
+    const listed = isListed(plan, spec)
+    const section = patternSection(plan, listed)
     const padded = dims.map(([h, v]) => [paddedDim(spec, h), paddedDim(spec, v)] as const)
     // A loader takes the first that is large enough.
     padded.sort(([h, v], [other, otherValue]) => h - other || v - otherValue)
@@ -60,7 +61,7 @@ export function emitCuda({ plan }: Pick<CompiledPattern, 'plan'>, options: EmitC
         const request: Request = { headDim, valueDim, dtype, traits }
         const id = idOf(spec, request)
         const shape = choose(spec, request, spec.shapes(request))
-        variants.set(id, variantOf(id, spec, request, shape, section, debug))
+        variants.set(id, variantOf(id, spec, request, shape, { listed, section, debug }))
       }
     }
   }
@@ -84,6 +85,9 @@ export function emitCuda({ plan }: Pick<CompiledPattern, 'plan'>, options: EmitC
   return { ...record, hash: contentHash(hashed) }
 }
 
+const isListed = (plan: KernelPlan, { sharesTests }: SkeletonSpec): boolean =>
+  plan.tiles.how === 'list' || (sharesTests && plan.tiles.how === 'test' && !readsHead(plan))
+
 const first: ShapeChoice = (_spec, _request, shapes) => shapes[0]!
 
 const paddedDim = ({ name, headDims }: SkeletonSpec, dim: number): number => {
@@ -100,12 +104,10 @@ function variantOf(
   spec: SkeletonSpec,
   request: Request,
   shape: Shape,
-  section: string,
-  debug: boolean,
+  { listed, section, debug }: { readonly listed: boolean; readonly section: string; readonly debug: boolean },
 ): CudaVariant {
   const { headDim, valueDim, dtype, traits } = request
   const { plan } = traits
-  const listed = plan.tiles.how === 'list'
   const parts: readonly (readonly [name: string, text: string])[] = [
     ['configuration', configuration(request, shape, debug)],
     ['call', CALL_TEXT],

@@ -224,7 +224,7 @@ DEVICE void produce(Call const& call, TensorMap const& qMap, TensorMap const& kM
   barrierWait(sharedAddress(&book->qEmpty[t.stage]), t.parity);
   if (lane == 0) {
     book->messages[message].more = false;
-    barrierArrive(sharedAddress(&book->qFull[t.stage]));
+    barrierExpect(sharedAddress(&book->qFull[t.stage]), 0);
     // The last block to find no more work leaves the counters as it found them.
     fenceGrid();
     if (atomicWrap(call.counters + 1, gridDim.x - 1) == gridDim.x - 1) call.counters[0] = 0u;
@@ -250,7 +250,7 @@ DEVICE float quadSum(float x) {
 DEVICE int columnOf(int i) { return (i >> 2) * 8 + (laneIndex() & 3) * 2 + (i & 1); }
 
 DEVICE void maskScores(Call const& call, Place const& place, float (&s)[S_COUNT], int kvLo, int q0, int q1) {
-  if (CHEAP_MASK) {
+  if (UNROLL_MASK) {
 #pragma unroll
     for (int i = 0; i < S_COUNT; i++) {
       int kv = kvLo + columnOf(i);
@@ -258,15 +258,15 @@ DEVICE void maskScores(Call const& call, Place const& place, float (&s)[S_COUNT]
       s[i] = kept ? s[i] : -INFINITE;
     }
   } else {
-    // A long mask is written once, in a loop over bits; only its application to the registers is unrolled.
+    // A loop over columns; only its application to the registers is unrolled.
 #pragma unroll
     for (int word = 0; word < (S_COUNT + 31) / 32; word++) {
       u32 bits = 0u;
-#pragma unroll 1
-      for (int i = 0; i < 32; i++) {
-        int kv = kvLo + columnOf(word * 32 + i);
-        bool kept = kv < place.kvLen & keeps(call, place, i & 2 ? q1 : q0, kv);
-        bits |= (u32)kept << i;
+#pragma unroll 4
+      for (int column = 0; column < min(16, S_COUNT / 2 - word * 16); column++) {
+        int const i = (column >> 1) * 4 + (column & 1), kv = kvLo + columnOf(word * 32 + i);
+        u32 const both = (u32)keeps(call, place, q0, kv) | (u32)keeps(call, place, q1, kv) << 2;
+        bits |= (kv < place.kvLen ? both : 0u) << i;
       }
 #pragma unroll
       for (int i = 0; i < 32; i++)
@@ -286,9 +286,10 @@ DEVICE float2 weigh(Softmax& state, float (&s)[S_COUNT], float unit) {
   max0 = quadMax(max0);
   max1 = quadMax(max1);
   // A row without any kept key yet has no maximum to subtract.
-  float shift0 = max0 == -INFINITE ? 0.0f : max0 * unit;
-  float shift1 = max1 == -INFINITE ? 0.0f : max1 * unit;
-  float2 decay = make_float2(exp2Fast(state.max0 * unit - shift0), exp2Fast(state.max1 * unit - shift1));
+  float const top0 = max0 == -INFINITE ? 0.0f : max0, top1 = max1 == -INFINITE ? 0.0f : max1;
+  float const shift0 = top0 * unit, shift1 = top1 * unit;
+  // Exactly 1 where the maximum stays: products rounded on one side only would let hundreds of tiles add up.
+  float2 const decay = make_float2(exp2Fast((state.max0 - top0) * unit), exp2Fast((state.max1 - top1) * unit));
   state.max0 = max0;
   state.max1 = max1;
   float sum0 = 0.0f, sum1 = 0.0f;
@@ -386,7 +387,7 @@ DEVICE void consume(Call const& call, Book* book, int group) {
   Softmax const fresh = {-INFINITE, -INFINITE, 0.0f, 0.0f};
   Softmax state = fresh;
   int message = 0;
-  u32 tile;
+  u32 tile = 0u;
   float s[S_COUNT], o[O_COUNT];
   u32 p[TILE_KV / 4];
 
@@ -402,8 +403,11 @@ DEVICE void consume(Call const& call, Book* book, int group) {
     return shuffle((int)book->messages[message].more, 0) != 0;
   };
   auto awaitKeys = [&]() { barrierWait(sharedAddress(&book->kFull[k.stage]), k.parity); };
-  // Asked while products run, so that nothing waits for the answer.
-  auto readTile = [&]() { tile = (u32)shuffle((int)book->tiles[k.stage], 0); };
+  // Asked while products run, so that nothing waits for the answer. The lane that reads is the one that releases.
+  auto readTile = [&]() {
+    if (lane == 0) tile = book->tiles[k.stage];
+    tile = (u32)shuffle((int)tile, 0);
+  };
   auto startScores = [&]() {
     constexpr int STEPS = CHUNK_K / 16;
     productFence();

@@ -1,12 +1,20 @@
 /** The Hopper skeleton's shapes and launch: dims and traits of a variant in, tiles, warpgroups and stages out, best first. */
 
+import { nodesOf } from '../../compiler/ir.ts'
 import { tilesOf } from './list.ts'
 import type { Request, Shape, SkeletonSpec, Traits } from './skeleton.ts'
+import { isCheap } from './traits.ts'
 import { productText } from './wgmma.ts'
 
 /** Barriers and messages at the end of shared memory: the text asserts that they fit. */
 const BOOK_BYTES = 1024
 const ROWS_PER_GROUP = 64
+
+/**
+ * `wide` masks have at most one edge a row; `narrow` ones pay for every column of a tile; `dear` ones need registers of their own:
+ * for a change of the score, or for tests of tiles.
+ */
+type Masks = 'wide' | 'narrow' | 'dear'
 
 interface Row {
   /** The greatest head dim and value dim the row is for. */
@@ -18,56 +26,63 @@ interface Row {
   readonly consumers: number
   readonly stages: number
   readonly qStages: number
-  /** What masks the row is for: `wide` ones have at most one edge a row, `narrow` ones pay for every column of a tile. */
-  readonly masks: 'wide' | 'narrow'
+  readonly masks: readonly Masks[]
   readonly reason: string
 }
 
 /** Measured on an H100 with bf16, 32 query heads over 8 (bench/notes.md); the 227 KiB of shared memory bound the long dims. */
 const ROWS: readonly Row[] = [
-  { headDim: 64, valueDim: 64, kv: 128, consumers: 3, stages: 2, qStages: 2, masks: 'wide', reason: '192 rows: exponentials of three groups under one product; 128 rows are a sixth slower' }, // oxfmt-ignore
-  { headDim: 64, valueDim: 64, kv: 112, consumers: 3, stages: 3, qStages: 2, masks: 'wide', reason: 'fewer registers' }, // oxfmt-ignore
-  { headDim: 64, valueDim: 64, kv: 192, consumers: 2, stages: 2, qStages: 2, masks: 'wide', reason: 'longer products' }, // oxfmt-ignore
-  { headDim: 64, valueDim: 64, kv: 128, consumers: 3, stages: 2, qStages: 2, masks: 'narrow', reason: '192 rows, as for wide masks' }, // oxfmt-ignore
-  { headDim: 64, valueDim: 64, kv: 128, consumers: 2, stages: 2, qStages: 2, masks: 'narrow', reason: 'less waste at edges' }, // oxfmt-ignore
-  { headDim: 96, valueDim: 96, kv: 176, consumers: 2, stages: 2, qStages: 2, masks: 'wide', reason: 'the longest products that registers hold' }, // oxfmt-ignore
-  { headDim: 96, valueDim: 96, kv: 128, consumers: 2, stages: 2, qStages: 2, masks: 'wide', reason: 'a square tile' }, // oxfmt-ignore
-  { headDim: 96, valueDim: 96, kv: 128, consumers: 2, stages: 2, qStages: 2, masks: 'narrow', reason: 'less waste at edges' }, // oxfmt-ignore
-  { headDim: 128, valueDim: 128, kv: 176, consumers: 2, stages: 2, qStages: 1, masks: 'wide', reason: 'the longest products that registers and shared memory hold: 4 % ahead of 128' }, // oxfmt-ignore
-  { headDim: 128, valueDim: 128, kv: 160, consumers: 2, stages: 2, qStages: 1, masks: 'wide', reason: 'less waste at edges' }, // oxfmt-ignore
-  { headDim: 128, valueDim: 128, kv: 128, consumers: 2, stages: 2, qStages: 2, masks: 'wide', reason: 'a square tile' }, // oxfmt-ignore
-  { headDim: 128, valueDim: 128, kv: 128, consumers: 2, stages: 2, qStages: 2, masks: 'narrow', reason: 'less waste at edges than 176, and Q comes ahead' }, // oxfmt-ignore
-  { headDim: 128, valueDim: 128, kv: 96, consumers: 2, stages: 3, qStages: 1, masks: 'narrow', reason: 'still less waste at edges' }, // oxfmt-ignore
-  { headDim: 192, valueDim: 128, kv: 128, consumers: 2, stages: 2, qStages: 1, masks: 'wide', reason: 'what shared memory holds' }, // oxfmt-ignore
-  { headDim: 192, valueDim: 128, kv: 128, consumers: 2, stages: 2, qStages: 1, masks: 'narrow', reason: 'what shared memory holds' }, // oxfmt-ignore
-  { headDim: 192, valueDim: 192, kv: 112, consumers: 2, stages: 2, qStages: 1, masks: 'wide', reason: 'what shared memory holds' }, // oxfmt-ignore
-  { headDim: 192, valueDim: 192, kv: 96, consumers: 2, stages: 2, qStages: 1, masks: 'narrow', reason: 'less waste at edges' }, // oxfmt-ignore
-  { headDim: 256, valueDim: 256, kv: 80, consumers: 2, stages: 2, qStages: 1, masks: 'wide', reason: 'what shared memory holds: 15 % ahead of 64' }, // oxfmt-ignore
-  { headDim: 256, valueDim: 256, kv: 64, consumers: 2, stages: 2, qStages: 1, masks: 'wide', reason: 'fewer registers' }, // oxfmt-ignore
-  { headDim: 256, valueDim: 256, kv: 80, consumers: 2, stages: 2, qStages: 1, masks: 'narrow', reason: 'what shared memory holds' }, // oxfmt-ignore
-  { headDim: 256, valueDim: 256, kv: 64, consumers: 2, stages: 2, qStages: 1, masks: 'narrow', reason: 'less waste at edges' }, // oxfmt-ignore
+  { headDim: 64, valueDim: 64, kv: 128, consumers: 3, stages: 2, qStages: 2, masks: ['wide'], reason: '192 rows: exponentials of three groups under one product; 128 rows are a sixth slower' }, // oxfmt-ignore
+  { headDim: 64, valueDim: 64, kv: 112, consumers: 3, stages: 3, qStages: 2, masks: ['wide'], reason: 'fewer registers' }, // oxfmt-ignore
+  { headDim: 64, valueDim: 64, kv: 192, consumers: 2, stages: 2, qStages: 2, masks: ['wide'], reason: 'longer products' }, // oxfmt-ignore
+  { headDim: 64, valueDim: 64, kv: 128, consumers: 3, stages: 2, qStages: 2, masks: ['narrow'], reason: '192 rows, as for wide masks' }, // oxfmt-ignore
+  { headDim: 64, valueDim: 64, kv: 128, consumers: 2, stages: 2, qStages: 2, masks: ['narrow', 'dear'], reason: 'less waste at edges' }, // oxfmt-ignore
+  { headDim: 96, valueDim: 96, kv: 176, consumers: 2, stages: 2, qStages: 2, masks: ['wide'], reason: 'the longest products that registers hold' }, // oxfmt-ignore
+  { headDim: 96, valueDim: 96, kv: 128, consumers: 2, stages: 2, qStages: 2, masks: ['wide'], reason: 'a square tile' }, // oxfmt-ignore
+  { headDim: 96, valueDim: 96, kv: 128, consumers: 2, stages: 2, qStages: 2, masks: ['narrow', 'dear'], reason: 'less waste at edges' }, // oxfmt-ignore
+  { headDim: 128, valueDim: 128, kv: 176, consumers: 2, stages: 2, qStages: 1, masks: ['wide'], reason: 'the longest products that registers and shared memory hold: 4 % ahead of 128' }, // oxfmt-ignore
+  { headDim: 128, valueDim: 128, kv: 160, consumers: 2, stages: 2, qStages: 1, masks: ['wide'], reason: 'less waste at edges' }, // oxfmt-ignore
+  { headDim: 128, valueDim: 128, kv: 128, consumers: 2, stages: 2, qStages: 2, masks: ['wide'], reason: 'a square tile' }, // oxfmt-ignore
+  { headDim: 128, valueDim: 128, kv: 128, consumers: 2, stages: 2, qStages: 2, masks: ['narrow', 'dear'], reason: 'less waste at edges than 176, and Q comes ahead' }, // oxfmt-ignore
+  { headDim: 128, valueDim: 128, kv: 96, consumers: 2, stages: 3, qStages: 1, masks: ['narrow', 'dear'], reason: 'still less waste at edges' }, // oxfmt-ignore
+  { headDim: 192, valueDim: 128, kv: 128, consumers: 2, stages: 2, qStages: 1, masks: ['wide'], reason: 'what shared memory holds' }, // oxfmt-ignore
+  { headDim: 192, valueDim: 128, kv: 128, consumers: 2, stages: 2, qStages: 1, masks: ['narrow', 'dear'], reason: 'what shared memory holds' }, // oxfmt-ignore
+  { headDim: 192, valueDim: 192, kv: 112, consumers: 2, stages: 2, qStages: 1, masks: ['wide'], reason: 'what shared memory holds' }, // oxfmt-ignore
+  { headDim: 192, valueDim: 192, kv: 96, consumers: 2, stages: 2, qStages: 1, masks: ['narrow', 'dear'], reason: 'less waste at edges' }, // oxfmt-ignore
+  { headDim: 256, valueDim: 256, kv: 80, consumers: 2, stages: 2, qStages: 1, masks: ['wide'], reason: 'what shared memory holds: 15 % ahead of 64' }, // oxfmt-ignore
+  { headDim: 256, valueDim: 256, kv: 64, consumers: 2, stages: 2, qStages: 1, masks: ['wide'], reason: 'fewer registers' }, // oxfmt-ignore
+  { headDim: 256, valueDim: 256, kv: 80, consumers: 2, stages: 2, qStages: 1, masks: ['narrow', 'dear'], reason: 'what shared memory holds' }, // oxfmt-ignore
+  { headDim: 256, valueDim: 256, kv: 64, consumers: 2, stages: 2, qStages: 1, masks: ['narrow', 'dear'], reason: 'less waste at edges' }, // oxfmt-ignore
 ]
 
-/** Registers a thread of the bringing and of the multiplying warpgroups; their sum is what the block has at its start. */
-const REGISTERS: Readonly<Record<number, readonly [producer: number, consumer: number]>> = {
-  2: [40, 232],
-  3: [32, 160],
-}
+/**
+ * A mask of a few instructions is written out for each score, others are a loop over columns. So are masks that wait for
+ * memory: meanwhile all that does not hang on the answer would be computed, and kept.
+ */
+const unrolls = ({ plan }: Traits): boolean =>
+  isCheap(plan.mask) && !nodesOf(plan.mask).some((e) => e.op === 'load')
 
-/** A mask with two edges a row, or with holes, leaves part of its tiles' columns unused; scores need registers of their own. */
-const masksOf = ({ plan, scored }: Traits): Row['masks'] =>
-  scored || plan.tiles.how !== 'ranges' || plan.tiles.dropped.length > 1 ? 'narrow' : 'wide'
+/**
+ * Registers a thread of the bringing and of the multiplying warpgroups; their sum is what the block has at its start. The
+ * bringing warp asks the tests of tiles, and of masks that are loops, which leave it more, these are the longest.
+ */
+const registersOf = ({ consumers }: Row, traits: Traits): readonly [producer: number, consumer: number] =>
+  consumers === 3 ? [32, 160] : masksOf(traits) === 'dear' && !unrolls(traits) ? [56, 224] : [40, 232]
+
+const masksOf = ({ plan, scored }: Traits): Masks =>
+  scored || plan.tiles.how !== 'ranges' ? 'dear' : plan.tiles.dropped.length > 1 ? 'narrow' : 'wide'
 
 function shapesOf({ headDim, valueDim, traits }: Request): Shape[] {
   const masks = masksOf(traits)
   const first = ROWS.find((r) => headDim <= r.headDim && valueDim <= r.valueDim)
   if (!first) throw new Error(`no shape for head dim ${headDim} and value dim ${valueDim}`)
   return ROWS.filter(
-    (r) => r.headDim === first.headDim && r.valueDim === first.valueDim && r.masks === masks,
-  ).map(({ kv, consumers, stages, qStages, reason }) => {
+    (r) => r.headDim === first.headDim && r.valueDim === first.valueDim && r.masks.includes(masks),
+  ).map((row) => {
+    const { kv, consumers, stages, qStages, reason } = row
     const q = consumers * ROWS_PER_GROUP
     const sharedBytes = 2 * (qStages * q * headDim + stages * kv * (headDim + valueDim)) + BOOK_BYTES
-    const [producer, consumer] = REGISTERS[consumers]!
+    const [producer, consumer] = registersOf(row, traits)
     return {
       tile: { q, kv },
       threads: 128 * (consumers + 1),
@@ -78,6 +93,7 @@ function shapesOf({ headDim, valueDim, traits }: Request): Shape[] {
         Q_STAGES: qStages,
         PRODUCER_REGISTERS: producer,
         CONSUMER_REGISTERS: consumer,
+        UNROLL_MASK: unrolls(traits),
         HOST_SHARED_BYTES: sharedBytes,
       },
       reason,
@@ -117,6 +133,7 @@ export const HOPPER: SkeletonSpec = {
       },
     ]
   },
+  sharesTests: true,
   splits: null,
   // The next query tile, and the blocks that are done.
   counters: 8,

@@ -1,19 +1,25 @@
-// list: every pair of a candidate tile is looked at, and the tiles that keep one are listed in ascending order for the walk
-// of tiles.cuh. A block makes the record of one (batch, head or all heads, query tile): a count, then a word a tile.
+// list: the tiles that keep a pair, in ascending order, for the walk of tiles.cuh. With LOOKS every pair of a candidate tile is
+// looked at; without, the tests of the pattern decide. A block makes the record of one (batch, head or all heads, query tile): a count, then a word a tile.
 
 constexpr int LIST_THREADS = 256;
 constexpr int LIST_WARPS = LIST_THREADS / 32;
 constexpr u32 LIST_FULL = 1u << 31;  // no pair of a real row is dropped, and the tile lies inside kvLen
 constexpr u32 SEEN_KEPT = 1u, SEEN_DROPPED = 2u;
 
-// Which of the two a tile holds; the warp stops once it has seen both. Rows [rowLo, rowHi) are real.
+// Which of the two a tile holds; the warp stops once it has seen both. Rows [rowLo, rowHi) are real. A lane keeps to a column
+// for some rows, so that what depends on the key alone is read once for them.
 DEVICE u32 lookAtTile(Call const& call, Place const& place, int rowLo, int rowHi, int tile) {
+  constexpr int ROWS = 16;
   int kvLo = tile * TILE_KV, kvHi = min(kvLo + TILE_KV, place.kvLen);
   bool kept = false, dropped = false;
-  for (int row = rowLo; row < rowHi; row++) {
+  for (int first = rowLo; first < rowHi; first += ROWS) {
+    int past = min(first + ROWS, rowHi);
     for (int kv = kvLo + laneIndex(); kv < kvHi; kv += 32) {
-      if (keeps(call, place, row + place.qShift, kv)) kept = true;
-      else dropped = true;
+      for (int row = first; row < past; row++) {
+        bool keep = keeps(call, place, row + place.qShift, kv);
+        kept = kept | keep;
+        dropped = dropped | !keep;
+      }
     }
     if (ballotLanes(kept) != 0u && ballotLanes(dropped) != 0u) return SEEN_KEPT | SEEN_DROPPED;
   }
@@ -38,14 +44,16 @@ KERNEL(LIST_THREADS, 1) list(Call call) {
     u32 candidates = ballotLanes(candidate);
     u32 known = ballotLanes(candidate && isFull(call, place, reach, tile));
     int rank = 0;
-    for (u32 left = candidates; left != 0u; left &= left - 1u, rank++) {
+    for (u32 left = LOOKS ? candidates : 0u; left != 0u; left &= left - 1u, rank++) {
       if (rank % LIST_WARPS != warp) continue;
       int bit = lowestBit(left);
       u32 found = (known >> bit) & 1u ? SEEN_KEPT : lookAtTile(call, place, rowLo, rowHi, base + bit);
       if (lane == 0) seen[bit] = found;
     }
-    syncThreads();
-    u32 found = candidate ? seen[lane] : 0u;
+    if (LOOKS) syncThreads();
+    u32 found = SEEN_KEPT | ((known >> lane) & 1u ? 0u : SEEN_DROPPED);
+    if (LOOKS) found = seen[lane];
+    if (!candidate) found = 0u;
     u32 kept = ballotLanes((found & SEEN_KEPT) != 0u);
     if (warp == 0 && (kept >> lane) & 1u) {
       bool full = found == SEEN_KEPT && (tile + 1) * TILE_KV <= place.kvLen;
@@ -53,7 +61,7 @@ KERNEL(LIST_THREADS, 1) list(Call call) {
     }
     count += countBits(kept);
     // The next window's words must not overtake these reads.
-    syncThreads();
+    if (LOOKS) syncThreads();
   }
   if (threadIdx.x == 0u) record[0] = (u32)count;
 }

@@ -12,7 +12,7 @@ import { isCheap, traitsText } from './traits.ts'
  * The section stands between the prelude and tiles.cuh; TILE_KV is a constexpr before it. Whatever a pattern's author named
  * appears as a member of Place or in the namespace `tables`, so it cannot meet a name of a skeleton.
  */
-export function patternSection(plan: KernelPlan): string {
+export function patternSection(plan: KernelPlan, listed = plan.tiles.how === 'list'): string {
   const place = new PlaceText(plan)
   const print = printer(CUDA)
   const maskPrint = isCheap(plan.mask) ? printer(CUDA_EAGER) : print
@@ -37,7 +37,7 @@ export function patternSection(plan: KernelPlan): string {
   // Printed last: what the functions above call is known only now.
   const parts = [
     'constexpr int NO_TILE = 0x7fffffff;',
-    traitsText(plan),
+    traitsText(plan, listed),
     [...new Map([...print.helpers, ...maskPrint.helpers]).values()].map((h) => h.text).join('\n'),
     place.arrays().join('\n'),
     place.text(),

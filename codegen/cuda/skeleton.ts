@@ -45,6 +45,11 @@ export interface SkeletonSpec {
   readonly made?: (request: Request, shape: Shape) => string
   /** In order of launch, `list` left out: emit puts it first where the plan lists its tiles. */
   readonly entries: (request: Request, shape: Shape) => readonly CudaEntry[]
+  /**
+   * Tiles that are found by tests, and are the same for all heads, are listed once for them by a kernel of its own; else each
+   * query tile of each head asks the tests again.
+   */
+  readonly sharesTests: boolean
   readonly splits: CudaVariant['splits']
   /** Bytes; that of lists is emit's. */
   readonly counters: CudaVariant['workspace']['counters']

@@ -4,8 +4,9 @@ import { nodesOf, type Expr } from '../../compiler/ir.ts'
 import { readsHead, type KernelPlan } from '../../compiler/plan.ts'
 import { rateOf, type Rate } from '../expr.ts'
 
-/** Instructions a pair, about, that a cheap mask takes at most. */
+/** Instructions, about, that a cheap mask takes at most: a pair, and a key whatever the query is. */
 const CHEAP = 16
+const CHEAP_KEYS = 6
 
 const isPower = (e: Expr): boolean =>
   e.op === 'const' && typeof e.arg === 'number' && e.arg > 0 && Number.isInteger(Math.log2(e.arg))
@@ -48,30 +49,32 @@ export const isDear = (e: Expr): boolean => costOf(e) > 4
 
 /**
  * True if `keeps` is a few instructions a pair, so that a skeleton unrolls it over its scores. A thread holds tens of scores
- * of two rows or more: what depends on the row alone the compiler moves out of the unrolled code, and what depends on the
- * key alone the rows share, so the first is not counted and the second half. An unrolled mask of 16 instructions is small
- * beside the exponentials and products of a partial tile; a read or a division for each of 64 scores would fill the
+ * of a few rows: unrolled, what depends on the row alone is done once, and what depends on the key alone once for all rows,
+ * but its results for all keys are alive at once, and beyond CHEAP_KEYS registers spill. An unrolled mask of 16 instructions
+ * is small beside the exponentials and products of a partial tile; a read or a division for each of 64 scores would fill the
  * instruction cache and the registers.
  */
 export function isCheap(mask: Expr): boolean {
   const rates = new Map<Expr, Rate>()
-  const weight: Readonly<Record<Rate, number>> = { workgroup: 0, row: 0, column: 0.5, pair: 1 }
-  const counted = nodesOf(mask).filter((e) => weight[rateOf(e, rates)] > 0)
-  return counted.reduce((sum, e) => sum + costOf(e) * weight[rateOf(e, rates)], 0) <= CHEAP
+  const cost = (rate: Rate) =>
+    nodesOf(mask).reduce((sum, e) => (rateOf(e, rates) === rate ? sum + costOf(e) : sum), 0)
+  return cost('column') <= CHEAP_KEYS && cost('pair') + cost('column') / 2 <= CHEAP
 }
 
 const isOpen = (mask: Expr): boolean => mask.op === 'const' && mask.arg === true
 
 export const isMasked = (plan: KernelPlan): boolean => !isOpen(plan.mask)
 
-export function traitsText(plan: KernelPlan): string {
+/** `listed`: the skeleton walks a list of tiles, whichever way it was made. */
+export function traitsText(plan: KernelPlan, listed: boolean): string {
   const scoreReadsHead = plan.score !== null && readsHead({ ...plan, mask: plan.score })
   const rows: readonly (readonly [name: string, value: boolean, about: string])[] = [
     ['MASKED', isMasked(plan), 'some pair may be dropped; if not, tiles inside kvLen are full'],
     ['SCORED', plan.score !== null, 'scoreOf changes the scaled logit'],
     ['SINK', plan.sinkLogit !== null, 'sinkLogitOf adds to the denominator'],
     ['TESTED', plan.tiles.kept.some((t) => t.test !== null), 'isReached asks more than intervals'],
-    ['LISTED', plan.tiles.how === 'list', 'tiles are listed by the entry `list`'],
+    ['LISTED', listed, 'tiles are listed by the entry `list`'],
+    ['LOOKS', plan.tiles.how === 'list', 'it looks at the pairs of a tile, not at its tests alone'],
     ['SHARES_LISTS', !readsHead(plan), 'one list serves all heads'],
     ['MASK_READS_HEAD', readsHead(plan), 'keeps and the tiles may differ between heads'],
     ['SCORE_READS_HEAD', scoreReadsHead, 'scoreOf may differ between heads'],

@@ -86,7 +86,7 @@ export interface CudaDriver {
   /** Rejects with a HeddleError that names the pattern and the variant. */
   loadModule(source: ModuleSource): Promise<CudaModule>
   launch(launch: Launch): void
-  /** The 128 bytes of a tensor map; the emulation has none and throws. */
+  /** The 128 bytes of a tensor map; throws where the device has none, or for a spec that no map can hold. */
   tensorMap(spec: TensorMapSpec): Uint8Array
   createStream(): Stream
   destroyStream(stream: Stream): void

@@ -10,12 +10,16 @@ import type {
   Launch,
   ModuleSource,
   Stream,
+  TensorMapSpec,
 } from './driver.ts'
 import { bind, inLines, type Library } from './emulation/bindings.ts'
 import { LibraryBuilder, type LibraryOptions } from './emulation/library.ts'
+import { mapBytes, mapFault } from './emulation/maps.ts'
 import { loadNative, type Native } from './native.ts'
 
 export interface EmulationOptions extends LibraryOptions {
+  /** 8.0 by default; 9.0 has barriers in shared memory, tensor maps, warpgroup products, and more shared memory. */
+  readonly capability?: CudaDriver['capability']
   /** What kernels' grids and splits are sized by; the host's cores do the work. 8 by default. */
   readonly multiprocessors?: number
   /** Of warps and lanes between barriers: 0 ascending, 1 descending, else the seed of a random one. */
@@ -47,12 +51,12 @@ export interface EmulatedDriver extends CudaDriver {
   setOrder(order: number): void
 }
 
-/** Of sm_80. */
-const MAX_SHARED_BYTES = 163 * 1024
+/** Of sm_80 and sm_90. */
+const SHARED_BYTES = { 8: 163 * 1024, 9: 227 * 1024 } as const
 const ERROR_BYTES = 4096
 
 /**
- * Opens the emulation, an sm_80 device.
+ * Opens the emulation, an sm_80 device unless `capability` says otherwise.
  * @throws HeddleError `no-emulation`
  */
 export async function openEmulation(options: EmulationOptions = {}): Promise<EmulatedDriver> {
@@ -79,8 +83,8 @@ interface Event extends CudaEvent {
 
 class Emulation implements EmulatedDriver {
   readonly kind = 'emulated'
-  readonly capability = { major: 8, minor: 0 }
-  readonly maxSharedBytes = MAX_SHARED_BYTES
+  readonly capability: CudaDriver['capability']
+  readonly maxSharedBytes: number
   readonly name: string
   readonly multiprocessors: number
   readonly versions: Readonly<Record<string, string>>
@@ -97,6 +101,8 @@ class Emulation implements EmulatedDriver {
 
   constructor(builder: LibraryBuilder, native: Native, memory: Library, options: EmulationOptions) {
     this.name = `emulation (${builder.compiler})`
+    this.capability = options.capability ?? { major: 8, minor: 0 }
+    this.maxSharedBytes = this.capability.major >= 9 ? SHARED_BYTES[9] : SHARED_BYTES[8]
     this.multiprocessors = options.multiprocessors ?? 8
     this.versions = { 'CUDA emulation': builder.compiler }
     this.#builder = builder
@@ -166,14 +172,12 @@ class Emulation implements EmulatedDriver {
       library = bind(this.#native.load(path))
       this.#libraries.set(path, library)
     }
-    return new Module(library, path, source)
+    return new Module(library, path, source, this.maxSharedBytes)
   }
 
   launch({ entry, grid, threads, sharedBytes, params, about }: Launch): void {
     const { library, path, source, name } = entry as Entry
-    const [call] = params
-    if (call === undefined || params.length > 1)
-      throw refused('launch', `${name}: the emulation takes one parameter, not ${params.length}`)
+    const given = Buffer.concat(params)
     for (const [setting, value] of this.#settings) library.heddle_set(setting, value)
     const error = new Uint8Array(ERROR_BYTES)
     this.#last = { kernel: `${source.pattern} (${source.id}, ${name})`, call: about }
@@ -185,8 +189,8 @@ class Emulation implements EmulatedDriver {
       z,
       threads,
       sharedBytes,
-      call,
-      call.length,
+      given,
+      given.length,
       error,
       ERROR_BYTES, // oxfmt-ignore
     )
@@ -206,8 +210,11 @@ class Emulation implements EmulatedDriver {
     throw new HeddleError('emulated-fault', { kernel: this.#last.kernel, call: about(), detail })
   }
 
-  tensorMap(): Uint8Array {
-    throw refused('tensor map', 'the emulation is a device of capability 8.0, which has none')
+  tensorMap(spec: TensorMapSpec): Uint8Array {
+    const { major, minor } = this.capability
+    const fault = major < 9 ? `a device of capability ${major}.${minor} has none` : mapFault(spec)
+    if (fault !== null) throw refused('tensor map', fault)
+    return mapBytes(spec)
   }
 
   createStream(): Stream {
@@ -252,20 +259,20 @@ class Module implements CudaModule {
   readonly #library: Library
   readonly #path: string
   readonly #source: ModuleSource
+  readonly #maxSharedBytes: number
 
-  constructor(library: Library, path: string, source: ModuleSource) {
+  constructor(library: Library, path: string, source: ModuleSource, maxSharedBytes: number) {
     this.#library = library
+    this.#maxSharedBytes = maxSharedBytes
     this.#path = path
     this.#source = source
   }
 
   entry(name: string, sharedBytes: number): CudaFunction {
     if (this.#library.heddle_has_entry(name) === 0) throw refused('entry', `there is no kernel ${name}`)
-    if (sharedBytes > MAX_SHARED_BYTES)
-      throw refused(
-        'entry',
-        `${name} wants ${sharedBytes} bytes of shared memory, a block has ${MAX_SHARED_BYTES}`,
-      )
+    const most = this.#maxSharedBytes
+    if (sharedBytes > most)
+      throw refused('entry', `${name} wants ${sharedBytes} bytes of shared memory, a block has ${most}`)
     const entry: Entry = { name, library: this.#library, path: this.#path, source: this.#source }
     return entry
   }

@@ -15,13 +15,13 @@ export interface CudaWanted {
   readonly misaligned: Misaligned | null
 }
 
-export type CudaPowers = Pick<CudaDriver, 'capability' | 'maxSharedBytes' | 'kind'>
+export type CudaPowers = Pick<CudaDriver, 'capability' | 'maxSharedBytes'>
 
 /** Why a variant does not take the call, as words; null if it does. */
 function obstacle(
   v: CudaVariant,
   wanted: CudaWanted,
-  { capability, maxSharedBytes, kind }: CudaPowers,
+  { capability, maxSharedBytes }: CudaPowers,
 ): string | null {
   const { major, minor } = capability
   const device = 10 * major + minor
@@ -32,7 +32,6 @@ function obstacle(
   const { min, max } = v.capability
   if (device < min || device > max)
     return `it is for compute capability ${version(min)}${max === min ? '' : ` to ${version(max)}`}, the device has ${version(device)}`
-  if (kind === 'emulated' && v.entries.some((e) => e.tensorMaps.length > 0)) return 'it needs tensor maps'
   const shared = Math.max(...v.entries.map((e) => e.sharedBytes))
   if (shared > maxSharedBytes)
     return `it needs ${shared} bytes of shared memory, the device has ${maxSharedBytes}`

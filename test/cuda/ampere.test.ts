@@ -95,6 +95,7 @@ describe('head dims', () => {
     [128, 'bf16', { headDim: 128, valueDim: 128, qRows: 130, kvRows: 150 }],
     [192, 'bf16', { headDim: 192, valueDim: 128, qRows: 30, kvRows: 70 }],
     [256, 'f16', { headDim: 256, valueDim: 256, qRows: 70, kvRows: 80 }],
+    [64, 'f16', { headDim: 60, valueDim: 128, qRows: 70, kvRows: 130 }],
   ] as const)('%i, %s', (_, dtype, given) => expectRight(given, { dtype }))
 
   test.each([

@@ -101,7 +101,6 @@ describe('the variant', () => {
     expect(await idOf({ capability: { major: 8, minor: 9 } }, callOf(17, 130))).toBe('d64-bf16-ampere')
     expect(await idOf({ capability: { major: 12, minor: 0 } }, callOf(17, 130))).toBe('d64-bf16-ampere')
     expect(await idOf({ ...hopper, maxSharedBytes: 100_000 }, callOf(17, 130))).toBe('d64-bf16-ampere')
-    expect(await idOf({ ...hopper, kind: 'emulated' }, callOf(17, 130))).toBe('d64-bf16-ampere')
     // Rows of 59 halves: no stride is a multiple of 16 bytes.
     expect(await idOf(hopper, callOf(17, 130, 59))).toBe('d64-bf16-ampere')
     const q = tensor(0x10002n, [2, 4, 17, 64])

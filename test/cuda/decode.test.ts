@@ -240,8 +240,11 @@ describe('launches', () => {
   const splits = (change: Partial<typeof call>) => rule(DECODE.splits!, { ...call, ...change })
 
   test('keys are split until the multiprocessors are full', () => {
-    expect(splits({})).toBe(33)
-    expect(splits({ batch: 16, kvRows: 32768 })).toBe(2)
+    // Short rows take two blocks a multiprocessor, long ones one.
+    expect(splits({ headDim: 64 })).toBe(33)
+    expect(splits({ headDim: 128 })).toBe(16)
+    expect(splits({ headDim: 64, batch: 16, kvRows: 32768 })).toBe(2)
+    expect(splits({ headDim: 128, batch: 16, kvRows: 32768 })).toBe(1)
     expect(splits({ batch: 64, kvRows: 32768 })).toBe(1)
     expect(splits({ qHeads: 8, kvHeads: 1, group: 8 })).toBe(128)
   })
@@ -255,7 +258,9 @@ describe('launches', () => {
 
   test('an uneven number of blocks takes the fewest waves that are nine tenths full', () => {
     // 200 blocks on 264 places: 5 parts of each are 1000 of 4 x 264.
-    expect(splits({ batch: 25 })).toBe(5)
+    expect(splits({ headDim: 64, batch: 25 })).toBe(5)
+    // On 132 places, where no number of waves is, four of them: 2 parts of each.
+    expect(splits({ headDim: 128, batch: 25 })).toBe(2)
   })
 
   test('combine has no blocks where there is one part', async () => {

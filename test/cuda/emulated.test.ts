@@ -105,7 +105,7 @@ describe('the driver', () => {
       () => driver.launch({ ...launch, params: [new Uint8Array(8)] }),
       'takes 24 bytes of parameters, not 8',
     )
-    fails(() => driver.launch({ ...launch, params: [] }), 'one parameter')
+    fails(() => driver.launch({ ...launch, params: [] }), 'takes 24 bytes of parameters, not 0')
   })
 
   test('events and streams', () => {

@@ -4,13 +4,13 @@ import { createHash } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { CudaModule, ModuleSource } from '../../runtime/cuda/driver.ts'
+import type { Address, CudaModule, ModuleSource } from '../../runtime/cuda/driver.ts'
 import { openEmulation, type EmulatedDriver } from '../../runtime/cuda/emulated.ts'
 
-const read = (path: string) => readFileSync(new URL(path, import.meta.url), 'utf8')
-const PRELUDE = read('../../codegen/cuda/prelude.cuh')
+export const read = (path: string) => readFileSync(new URL(path, import.meta.url), 'utf8')
+export const PRELUDE = read('../../codegen/cuda/prelude.cuh')
 export const KERNELS = read('./fixtures/intrinsics.cu')
-const CALL = 'struct Call { void const* in; void* out; int count; };'
+export const CALL = 'struct Call { void const* in; void* out; int count; };'
 const CALL_BYTES = 24
 
 export const sourceOf = (id: string, code: string): ModuleSource => ({
@@ -56,6 +56,8 @@ export interface Run {
   readonly module: CudaModule
   readonly name: string
   readonly input?: ArrayBufferView
+  /** Of the input's memory; they follow the Call. */
+  readonly maps?: (input: Address) => readonly Uint8Array[]
   /** Of four bytes each. */
   readonly words: number
   readonly count?: number
@@ -80,7 +82,8 @@ export function run({ driver, module, name, words, ...r }: Run): Uint32Array {
     driver.setOrder(r.order ?? 0)
     const { grid = [1, 1, 1], threads = 32, sharedBytes = 4096 } = r
     const entry = module.entry(name, sharedBytes)
-    driver.launch({ entry, grid, threads, sharedBytes, params: [bytesOf(call)], about: () => 'a test' })
+    const params = [bytesOf(call), ...(r.maps?.(from) ?? [])]
+    driver.launch({ entry, grid, threads, sharedBytes, params, about: () => 'a test' })
     const out = new Uint32Array(words)
     driver.copyOut(bytesOf(out), to)
     return out

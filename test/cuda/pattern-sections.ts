@@ -31,6 +31,7 @@ constexpr bool SCORED = ${s.score !== undefined};
 constexpr bool SINK = ${s.sink !== undefined};
 constexpr bool TESTED = ${s.tested ?? false};
 constexpr bool LISTED = ${s.listed ?? false};
+constexpr bool LOOKS = ${s.listed ?? false};
 constexpr bool SHARES_LISTS = true;
 constexpr bool MASK_READS_HEAD = false;
 constexpr bool SCORE_READS_HEAD = true;

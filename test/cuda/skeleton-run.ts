@@ -6,7 +6,7 @@ import { CALL_BYTES, CALL_FIELDS, CALL_TEXT } from '../../codegen/cuda/call.ts'
 import type { CudaDtype } from '../../codegen/cuda/manifest.ts'
 import type { Shape } from '../../codegen/cuda/skeleton.ts'
 import type { Address, CudaDriver } from '../../runtime/cuda/driver.ts'
-import { fromHalf, toHalf } from '../../runtime/half.ts'
+import { bitsOfHalf, halfOfBits } from './halves.ts'
 
 export interface Kernel {
   readonly dtype: CudaDtype
@@ -66,12 +66,9 @@ export interface Meaning {
   readonly sink?: (head: number) => number
 }
 
-const toBf16 = (x: number): number => {
-  const bits = new Uint32Array(Float32Array.of(x).buffer)[0]!
-  return Number.isNaN(x) ? 0x7fc0 : ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff
-}
-const fromBf16 = (bits: number): number => new Float32Array(Uint32Array.of(bits << 16).buffer)[0]!
-const CODE = { bf16: [toBf16, fromBf16], f16: [toHalf, fromHalf] } as const
+const decoded = (type: CudaDtype) =>
+  Float64Array.from({ length: 2 ** 16 }, (_, bits) => halfOfBits(type, bits))
+const VALUES = { bf16: decoded('bf16'), f16: decoded('f16') } as const
 
 /** Numbers that repeat: standard normal. */
 function normals(seed: number): () => number {
@@ -90,7 +87,7 @@ class Bits {
   readonly data: Uint16Array
   readonly strides: readonly [number, number, number]
   readonly #before: number
-  readonly #decode: (bits: number) => number
+  readonly #values: Float64Array
 
   constructor(
     shape: readonly [batch: number, heads: number, rows: number, dim: number],
@@ -101,15 +98,14 @@ class Bits {
     const [batch, heads, rows, dim] = shape
     const pitch = before + dim + after
     this.#before = before
-    const [encode, decode] = CODE[dtype]
-    this.#decode = decode
+    this.#values = VALUES[dtype]
     this.strides = [heads * rows * pitch, rows * pitch, pitch]
     this.data = new Uint16Array(batch * heads * rows * pitch).fill(0x7fff)
     for (let b = 0; b < batch; b++)
       for (let h = 0; h < heads; h++)
         for (let r = 0; r < rows; r++) {
           const draw = fill(b, h, r)
-          if (draw) for (let i = 0; i < dim; i++) this.data[this.at(b, h, r, i)] = encode(draw())
+          if (draw) for (let i = 0; i < dim; i++) this.data[this.at(b, h, r, i)] = bitsOfHalf(dtype, draw())
         }
   }
 
@@ -119,11 +115,7 @@ class Bits {
   }
 
   value(batch: number, head: number, row: number, column: number): number {
-    return this.#decode(this.data[this.at(batch, head, row, column)]!)
-  }
-
-  get offset(): number {
-    return this.#before
+    return this.#values[this.data[this.at(batch, head, row, column)]!]!
   }
 }
 
@@ -216,7 +208,7 @@ export async function runSkeleton(run: Run, given: Case, meaning: Meaning, seed 
   for (const address of held) driver.free(address)
 
   // The oracle in f64, and plain attention whose weights and output are rounded as the kernel's are.
-  const round = (x: number) => CODE[dtype][1](CODE[dtype][0](x))
+  const round = (x: number) => halfOfBits(dtype, bitsOfHalf(dtype, x))
   const wrong: string[] = []
   const errors = { out: [0, 0], lse: [0, 0] } as const as Record<'out' | 'lse', [ours: number, plain: number]>
   let [logitMax, valueMax] = [0, 0]

@@ -5,7 +5,8 @@
 // - to touch accumulators or fragments of a product under way; to begin one without a fence
 // - to return with boxes or products under way
 // Boxes land as late as they can, at random where warps run at random; their bytes, and accumulators, are NaNs until then.
-// Stores that no fenceAsync followed are not there for products and boxes.
+// Ordinary stores that no fenceAsync followed, of whatever thread, are not there for products. What a fence of products leaves
+// out of registers, and a wait for a phase that is two rounds old, are not noticed.
 
 #pragma once
 

@@ -41,6 +41,7 @@ const HEADERS = [
   'launch',
   'matrices',
   'memory',
+  'products',
   'state',
 ].map((name) => `${name}.h`)
 // nodelete: a signal handler of the library stays installed.

@@ -6,10 +6,12 @@ from typing import Any, List, Mapping, Optional, Tuple, Union
 
 import torch
 
+from . import eager
 from .errors import HeddleError
 from .gpu import gpu
 from .ops import Pattern, check_no_grad
 from .ops import pattern as find
+from .plan import check_axes
 from .state import State
 from .values import resolve_lengths
 
@@ -41,14 +43,9 @@ def attention(
     variant: this one of the artefact's kernels, by id.
     """
     p = pattern if isinstance(pattern, Pattern) else find(pattern)
-    for name, t in (("q", q), ("k", k), ("v", v)):
-        if not isinstance(t, torch.Tensor):
-            raise HeddleError("tensor", tensor=name, got=type(t).__name__)
-        if t.device.type != gpu.kind:
-            raise HeddleError("device", tensor=name, got=t.device)
-        if t.dim() != 4:
-            axes = ["batch", "heads", "rows", "dim"]
-            raise HeddleError("shape", tensor=name, axes=axes, expected=["4 sizes"], got=list(t.shape))
+    direct = eager.unwatched() and eager.plain((q, k, v))
+    if not direct or lengths is not None:
+        check_given(q, k, v)  # of other calls this is seen when they are planned
     check_no_grad(q, k, v)
     if params is not None:
         named.update(params)
@@ -56,12 +53,35 @@ def attention(
     length_rows: Optional[torch.Tensor] = None
     values: Optional[torch.Tensor] = None
     if state is not None:
-        state.check(p, q, k, pages, named, lengths is not None)
+        if named or lengths is not None:
+            state.check_names(p, named, lengths is not None)
+        sizes = (p, q.shape, k.shape, None if pages is None else pages.shape)
+        if not direct or sizes != state.fits:
+            check_given(q, k, v)
+            state.check_sizes(p, q, k, pages)
+            if direct:
+                state.fits = sizes
         values, length_rows = state.values, state.lengths
     elif isinstance(lengths, torch.Tensor) and lengths.device.type != "cpu":
         length_rows = lengths
     elif lengths is not None:
         kv_rows = k.shape[2] if pages is None else k.shape[2] * pages.shape[1]
         length_list = resolve_lengths(lengths, q.shape[0], q.shape[2], kv_rows)
-    out, lse = p.op(q, k, v, *p.bind(named), scale, length_list, length_rows, values, pages, variant)
+    bound = p.bind(named)
+    rest = (*bound, scale, length_list, length_rows, values, pages, variant)
+    if direct and (scale is None or type(scale) is float) and (variant is None or type(variant) is str):
+        others = [t for t in (length_rows, values, pages, *bound[: len(p.tables)]) if t is not None]
+        if not others or eager.plain(others):
+            out, lse = p.runner.run(q, k, v, rest)
+            return (out, lse) if return_lse else out
+    out, lse = p.op(q, k, v, *rest)
     return (out, lse) if return_lse else out
+
+
+def check_given(q: Any, k: Any, v: Any) -> None:
+    for name, t in (("q", q), ("k", k), ("v", v)):
+        if not isinstance(t, torch.Tensor):
+            raise HeddleError("tensor", tensor=name, got=type(t).__name__)
+        if t.device.type != gpu.kind:
+            raise HeddleError("device", tensor=name, got=t.device)
+        check_axes(name, t)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import struct
+import threading
 from collections import OrderedDict
 from typing import Any, Dict, Sequence, Set, Tuple
 
-import torch
-
 from .gpu import gpu
+from .memory import Memory
 
 KEPT_WORDS = 2048
+LEAST_COUNTERS = 4096
 
-_words: "OrderedDict[Tuple[Any, ...], torch.Tensor]" = OrderedDict()
-_counters: Dict[Tuple[int, int], torch.Tensor] = {}
+_words: "OrderedDict[Tuple[int, Tuple[int, ...]], Memory]" = OrderedDict()
+_words_lock = threading.Lock()
+_counters: Dict[Tuple[int, int], Memory] = {}
 _captured: Set[Any] = set()
 
 
@@ -20,31 +23,27 @@ class Missing(Exception):
     """The buffer would have to be made during a capture, where nothing may be copied from the host."""
 
 
-def words(device: torch.device, content: Sequence[int]) -> torch.Tensor:
-    """An int32 tensor of these words; made by one copy that has ended when this returns, so any stream may read it."""
-    key = (device, tuple(content))
-    found = _words.get(key)
-    if found is None:
-        if gpu.capturing():
-            raise Missing
-        found = torch.tensor(key[1] or (0,), dtype=torch.int32, device=device)
-        _words[key] = found
-        if len(_words) > KEPT_WORDS:
-            _words.popitem(last=False)  # plans that use it hold it too
-    else:
-        _words.move_to_end(key)
-    return found
+def words(index: int, content: Sequence[int]) -> Memory:
+    """These int32 words on a device."""
+    key = (index, tuple(content))
+    with _words_lock:
+        found = _words.get(key)
+        if found is None:
+            if gpu.capturing():
+                raise Missing
+            found = _words[key] = Memory(index, struct.pack(f"<{len(key[1])}i", *key[1]) or bytes(4))
+            if len(_words) > KEPT_WORDS:
+                _words.popitem(last=False)  # plans that use it hold it too
+        else:
+            _words.move_to_end(key)
+        return found
 
 
-def counters(device: torch.device, index: int, stream: int, size: int, capturing: bool) -> torch.Tensor:
+def counters(index: int, stream: int, size: int) -> Memory:
     """At least `size` bytes that are zero before a kernel, which leaves them so. One buffer a stream: its kernels take turns."""
-    if capturing:
-        # A graph's own: it may be replayed beside anything, and a replay clears it first.
-        return torch.zeros(size, dtype=torch.uint8, device=device)
     found = _counters.get((index, stream))
-    if found is None or found.numel() < size:
-        found = torch.zeros(max(size, 4096), dtype=torch.uint8, device=device)
-        _counters[(index, stream)] = found
+    if found is None or found.size < size:
+        found = _counters[(index, stream)] = Memory(index, bytes(max(size, LEAST_COUNTERS)))
     return found
 
 

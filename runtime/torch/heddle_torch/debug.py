@@ -6,7 +6,7 @@ They are on where HEDDLE_DEBUG was set when this was imported, or after set_debu
 from __future__ import annotations
 
 import os
-from typing import Any, Mapping, Optional
+from typing import Any, Mapping, Sequence
 
 from .errors import HeddleError
 from .values import resolve_lengths
@@ -46,15 +46,11 @@ def check_lengths(rows: Any, batch: int, q_rows: int, kv_rows: int) -> None:
     resolve_lengths(rows.cpu().tolist(), batch, q_rows, kv_rows)
 
 
-def check_pages(pages: Any, rows: Optional[Any], page_size: int, page_count: int) -> None:
-    """Every entry that a length reaches names a page that k and v hold."""
-    table = pages.cpu().tolist()
-    lengths = None if rows is None else rows.cpu().reshape(-1, 5).tolist()
-    for b, entries in enumerate(table):
-        first, last = 0, len(entries)
-        if lengths is not None:
-            _, _, _, start, length = lengths[b]
-            first, last = start // page_size, -(-(start + length) // page_size)
+def check_pages(pages: Any, lengths: Sequence[int], page_size: int, page_count: int) -> None:
+    """Every entry that a length reaches names a page that k and v hold. `lengths`: five numbers a batch entry."""
+    for b, entries in enumerate(pages.cpu().tolist()):
+        _, _, _, start, length = lengths[5 * b : 5 * b + 5]
+        first, last = start // page_size, -(-(start + length) // page_size)
         for i in range(first, min(last, len(entries))):
             if not 0 <= entries[i] < page_count:
                 raise HeddleError("page", batch=b, entry=i, most=page_count - 1, got=entries[i])

@@ -5,11 +5,13 @@ from __future__ import annotations
 import ctypes
 import sys
 import threading
-from typing import Any, Dict, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from .errors import HeddleError
 
+OUT_OF_MEMORY = 2
 INVALID_CONTEXT = 201
+RELAXED_CAPTURE = 2  # CU_STREAM_CAPTURE_MODE_RELAXED
 MAX_DYNAMIC_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 STATIC_SHARED_LIMIT = 48 * 1024
 TENSOR_MAP_BYTES = 128
@@ -17,12 +19,16 @@ TENSOR_MAP_ALIGN = 64
 DATA_TYPES = {"f16": 6, "bf16": 9}
 SWIZZLES = {0: 0, 32: 1, 64: 2, 128: 3}
 PROMOTION_256 = 3
+KEPT_MAPS = 64
+# Tensors that maps are made of, as MapSlot.tensor counts them.
+MAPPED = ("q", "k", "v", "out")
 
 
 class Driver:
     def __init__(self, lib: Optional[Any] = None) -> None:
         self.lib = _open() if lib is None else lib
         self.launch_raw = self.lib.cuLaunchKernel
+        self.dead: Dict[int, List[int]] = {}  # by device, allocations that nobody holds any more
 
     def error_text(self, status: int) -> Tuple[str, str]:
         texts = []
@@ -126,6 +132,28 @@ class Launch:
         return launch(*self._before, stream, *self._after)
 
 
+class MapSlot:
+    """A tensor map of one launch, made anew only for a pointer that was not seen lately."""
+
+    def __init__(self, launch: Launch, index: int, dtype: str, shape: Sequence[int], strides: Sequence[int], rule: Any) -> None:
+        self.tensor = MAPPED.index(rule["tensor"])
+        self.pointer = -1  # what the launch's map is of now
+        self._launch, self._index = launch, index
+        self._about = (dtype, shape, strides, rule)
+        self._known: Dict[int, TensorMap] = {}
+
+    def point(self, pointer: int, where: str) -> None:
+        found = self._known.get(pointer)
+        if found is None:
+            dtype, shape, strides, rule = self._about
+            found = driver().tensor_map(dtype, pointer, shape, strides, rule, where)
+            if len(self._known) >= KEPT_MAPS:
+                self._known.clear()
+            self._known[pointer] = found
+        self._launch.set_map(self._index, found.address)
+        self.pointer = pointer
+
+
 def _open() -> Any:
     tried = []
     for name in ("nvcuda.dll",) if sys.platform == "win32" else ("libcuda.so.1", "libcuda.so"):
@@ -143,7 +171,8 @@ _driver: Optional[Driver] = None
 def driver() -> Driver:
     """The one driver of this process, opened when first asked for."""
     global _driver
-    with _lock:
-        if _driver is None:
-            _driver = Driver()
-        return _driver
+    if _driver is None:
+        with _lock:
+            if _driver is None:
+                _driver = Driver()
+    return _driver

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
@@ -28,8 +27,8 @@ TAIL = (
 )
 
 
-def _of_table(t: Any) -> Any:
-    return (t.shape, t.dtype, t.get_device(), t.is_contiguous()) if isinstance(t, torch.Tensor) else t
+def _about(t: Optional[torch.Tensor]) -> Any:
+    return None if t is None else (t.shape, t.dtype, t.device, t.is_contiguous())
 
 
 class Runner:
@@ -44,102 +43,102 @@ class Runner:
         self._params = self._tables + len(artifact.params)
         self._per_head = any(p["perHead"] for p in artifact.params)
         slots = self.layout.slots
-        self._slots = tuple(slots[n] for n in ("q", "k", "v", "out", "lse", "lengths", "values"))
-        self._work_slots = (slots["counters"], slots["list"], slots["scratch"], slots["pages"], slots["tables"])
+        self._slots = tuple(slots[n] for n in ("q", "k", "v", "out", "lse"))
+        self._more_slots = tuple(slots[n] for n in ("lengths", "values", "pages", "tables", "counters", "list", "scratch"))
 
     def run(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, rest: Sequence[Any]) -> Tuple[torch.Tensor, torch.Tensor]:
         """`rest`: tables, params, then the values of TAIL."""
+        index = q.get_device()
+        if index >= 0 and index != gpu.current():
+            with gpu.guard(index):
+                return self._run(q, k, v, rest)
+        return self._run(q, k, v, rest)
+
+    def _run(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, rest: Sequence[Any]) -> Tuple[torch.Tensor, torch.Tensor]:
         tables = rest[: self._tables]
         params = rest[self._tables : self._params]
         scale, lengths, length_rows, values, pages, variant = rest[self._params :]
         if self._per_head:
-            params = tuple(tuple(p) if isinstance(p, list) else p for p in params)
+            params = tuple([tuple(p) if isinstance(p, list) else p for p in params])
         qp, kp, vp = q.data_ptr(), k.data_ptr(), v.data_ptr()
-        index = q.get_device()
+        debugging = debug.debugging()
         key = (
-            q.shape, q.stride(), q.dtype, index,
-            k.shape, k.stride(), k.dtype, k.get_device(),
-            v.shape, v.stride(), v.dtype, v.get_device(),
-            (qp | kp | vp) & 15, tuple(params), scale, variant,
+            q.shape, q.stride(), q.dtype, q.device,
+            k.shape, k.stride(), k.dtype, k.device,
+            v.shape, v.stride(), v.dtype, v.device,
+            (qp | kp | vp) & 15, params, scale, variant, debugging,
             None if lengths is None else tuple(lengths),
-            None if length_rows is None else _of_table(length_rows),
-            None if values is None else _of_table(values),
-            None if pages is None else _of_table(pages),
-            tuple([_of_table(t) for t in tables]) if tables else None,
-            debug.debugging(),
+            # Most calls have none of these.
+            (length_rows is not None or values is not None or pages is not None or tables)
+            and (_about(length_rows), _about(values), _about(pages), *[_about(t) for t in tables]),
         )  # fmt: skip
-        if gpu.kind == "cuda" and index >= 0 and index != gpu.current():
-            with gpu.guard(index):
-                return self._run(key, q, k, v, qp, kp, vp, tables, params, scale, lengths, length_rows, values, pages, variant)
-        return self._run(key, q, k, v, qp, kp, vp, tables, params, scale, lengths, length_rows, values, pages, variant)
-
-    def _run(
-        self, key, q, k, v, qp, kp, vp, tables, params, scale, lengths, length_rows, values, pages, variant
-    ) -> Tuple[torch.Tensor, torch.Tensor]:
         plan = self._plans.get(key)
         if plan is None:
             plan = self._plan(key, q, k, v, tables, params, scale, lengths, length_rows, values, pages, variant)
-        out = q.new_empty_strided(plan.out_shape, plan.out_strides)
-        lse = q.new_empty(plan.lse_shape, dtype=torch.float32)
+        new = plan.new
+        out, lse = new(*plan.out), new(*plan.lse)
         if plan.empty:
             return out, lse
         capturing = gpu.capturing()
         if capturing:
             buffers.keep(plan)
-        elif debug.debugging():
+        elif debugging:
             self._check_values(plan, tables, length_rows, pages, k)
-        index = max(0, q.get_device())
-        stream = gpu.stream(index)
-        held: List[torch.Tensor] = []  # allocated for this launch, and free again, in the stream's order, after it
-
-        def contiguous(t: torch.Tensor) -> int:
-            if not t.is_contiguous():
-                t = t.contiguous()
-                held.append(t)
-            return t.data_ptr()
-
-        def take(size: int) -> int:
-            if size == 0:
-                return 0
-            t = torch.empty(size, dtype=torch.uint8, device=plan.device)
-            held.append(t)
-            return t.data_ptr()
-
+        stream = gpu.stream(plan.index)
+        op = out.data_ptr()
         with plan.lock:
-            words = plan.buffer.words
-            sq, sk, sv, so, sl, sn, sp = self._slots
-            s_counters, s_list, s_scratch, s_pages, s_tables = self._work_slots
-            op = out.data_ptr()
+            words = plan.words
+            sq, sk, sv, so, sl = self._slots
             words[sq], words[sk], words[sv], words[so], words[sl] = qp, kp, vp, op, lse.data_ptr()
-            words[sn] = contiguous(length_rows) if length_rows is not None else plan.length_words.data_ptr()
-            words[sp] = values.data_ptr() if values is not None else plan.value_words.data_ptr()
-            if pages is not None:
-                words[s_pages] = contiguous(pages)
-            for i, t in enumerate(tables):
-                words[s_tables + i] = contiguous(t)
-            if plan.counters:
-                zeros = buffers.counters(plan.device, index, stream, plan.counters, capturing)
-                held.append(zeros)
-                words[s_counters] = zeros.data_ptr()
-            if plan.list:
-                words[s_list] = take(plan.list)
-            if plan.scratch:
-                words[s_scratch] = take(plan.scratch)
+            held = self._fill_more(plan, tables, length_rows, values, pages, stream, capturing) if plan.more else None
             if plan.maps:
-                pointers = {"q": qp, "k": kp or qp, "v": vp or qp, "out": op}
+                pointers = (qp, kp or qp, vp or qp, op)
                 for slot in plan.maps:
-                    slot.point(pointers[slot.tensor], plan.where)
-            self._launch(plan, index, ctypes.c_void_p(stream))
+                    if slot.pointer != pointers[slot.tensor]:
+                        slot.point(pointers[slot.tensor], plan.where)
+            plan.stream.value = stream
+            self._launch(plan)
+        del held  # from here on the launch's own memory is free again, in the stream's order
         return out, lse
 
-    def _launch(self, plan: Plan, index: int, stream: ctypes.c_void_p) -> None:
+    def _fill_more(
+        self, plan: Plan, tables: Sequence[Any], length_rows: Any, values: Any, pages: Any, stream: int, capturing: bool
+    ) -> List[Any]:
+        """What not every call has. Returns what has to live until the launch."""
+        words = plan.words
+        s_lengths, s_values, s_pages, s_tables, s_counters, s_list, s_scratch = self._more_slots
+        held: List[Any] = []
+        given = [(s_lengths, length_rows), (s_values, values), (s_pages, pages)]
+        for slot, t in given + [(s_tables + i, t) for i, t in enumerate(tables)] if tables else given:
+            if t is not None:
+                if not t.is_contiguous():
+                    t = t.contiguous()
+                    held.append(t)
+                words[slot] = t.data_ptr()
+        if plan.counters:
+            if capturing:
+                # A graph's own: it may be replayed beside anything, and a replay clears it first.
+                zeros = torch.zeros(plan.counters, dtype=torch.uint8, device=plan.device)
+                words[s_counters] = zeros.data_ptr()
+            else:
+                zeros = buffers.counters(plan.index, stream, plan.counters)
+                words[s_counters] = zeros.pointer
+            held.append(zeros)
+        if plan.work:
+            work = plan.new(*plan.work)
+            words[s_list] = start = work.data_ptr()
+            words[s_scratch] = start + plan.scratch_at
+            held.append(work)
+        return held
+
+    def _launch(self, plan: Plan) -> None:
         d = driver()
         for launch in plan.launches:
-            status = launch.run(d.launch_raw, stream)
+            status = launch.run(d.launch_raw, plan.stream)
             if status == INVALID_CONTEXT:
                 # A thread that has not used CUDA yet has no current context.
-                d.use_device(index)
-                status = launch.run(d.launch_raw, stream)
+                d.use_device(plan.index)
+                status = launch.run(d.launch_raw, plan.stream)
             if status != 0:
                 d.check(status, "cuLaunchKernel", plan.where)
 
@@ -172,5 +171,5 @@ class Runner:
         if length_rows is not None:
             debug.check_lengths(length_rows, s.batch, s.q_rows, s.kv_rows)
         if pages is not None:
-            rows = length_rows if length_rows is not None else plan.length_words
+            rows = plan.rows if length_rows is None else length_rows.flatten().tolist()
             debug.check_pages(pages, rows, k.shape[2], k.shape[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keyword
 import threading
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Mapping, Tuple, Union
 
 import torch
 
@@ -63,7 +63,8 @@ class Pattern:
         self._specs: Tuple[Tuple[str, bool, bool, Any, Mapping[str, Any]], ...] = tuple(
             (p["name"], p["type"] == "f32", p["perHead"], self._default(p), p) for p in artifact.params
         )
-        defaults = tuple(self._default(p) for p in artifact.params) + tuple(d for _, d in TAIL)
+        self._defaults = [self._default(p) for p in artifact.params]
+        defaults = (*self._defaults, *(d for _, d in TAIL))
         required = len(artifact.tables)
 
         def fill(rest: Tuple[Any, ...]) -> Tuple[Any, ...]:
@@ -98,6 +99,8 @@ class Pattern:
         """Tables and params by name, as the op takes them; defaults for params that are not there."""
         if not self.names.issuperset(named):
             raise unknown_name(self.artifact, next(n for n in named if n not in self.names))
+        if not named and not self.tables:
+            return self._defaults
         args: List[Any] = []
         for i, name in enumerate(self.tables):
             table = named.get(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -12,14 +13,15 @@ from .artifact import Artifact
 from .call import CallBuffer, Layout, Sizes, check_sizes, choose_variant, fill_call, shape_of, unaligned
 from .compiler import machine_code
 from .debug import debugging
-from .driver import Launch, TensorMap, driver
+from .driver import Launch, MapSlot, driver
 from .errors import HeddleError
 from .gpu import gpu
+from .memory import Memory
 from .values import default_lengths, reads_lengths, resolve_lengths, resolve_params, value_words
 
 DTYPES = {torch.bfloat16: "bf16", torch.float16: "f16"}
 TABLE_TYPES = {"i32": torch.int32, "f32": torch.float32}
-KEPT_MAPS = 64
+WORK_ALIGN = 256
 
 
 class Modules:
@@ -46,6 +48,12 @@ class Modules:
             return found
 
 
+def check_axes(name: str, t: torch.Tensor) -> None:
+    if t.dim() != 4:
+        axes = ["batch", "heads", "rows", "dim"]
+        raise HeddleError("shape", tensor=name, axes=axes, expected=["4 sizes"], got=list(t.shape))
+
+
 def check_tensors(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, pages: Optional[torch.Tensor]) -> Sizes:
     """Devices, dtypes and shapes agree; the sizes of the call."""
     for name, t in (("q", q), ("k", k), ("v", v)):
@@ -57,8 +65,7 @@ def check_tensors(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, pages: Opti
             raise HeddleError("dtype", tensor=name, expected="bfloat16 or float16", got=t.dtype)
         if t.dtype != q.dtype:
             raise HeddleError("dtype", tensor=name, expected=f"{q.dtype}, as q", got=t.dtype)
-        if t.dim() != 4:
-            raise HeddleError("shape", tensor=name, axes=["batch", "heads", "rows", "dim"], expected=["4 sizes"], got=list(t.shape))
+        check_axes(name, t)
         if t.shape[3] > 1 and t.stride(3) != 1:
             raise HeddleError("last-stride", tensor=name, got=t.stride(3))
     batch, q_heads, q_rows, head_dim = q.shape
@@ -117,26 +124,6 @@ def out_strides(shape: Sequence[int], rows_outside: bool) -> Tuple[int, int, int
     return (heads * rows * dim, rows * dim, dim, 1)
 
 
-class MapSlot:
-    """A tensor map of one launch, made anew only for a pointer that was not seen lately."""
-
-    def __init__(self, launch: Launch, index: int, dtype: str, shape: Sequence[int], strides: Sequence[int], rule: Any) -> None:
-        self.tensor: str = rule["tensor"]
-        self._launch, self._index = launch, index
-        self._about = (dtype, shape, strides, rule)
-        self._known: Dict[int, TensorMap] = {}
-
-    def point(self, pointer: int, where: str) -> None:
-        found = self._known.get(pointer)
-        if found is None:
-            dtype, shape, strides, rule = self._about
-            found = driver().tensor_map(dtype, pointer, shape, strides, rule, where)
-            if len(self._known) >= KEPT_MAPS:
-                self._known.clear()
-            self._known[pointer] = found
-        self._launch.set_map(self._index, found.address)
-
-
 class Plan:
     def __init__(
         self,
@@ -158,13 +145,18 @@ class Plan:
         sizes = self.sizes = check_tensors(q, k, v, pages)
         self.lock = threading.Lock()
         self.device = q.device
-        index = q.get_device() if gpu.kind == "cuda" else 0
+        self.index = index = max(0, q.get_device())
+        self.stream = ctypes.c_void_p()
         for info, t in zip(artifact.tables, tables):
             shape = table_shape(info, sizes)
             check_table(info["name"], t, TABLE_TYPES[info["type"]], info["dims"], shape, q.device)
         self.out_shape = (sizes.batch, sizes.q_heads, sizes.q_rows, sizes.value_dim)
         self.out_strides = out_strides(self.out_shape, q.stride(2) > q.stride(1))
-        self.lse_shape = self.out_shape[:3]
+        # What the results are made by, and of.
+        self.new = gpu.empty_strided()
+        self.out = (self.out_shape, self.out_strides, q.dtype)
+        heads, rows = max(1, sizes.q_heads), max(1, sizes.q_rows)
+        self.lse = (self.out_shape[:3], (heads * rows, rows, 1), torch.float32)
         self.empty = 0 in self.out_shape
         if scale is None:
             scale = sizes.head_dim**-0.5 if sizes.head_dim else 1.0
@@ -183,8 +175,12 @@ class Plan:
         self.where = f"{artifact.pattern}, variant {chosen['id']}, {sizes.text()}"
         functions = modules.functions(chosen, index, capability)
         shape = shape_of(chosen, sizes, multiprocessors)
-        self.counters, self.list, self.scratch = shape.counters, shape.list, shape.scratch
+        self.counters = shape.counters
+        # The list and, behind it, the scratch: one allocation.
+        self.scratch_at = -(-shape.list // WORK_ALIGN) * WORK_ALIGN
+        self.work = ((self.scratch_at + shape.scratch,), (1,), torch.uint8) if shape.list + shape.scratch else None
         self.buffer = CallBuffer(layout)
+        self.words = self.buffer.words
         paging = (0, 0, 0) if pages is None else (k.shape[2], pages.shape[1], k.shape[0])
         three = {name: s[:3] for name, s in strides.items()}
         fill_call(layout, self.buffer, sizes, shape, three, scale, misaligned is None, paging)
@@ -199,6 +195,12 @@ class Plan:
             for i, rule in enumerate(rules):
                 name = rule["tensor"]
                 self.maps.append(MapSlot(launch, i, dtype, list(shapes[name]), list(three[name]), rule))
+        for name, own in (("lengths", self.length_words), ("values", self.value_words)):
+            if own is not None:
+                self.buffer.words[layout.slots[name]] = own.pointer
+        # Whether a call has more to fill in than q, k, v and its results.
+        given = [t for t in (length_rows, values, pages, *tables) if t is not None]
+        self.more = bool(given or self.counters or self.work)
 
     def _fill_values(
         self,
@@ -210,24 +212,25 @@ class Plan:
     ) -> None:
         """Device words of lengths and params, unless the call brings its own tensors of them."""
         s = self.sizes
-        rows: List[int] = []
+        self.length_words: Optional[Memory] = None
+        self.value_words: Optional[Memory] = None
+        self.rows: Sequence[int] = ()
         if length_rows is not None:
             check_table("lengths", length_rows, torch.int32, ["batch", "5"], [s.batch, 5], self.device)
             derived = reads_lengths(artifact)
             if values is None and derived is not None:
                 raise HeddleError("lengths-derived", pattern=artifact.pattern, uniform=derived)
         elif lengths is None:
-            rows = default_lengths(s.batch, s.q_rows, s.kv_rows)
+            self.rows = default_lengths(s.batch, s.q_rows, s.kv_rows)
         else:
             given = [list(lengths[i : i + 5]) for i in range(0, len(lengths), 5)]
-            rows = resolve_lengths(given, s.batch, s.q_rows, s.kv_rows)
+            self.rows = resolve_lengths(given, s.batch, s.q_rows, s.kv_rows)
         try:
-            self.length_words = None if length_rows is not None else buffers.words(self.device, rows)
+            if length_rows is None:
+                self.length_words = buffers.words(self.index, self.rows)
             if values is None:
                 resolved = resolve_params(artifact, params, s.q_heads)
-                words = value_words(artifact, resolved, s.batch, s.q_heads, s.kv_heads, s.head_dim, rows)
-                self.value_words: Optional[torch.Tensor] = buffers.words(self.device, words)
-            else:
-                self.value_words = None
+                words = value_words(artifact, resolved, s.batch, s.q_heads, s.kv_heads, s.head_dim, self.rows)
+                self.value_words = buffers.words(self.index, words)
         except buffers.Missing:
             raise HeddleError("capture", pattern=artifact.pattern, what="params or lengths would be copied from the host") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional, Union
+from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
 
 import torch
 
@@ -40,6 +40,8 @@ class State:
         self.batch, self.q_heads, self.kv_heads = batch, q_heads, kv_heads
         self.q_rows, self.kv_rows, self.head_dim = q_rows, kv_rows, head_dim
         self.device = torch.device(gpu.kind if device is None else device)
+        # The pattern and the shapes of q, k and pages of the last call that was found to fit.
+        self.fits: Optional[Tuple[Any, ...]] = None
         self._given: Dict[str, Any] = {}
         self._rows: Optional[List[int]] = None  # unknown where the lengths are a tensor on the device
         if self._on_device(lengths):
@@ -95,21 +97,16 @@ class State:
             self._write({**self._given, **changed}, rows)
         self._rows = rows
 
-    def check(
-        self,
-        pattern: Pattern,
-        q: torch.Tensor,
-        k: torch.Tensor,
-        pages: Optional[torch.Tensor],
-        named: Mapping[str, Any],
-        with_lengths: bool,
-    ) -> None:
-        """A call fits: what attention() asks before it reads this state."""
-        if pattern is not self.pattern:
-            raise HeddleError("state-pattern", expected=self.pattern.name, got=pattern.name)
+    def check_names(self, pattern: Pattern, named: Mapping[str, Any], with_lengths: bool) -> None:
+        """A call brings nothing that this state holds."""
         held = [n for n in named if n in pattern.params] + (["lengths"] if with_lengths else [])
         if held:
             raise HeddleError("state-params", names=held)
+
+    def check_sizes(self, pattern: Pattern, q: torch.Tensor, k: torch.Tensor, pages: Optional[torch.Tensor]) -> None:
+        """A call is of the pattern and the sizes that this state is for."""
+        if pattern is not self.pattern:
+            raise HeddleError("state-pattern", expected=self.pattern.name, got=pattern.name)
         kv_rows = k.shape[2] * (1 if pages is None else pages.shape[1])
         mine = (self.batch, self.q_heads, self.q_rows, self.head_dim, self.kv_heads, self.kv_rows)
         names = ("batch", "heads", "q rows", "head dim", "kv heads", "kv rows")

@@ -33,6 +33,7 @@ class FakeLibrary:
         self.maps: List[Dict[str, Any]] = []
         self.functions: List[str] = []
         self.fail: Dict[str, int] = {}
+        self.memory: Dict[int, Any] = {}
 
     def _status(self, name: str) -> int:
         return self.fail.pop(name, 0)
@@ -47,6 +48,28 @@ class FakeLibrary:
         return 0
 
     def cuCtxSetCurrent(self, context: Any) -> int:
+        return 0
+
+    def cuThreadExchangeStreamCaptureMode(self, mode: Any) -> int:
+        return 0
+
+    def cuMemAlloc_v2(self, pointer: Any, size: Any) -> int:
+        status = self._status("cuMemAlloc")
+        if status == 0:
+            made = ctypes.create_string_buffer(size.value)
+            pointer._obj.value = ctypes.addressof(made)
+            self.memory[pointer._obj.value] = made
+        return status
+
+    def cuMemFree_v2(self, pointer: Any) -> int:
+        del self.memory[pointer.value]
+        return 0
+
+    def cuMemcpyHtoDAsync_v2(self, to: Any, content: bytes, size: Any, stream: Any) -> int:
+        ctypes.memmove(self.memory[to.value], content, size.value)
+        return 0
+
+    def cuStreamSynchronize(self, stream: Any) -> int:
         return 0
 
     def cuGetErrorName(self, status: Any, text: Any) -> int:

@@ -7,7 +7,7 @@ import { emitCuda, SKELETONS, type EmitCudaOptions } from '../../../codegen/cuda
 import { patternSection } from '../../../codegen/cuda/pattern.ts'
 import { contentHash } from '../../../codegen/hash.ts'
 import { Ir } from '../../../compiler/ir.ts'
-import type { ParamInfo, TableInfo } from '../../../compiler/plan.ts'
+import { readsHead, type ParamInfo, type TableInfo } from '../../../compiler/plan.ts'
 import { plan, PLAN_NAMES, planOf, words, type PlanName } from '../plans.ts'
 
 const emitted = (name: PlanName, options: Partial<EmitCudaOptions> = {}) =>
@@ -47,17 +47,21 @@ describe('an artefact for CUDA', () => {
     expect(other.code).toContain(`constexpr int TILE_Q = ${other.tile.q};`)
   })
 
-  it('lists tiles first where the plan does', () => {
-    const listed = PLAN_NAMES.filter((name) => plan(name).tiles.how === 'list')
-    expect(listed.length).toBeGreaterThan(0)
+  it('lists tiles first where the plan does, and what tests find where all heads share it', () => {
+    const ways = new Set<string>()
     for (const name of PLAN_NAMES) {
-      for (const { entries, workspace, code } of emitted(name).variants) {
-        const isListed = listed.includes(name)
+      const { how } = plan(name).tiles
+      for (const { skeleton, entries, workspace, code } of emitted(name).variants) {
+        const shared = how === 'test' && !readsHead(plan(name)) && skeleton === 'hopper'
+        const isListed = how === 'list' || shared
+        ways.add(`${how} ${isListed}`)
         expect(entries[0]!.name).toBe(isListed ? 'list' : 'attend')
         expect(workspace.list === 0).toBe(!isListed)
         expect(code.includes('==== list.cuh ====')).toBe(isListed)
+        expect(code.includes('constexpr bool LOOKS = true;')).toBe(how === 'list')
       }
     }
+    expect([...ways].sort()).toEqual(['list true', 'ranges false', 'test false', 'test true'])
   })
 
   it('says what it is, and whether it checks', () => {

@@ -1,6 +1,6 @@
 // causal: le(kv, q)
 // d128-bf16-ampere: 128 x 64 tiles found by ranges; 128 threads
-// shape: four warps of 32 rows, two blocks in 164 KiB; eight warps are a quarter slower
+// shape: two blocks in 164 KiB; eight warps are a quarter slower
 // npx heddle build causal --target cuda --head-dim 128 --dtype bf16 --skeleton ampere
 
 // ==== configuration ====
@@ -172,6 +172,7 @@ constexpr bool SCORED = false;            // scoreOf changes the scaled logit
 constexpr bool SINK = false;              // sinkLogitOf adds to the denominator
 constexpr bool TESTED = false;            // isReached asks more than intervals
 constexpr bool LISTED = false;            // tiles are listed by the entry `list`
+constexpr bool LOOKS = false;             // it looks at the pairs of a tile, not at its tests alone
 constexpr bool SHARES_LISTS = true;       // one list serves all heads
 constexpr bool MASK_READS_HEAD = false;   // keeps and the tiles may differ between heads
 constexpr bool SCORE_READS_HEAD = false;  // scoreOf may differ between heads
@@ -666,7 +667,8 @@ DEVICE Bases raiseTops(Scores const& s, Sums& sums, float factor) {
       top = fmaxf(top, shuffleXor(top, 2));
       // A row that has kept nothing must not subtract minus infinity from itself.
       base.of[m][half] = top == -INFINITE ? 0.0f : top * factor;
-      float shrink = exp2Fast(sums.top[m][half] * factor - base.of[m][half]);
+      // A product that is rounded on one side of the difference only is no exact zero, and hundreds of tiles would add up.
+      float shrink = top == sums.top[m][half] ? 1.0f : exp2Fast(sums.top[m][half] * factor - base.of[m][half]);
       sums.top[m][half] = top;
       rows.of[m][half] *= shrink;
 #pragma unroll

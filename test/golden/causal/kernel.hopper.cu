@@ -17,6 +17,7 @@ constexpr int STAGES = 2;
 constexpr int Q_STAGES = 1;
 constexpr int PRODUCER_REGISTERS = 40;
 constexpr int CONSUMER_REGISTERS = 232;
+constexpr bool UNROLL_MASK = true;
 constexpr int HOST_SHARED_BYTES = 214016;
 
 // ==== call ====
@@ -175,6 +176,7 @@ constexpr bool SCORED = false;            // scoreOf changes the scaled logit
 constexpr bool SINK = false;              // sinkLogitOf adds to the denominator
 constexpr bool TESTED = false;            // isReached asks more than intervals
 constexpr bool LISTED = false;            // tiles are listed by the entry `list`
+constexpr bool LOOKS = false;             // it looks at the pairs of a tile, not at its tests alone
 constexpr bool SHARES_LISTS = true;       // one list serves all heads
 constexpr bool MASK_READS_HEAD = false;   // keeps and the tiles may differ between heads
 constexpr bool SCORE_READS_HEAD = false;  // scoreOf may differ between heads
@@ -367,6 +369,11 @@ DEVICE void skipTiles(Call const& call, Place const& place, Reach const& reach, 
 
 // ==== shape ====
 
+#ifdef HEDDLE_EMULATED
+DEVICE void productScores(float (&d)[88], u64 a, u64 b, int keep, HEDDLE_LINE) {
+  productOf<BF16, false>(d, a, b, keep, line);
+}
+#else
 DEVICE void productScores(float (&d)[88], u64 a, u64 b, int keep) {
   asm volatile(
       "{\n"
@@ -393,7 +400,13 @@ DEVICE void productScores(float (&d)[88], u64 a, u64 b, int keep) {
         "+f"(d[80]), "+f"(d[81]), "+f"(d[82]), "+f"(d[83]), "+f"(d[84]), "+f"(d[85]), "+f"(d[86]), "+f"(d[87])
       : "l"(a), "l"(b), "r"(keep));
 }
+#endif
 
+#ifdef HEDDLE_EMULATED
+DEVICE void productOutputs(float (&d)[64], u32 const* a, u64 b, int keep, HEDDLE_LINE) {
+  productOf<BF16, true>(d, a, b, keep, line);
+}
+#else
 DEVICE void productOutputs(float (&d)[64], u32 const* a, u64 b, int keep) {
   asm volatile(
       "{\n"
@@ -415,11 +428,15 @@ DEVICE void productOutputs(float (&d)[64], u32 const* a, u64 b, int keep) {
         "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(keep));
 }
+#endif
 
 // ==== prelude-hopper.cuh ====
 
 // Hopper's own instructions: mbarriers, the tensor memory accelerator, warpgroup matrix products, register reallocation. The
-// products' wrappers for a shape's numbers of columns are written by wgmma.ts and stand before this text's users.
+// products' wrappers for a shape's numbers of columns are written by wgmma.ts and stand before this text's users. With
+// HEDDLE_EMULATED the host's emulation has declared the same functions.
+
+#ifndef HEDDLE_EMULATED
 
 struct __align__(64) TensorMap {
   u64 words[16];
@@ -457,10 +474,6 @@ DEVICE void copyBox(u32 shared, TensorMap const& map, u32 barrier, int column, i
 DEVICE void prefetchMap(TensorMap const& map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
 }
-// What the second-level cache does with a copied line.
-constexpr u64 EVICT_FIRST = 0x12f0000000000000ull;
-constexpr u64 EVICT_LAST = 0x14f0000000000000ull;
-
 // Ordinary stores to shared memory become visible to the copy engine and to warpgroup products.
 DEVICE void fenceAsync() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
@@ -484,6 +497,12 @@ DEVICE void pin(float (&r)[n]) {
 #pragma unroll
   for (int i = 0; i < n; i++) asm volatile("" : "+f"(r[i])::"memory");
 }
+
+#endif
+
+// What the second-level cache does with a copied line.
+constexpr u64 EVICT_FIRST = 0x12f0000000000000ull;
+constexpr u64 EVICT_LAST = 0x14f0000000000000ull;
 
 // A matrix in shared memory for a product: rows of `swizzle` bytes (128 or 64), swizzled in units of 16 bytes. `groups`: bytes
 // from eight rows to the next eight; `chunks`: bytes from one column chunk to the next, of a matrix whose columns are not
@@ -722,7 +741,7 @@ DEVICE void produce(Call const& call, TensorMap const& qMap, TensorMap const& kM
   barrierWait(sharedAddress(&book->qEmpty[t.stage]), t.parity);
   if (lane == 0) {
     book->messages[message].more = false;
-    barrierArrive(sharedAddress(&book->qFull[t.stage]));
+    barrierExpect(sharedAddress(&book->qFull[t.stage]), 0);
     // The last block to find no more work leaves the counters as it found them.
     fenceGrid();
     if (atomicWrap(call.counters + 1, gridDim.x - 1) == gridDim.x - 1) call.counters[0] = 0u;
@@ -748,7 +767,7 @@ DEVICE float quadSum(float x) {
 DEVICE int columnOf(int i) { return (i >> 2) * 8 + (laneIndex() & 3) * 2 + (i & 1); }
 
 DEVICE void maskScores(Call const& call, Place const& place, float (&s)[S_COUNT], int kvLo, int q0, int q1) {
-  if (CHEAP_MASK) {
+  if (UNROLL_MASK) {
 #pragma unroll
     for (int i = 0; i < S_COUNT; i++) {
       int kv = kvLo + columnOf(i);
@@ -756,15 +775,15 @@ DEVICE void maskScores(Call const& call, Place const& place, float (&s)[S_COUNT]
       s[i] = kept ? s[i] : -INFINITE;
     }
   } else {
-    // A long mask is written once, in a loop over bits; only its application to the registers is unrolled.
+    // A loop over columns; only its application to the registers is unrolled.
 #pragma unroll
     for (int word = 0; word < (S_COUNT + 31) / 32; word++) {
       u32 bits = 0u;
-#pragma unroll 1
-      for (int i = 0; i < 32; i++) {
-        int kv = kvLo + columnOf(word * 32 + i);
-        bool kept = kv < place.kvLen & keeps(call, place, i & 2 ? q1 : q0, kv);
-        bits |= (u32)kept << i;
+#pragma unroll 4
+      for (int column = 0; column < min(16, S_COUNT / 2 - word * 16); column++) {
+        int const i = (column >> 1) * 4 + (column & 1), kv = kvLo + columnOf(word * 32 + i);
+        u32 const both = (u32)keeps(call, place, q0, kv) | (u32)keeps(call, place, q1, kv) << 2;
+        bits |= (kv < place.kvLen ? both : 0u) << i;
       }
 #pragma unroll
       for (int i = 0; i < 32; i++)
@@ -784,9 +803,10 @@ DEVICE float2 weigh(Softmax& state, float (&s)[S_COUNT], float unit) {
   max0 = quadMax(max0);
   max1 = quadMax(max1);
   // A row without any kept key yet has no maximum to subtract.
-  float shift0 = max0 == -INFINITE ? 0.0f : max0 * unit;
-  float shift1 = max1 == -INFINITE ? 0.0f : max1 * unit;
-  float2 decay = make_float2(exp2Fast(state.max0 * unit - shift0), exp2Fast(state.max1 * unit - shift1));
+  float const top0 = max0 == -INFINITE ? 0.0f : max0, top1 = max1 == -INFINITE ? 0.0f : max1;
+  float const shift0 = top0 * unit, shift1 = top1 * unit;
+  // Exactly 1 where the maximum stays: products rounded on one side only would let hundreds of tiles add up.
+  float2 const decay = make_float2(exp2Fast((state.max0 - top0) * unit), exp2Fast((state.max1 - top1) * unit));
   state.max0 = max0;
   state.max1 = max1;
   float sum0 = 0.0f, sum1 = 0.0f;
@@ -884,7 +904,7 @@ DEVICE void consume(Call const& call, Book* book, int group) {
   Softmax const fresh = {-INFINITE, -INFINITE, 0.0f, 0.0f};
   Softmax state = fresh;
   int message = 0;
-  u32 tile;
+  u32 tile = 0u;
   float s[S_COUNT], o[O_COUNT];
   u32 p[TILE_KV / 4];
 
@@ -900,8 +920,11 @@ DEVICE void consume(Call const& call, Book* book, int group) {
     return shuffle((int)book->messages[message].more, 0) != 0;
   };
   auto awaitKeys = [&]() { barrierWait(sharedAddress(&book->kFull[k.stage]), k.parity); };
-  // Asked while products run, so that nothing waits for the answer.
-  auto readTile = [&]() { tile = (u32)shuffle((int)book->tiles[k.stage], 0); };
+  // Asked while products run, so that nothing waits for the answer. The lane that reads is the one that releases.
+  auto readTile = [&]() {
+    if (lane == 0) tile = book->tiles[k.stage];
+    tile = (u32)shuffle((int)tile, 0);
+  };
   auto startScores = [&]() {
     constexpr int STEPS = CHUNK_K / 16;
     productFence();

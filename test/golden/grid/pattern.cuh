@@ -5,10 +5,11 @@ constexpr bool SCORED = false;            // scoreOf changes the scaled logit
 constexpr bool SINK = false;              // sinkLogitOf adds to the denominator
 constexpr bool TESTED = true;             // isReached asks more than intervals
 constexpr bool LISTED = false;            // tiles are listed by the entry `list`
+constexpr bool LOOKS = false;             // it looks at the pairs of a tile, not at its tests alone
 constexpr bool SHARES_LISTS = false;      // one list serves all heads
 constexpr bool MASK_READS_HEAD = true;    // keeps and the tiles may differ between heads
 constexpr bool SCORE_READS_HEAD = false;  // scoreOf may differ between heads
-constexpr bool CHEAP_MASK = true;         // keeps is a few instructions: unroll it
+constexpr bool CHEAP_MASK = false;        // keeps is a few instructions: unroll it
 
 DEVICE int floorDiv(int a, int b) {
   int sign = a >> 31;
@@ -176,7 +177,7 @@ DEVICE bool isFull(Call const& call, Place const& p, Reach const& r, int tile) {
 DEVICE bool keeps(Call const& call, Place const& p, int q, int kv) {
   bool ofRow = floorMod(q - p.phase, p.stride) == 0;
   bool ofColumn = floorMod(kv - p.phase, p.stride) == 0;
-  return (kv <= q) & ((q - kv < p.window) | ofRow | ofColumn);
+  return kv <= q && (q - kv < p.window || ofRow || ofColumn);
 }
 
 // s is scale * (q . k), natural-log units.

@@ -5,10 +5,11 @@ constexpr bool SCORED = false;            // scoreOf changes the scaled logit
 constexpr bool SINK = false;              // sinkLogitOf adds to the denominator
 constexpr bool TESTED = true;             // isReached asks more than intervals
 constexpr bool LISTED = false;            // tiles are listed by the entry `list`
+constexpr bool LOOKS = false;             // it looks at the pairs of a tile, not at its tests alone
 constexpr bool SHARES_LISTS = false;      // one list serves all heads
 constexpr bool MASK_READS_HEAD = true;    // keeps and the tiles may differ between heads
 constexpr bool SCORE_READS_HEAD = false;  // scoreOf may differ between heads
-constexpr bool CHEAP_MASK = true;         // keeps is a few instructions: unroll it
+constexpr bool CHEAP_MASK = false;        // keeps is a few instructions: unroll it
 
 DEVICE int floorDiv(int a, int b) {
   int sign = a >> 31;
@@ -168,7 +169,7 @@ DEVICE bool keeps(Call const& call, Place const& p, int q, int kv) {
   int ofRow = floorDiv(q, p.block) - p.local;
   int ofColumn = floorDiv(kv, p.block);
   bool ofColumn_2 = floorMod(p.offset + ofColumn + p.kvHead * max(1, floorDiv(p.stride, call.qHeads)) * p.spread, p.stride) == 0;
-  return (kv <= q) & ((ofRow < ofColumn) | ofColumn_2 | (call.kvHeads - p.denseHeads <= p.kvHead));
+  return kv <= q && (ofRow < ofColumn || ofColumn_2 || call.kvHeads - p.denseHeads <= p.kvHead);
 }
 
 // s is scale * (q . k), natural-log units.

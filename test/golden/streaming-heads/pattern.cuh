@@ -5,6 +5,7 @@ constexpr bool SCORED = false;            // scoreOf changes the scaled logit
 constexpr bool SINK = false;              // sinkLogitOf adds to the denominator
 constexpr bool TESTED = false;            // isReached asks more than intervals
 constexpr bool LISTED = false;            // tiles are listed by the entry `list`
+constexpr bool LOOKS = false;             // it looks at the pairs of a tile, not at its tests alone
 constexpr bool SHARES_LISTS = false;      // one list serves all heads
 constexpr bool MASK_READS_HEAD = true;    // keeps and the tiles may differ between heads
 constexpr bool SCORE_READS_HEAD = false;  // scoreOf may differ between heads
