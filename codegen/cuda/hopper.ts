@@ -64,7 +64,7 @@ const unrolls = ({ plan }: Traits): boolean =>
 
 /**
  * Registers a thread of the bringing and of the multiplying warpgroups; their sum is what the block has at its start. The
- * bringing warp asks the tests of tiles, and of masks that are loops, which leave it more, these are the longest.
+ * bringing warp asks the tests of tiles, which are longest where the mask is too, and a mask in a loop leaves it more.
  */
 const registersOf = ({ consumers }: Row, traits: Traits): readonly [producer: number, consumer: number] =>
   consumers === 3 ? [32, 160] : masksOf(traits) === 'dear' && !unrolls(traits) ? [56, 224] : [40, 232]
