@@ -130,6 +130,7 @@ function variantOf(
     capability: spec.capability,
     suffix: spec.suffix,
     needs: spec.needs,
+    debug,
     tile: shape.tile,
     entries: listed ? [listEntry(plan, shape.tile), ...entries] : entries,
     splits: spec.splits,

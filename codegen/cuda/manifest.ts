@@ -80,6 +80,11 @@ export interface CudaVariant {
     /** K and V may be given as pages. */
     readonly pages: boolean
   }
+  /**
+   * It checks the page numbers that it reads: after a launch the first word of `counters` is 0, or 1 + the index in `pages` of
+   * an entry out of range, which a loader reports and clears.
+   */
+  readonly debug: boolean
   readonly tile: { readonly q: number; readonly kv: number }
   /** In order of launch: `list` (where tiles are listed), `attend`, `combine` (of split keys). */
   readonly entries: readonly CudaEntry[]

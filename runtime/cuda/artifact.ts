@@ -82,6 +82,7 @@ const variant = recordOf<CudaVariant>({
   capability: recordOf<CudaVariant['capability']>({ min: place, max: place }),
   suffix: oneOf('', 'a'),
   needs: recordOf<CudaVariant['needs']>({ vectors: boolean, qRows: nullable(place), pages: boolean }),
+  debug: boolean,
   tile: recordOf<CudaVariant['tile']>({ q: count, kv: count }),
   entries: listOf(entry),
   splits: anything,

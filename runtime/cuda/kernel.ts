@@ -7,7 +7,7 @@ import { HeddleError } from '../messages.ts'
 import { parseCudaArtifact } from './artifact.ts'
 import { fillCall } from './block.ts'
 import { checkCudaCall, type CheckedCall, type CudaCall } from './call.ts'
-import type { CudaDriver, CudaFunction, CudaModule, Stream } from './driver.ts'
+import type { Address, CudaDriver, CudaFunction, CudaModule, Stream } from './driver.ts'
 import { mapSpec, TensorMaps } from './maps.ts'
 import { workspaceOf } from './workspace.ts'
 
@@ -79,10 +79,11 @@ export class CudaKernel {
     const about = () => aboutCall(this.artifact.pattern, checked)
     const run = (stream: Stream = 0n): void => {
       this.#open()
+      const room = workspace.room(stream, plan)
       fillCall(
         this.artifact.call,
         {
-          ...workspace.room(stream, plan),
+          ...room,
           lengths: workspace.words(checked.lengthWords, stream),
           values: workspace.words(checked.valueWords, stream),
           ...(checked.pageWords === null ? {} : { pages: workspace.words(checked.pageWords, stream) }),
@@ -95,6 +96,8 @@ export class CudaKernel {
         const params = [block, ...maps[i]!]
         this.driver.launch({ entry: entries[i]!, grid, threads, sharedBytes, params, stream, about })
       })
+      if (variant.debug && typeof call.pages?.table === 'bigint')
+        checkDevicePages(this.driver, room.counters, call.pages.table, checked)
     }
     return { variant: variant.id, run }
   }
@@ -155,6 +158,31 @@ export class CudaKernel {
     if (this.#loaded.length > 0) this.driver.synchronize()
     for (const module of this.#loaded.splice(0)) module.release()
   }
+}
+
+/** Waits for a launch of a debug build, and reports the entry of a page table on the device that it found out of range. */
+function checkDevicePages(
+  driver: CudaDriver,
+  counters: Address,
+  table: Address,
+  { values }: CheckedCall,
+): void {
+  const word = (at: Address): number => {
+    const bytes = new Uint8Array(4)
+    driver.copyOut(bytes, at)
+    return new DataView(bytes.buffer).getInt32(0, true)
+  }
+  driver.synchronize()
+  const found = word(counters)
+  if (found === 0) return
+  driver.memset(counters, 0, 4)
+  const [index, perSequence] = [found - 1, values.pageStride as number]
+  throw new HeddleError('page-entry', {
+    batch: Math.floor(index / perSequence),
+    at: index % perSequence,
+    pages: values.pageCount as number,
+    got: word(table + BigInt(4 * index)),
+  })
 }
 
 const fromFolder = (folder: string) => (file: string) => {

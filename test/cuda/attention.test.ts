@@ -177,6 +177,34 @@ describe('pages', () => {
       code: 'page-entry',
     })
   })
+
+  test('in a table on the device: a debug build tells which entry is out of range, and goes on', async () => {
+    const artifact = emitCuda(compiled(causal), {
+      headDims: [64],
+      dtypes: ['bf16'],
+      skeletons: ['decode'],
+      debug: true,
+    })
+    const kernel = loadCudaKernel(artifact, driver)
+    const call = tensors(1, { kvRows: 64 })
+    const { k, v, table } = toPages(call.k, call.v, { pageSize: 16, layout: 'blhd', spare: 1, seed: 1 })
+    const batch = call.q.shape[0]
+    const address = driver.alloc(table.byteLength)
+    const attend = (entries: Int32Array) => {
+      driver.copyIn(address, new Uint8Array(entries.buffer))
+      const pages = { table: address, perSequence: entries.length / batch }
+      return cudaAttention(kernel, { ...call, k, v, pages })
+    }
+    const right = await attend(table)
+    const got = k.shape[0] + 5
+    await expect(attend(table.with(table.length - 1, got))).rejects.toMatchObject({
+      code: 'page-entry',
+      args: { batch: batch - 1, at: table.length / batch - 1, pages: k.shape[0], got },
+    })
+    expect((await attend(table)).lse.data).toEqual(right.lse.data)
+    driver.free(address)
+    kernel.release()
+  })
 })
 
 describe('the keys that a query attends are exactly those of the pattern', () => {

@@ -32,6 +32,7 @@ function variant(id: string, from: Partial<CudaVariant>): CudaVariant {
     capability: { min: 80, max: 999 },
     suffix: '',
     needs: { vectors: false, qRows: null, pages: false },
+    debug: false,
     tile: { q: 128, kv: 64 },
     entries: [{ name: 'attend', threads: 128, sharedBytes: 40_000, grid: perTile(128), tensorMaps: [] }],
     splits: null,
@@ -49,6 +50,7 @@ export const VARIANTS: readonly CudaVariant[] = [
   variant('d64-bf16-decode', {
     skeleton: 'decode',
     needs: { vectors: false, qRows: 16, pages: true },
+    debug: false,
     tile: { q: 16, kv: 64 },
     splits: op('max', 1, op('floorDiv', v('multiprocessors'), op('mul', v('batch'), v('kvHeads')))),
     entries: [
@@ -78,6 +80,7 @@ export const VARIANTS: readonly CudaVariant[] = [
     capability: { min: 90, max: 90 },
     suffix: 'a',
     needs: { vectors: true, qRows: null, pages: false },
+    debug: false,
     entries: [
       {
         name: 'attend',

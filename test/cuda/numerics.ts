@@ -22,7 +22,7 @@ export async function testNumerics(
   const library = PATTERNS.map(({ pattern }, i) => [pattern.name, pattern, i] as const)
 
   // Concurrent: while one pattern's kernel runs, the next one's is compiled.
-  describe.concurrent(skeleton, () => {
+  describe.concurrent(`the ${skeleton} skeleton`, () => {
     test.each(library)('%s', { timeout: 300_000 }, async (_, pattern, i) => {
       const seed = (i + SKELETONS.indexOf(skeleton) * library.length) * RUNS_PER_VARIANT
       const { failures, counterExample } = await examinePattern(pattern, { runner, runs: RUNS, seed })

@@ -111,6 +111,7 @@ _variant = _record_of(
     capability=_record_of(min=_count, max=_count),
     suffix=_one_of("", "a"),
     needs=_record_of(vectors=_boolean, qRows=_nullable(_count), pages=_boolean),
+    debug=_boolean,
     tile=_record_of(q=_count, kv=_count),
     entries=_list_of(_entry),
     splits=lambda x, path: None if x is None else _rule(x, path),

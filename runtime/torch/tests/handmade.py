@@ -51,6 +51,7 @@ def variant(id: str, code: str = 'extern "C" __global__ void attend() {}', **cha
         "capability": {"min": 80, "max": 120},
         "suffix": "",
         "needs": {"vectors": False, "qRows": None, "pages": False},
+        "debug": False,
         "tile": {"q": 64, "kv": 32},
         "entries": [
             {
