@@ -1,7 +1,7 @@
 /** The Ampere skeleton's shapes and launch: dims of a variant in, tiles, warps and buffers out, best first. */
 
 import type { KernelPlan } from '../../compiler/plan.ts'
-import { tilesOf } from './list.ts'
+import { queryTiles } from './rules.ts'
 import type { Request, Shape, SkeletonSpec } from './skeleton.ts'
 
 /**
@@ -92,14 +92,7 @@ export const AMPERE: SkeletonSpec = {
       name: 'attend',
       threads,
       sharedBytes,
-      grid: [
-        {
-          op: 'mul',
-          src: [{ op: 'mul', src: [{ var: 'batch' }, { var: 'qHeads' }] }, tilesOf('qRows', tile.q)],
-        },
-        1,
-        1,
-      ],
+      grid: [queryTiles(tile.q), 1, 1],
       tensorMaps: [],
     },
   ],

@@ -2,6 +2,7 @@
 
 import { readsHead } from '../../compiler/plan.ts'
 import type { JsonExpr } from '../artifact.ts'
+import { add, ceilDiv, floorDiv, le, max, min, mul, product, queryTiles, select, v } from './rules.ts'
 import type { Request, Shape, SkeletonSpec } from './skeleton.ts'
 
 /** What a block of the smallest supported device (8.6, 8.9) may have. */
@@ -16,30 +17,9 @@ const LEAST_TILES = 4
 /** Keys and rows of the usual shape: the split rule's estimate, whatever shape is taken. */
 const USUAL = 64
 
-const v = (name: string): JsonExpr => ({ var: name })
-const op =
-  (name: string) =>
-  (...src: JsonExpr[]): JsonExpr => ({ op: name, src })
-const [add, sub, mul, floorDiv, min, max, le, select] = [
-  'add',
-  'sub',
-  'mul',
-  'floorDiv',
-  'min',
-  'max',
-  'le',
-  'select',
-].map(op) as [Op, Op, Op, Op, Op, Op, Op, Op]
-type Op = ReturnType<typeof op>
-
-const product = (first: JsonExpr, ...rest: JsonExpr[]): JsonExpr => rest.reduce((a, b) => mul(a, b), first)
-const ceilDiv = (a: JsonExpr, b: JsonExpr): JsonExpr => floorDiv(add(a, sub(b, 1)), b)
-
 /** Blocks of one split: row tiles of every kv head, or where masks differ between heads of every query head. */
 const itemsOf = (tileQ: number, packed: boolean): JsonExpr =>
-  packed
-    ? product(v('batch'), v('kvHeads'), ceilDiv(mul(v('group'), v('qRows')), tileQ))
-    : product(v('batch'), v('qHeads'), ceilDiv(v('qRows'), tileQ))
+  packed ? product(v('batch'), v('kvHeads'), ceilDiv(mul(v('group'), v('qRows')), tileQ)) : queryTiles(tileQ)
 
 /** Elements of K a key from which one block a multiprocessor keeps memory busy: 3.05 against 2.95 TB/s on an H100, 64: 2.0. */
 const LONG_ROW = 128

@@ -21,7 +21,6 @@ import {
 import { patternSection } from './pattern.ts'
 import type { Request, Shape, SkeletonSpec } from './skeleton.ts'
 import { textOf } from './text.ts'
-import { isMasked } from './traits.ts'
 
 /** Best first: what runs few query rows, then what is made for the newest devices, then what runs on all. */
 export const SKELETONS: readonly SkeletonSpec[] = [DECODE, HOPPER, AMPERE]
@@ -48,7 +47,7 @@ export function emitCuda({ plan }: Pick<CompiledPattern, 'plan'>, options: EmitC
   const wanted = SKELETONS.filter((s) => options.skeletons?.includes(s.name) ?? true)
   const dims = headDims.map((headDim, n) => [headDim, valueDims?.[n] ?? headDim] as const)
   dims.flat().forEach(checkHeadDim)
-  const traits = { masked: isMasked(plan), scored: plan.score !== null, plan }
+  const traits = { scored: plan.score !== null, plan }
   const variants = new Map<string, CudaVariant>()
   for (const spec of wanted) {
     const listed = isListed(plan, spec)

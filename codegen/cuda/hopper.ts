@@ -1,7 +1,7 @@
 /** The Hopper skeleton's shapes and launch: dims and traits of a variant in, tiles, warpgroups and stages out, best first. */
 
 import { nodesOf } from '../../compiler/ir.ts'
-import { tilesOf } from './list.ts'
+import { min, queryTiles, v } from './rules.ts'
 import type { Request, Shape, SkeletonSpec, Traits } from './skeleton.ts'
 import { isCheap } from './traits.ts'
 import { productText } from './wgmma.ts'
@@ -15,6 +15,7 @@ const ROWS_PER_GROUP = 64
  * for a change of the score, or for tests of tiles.
  */
 type Masks = 'wide' | 'narrow' | 'dear'
+const ALL: readonly Masks[] = ['wide', 'narrow', 'dear']
 
 interface Row {
   /** The greatest head dim and value dim the row is for. */
@@ -32,27 +33,21 @@ interface Row {
 
 /** Measured on an H100 with bf16, 32 query heads over 8 (bench/notes.md); the 227 KiB of shared memory bound the long dims. */
 const ROWS: readonly Row[] = [
-  { headDim: 64, valueDim: 64, kv: 128, consumers: 3, stages: 2, qStages: 2, masks: ['wide'], reason: '192 rows: exponentials of three groups under one product; 128 rows are a sixth slower' }, // oxfmt-ignore
+  { headDim: 64, valueDim: 64, kv: 128, consumers: 3, stages: 2, qStages: 2, masks: ['wide', 'narrow'], reason: '192 rows: exponentials of three groups under one product; 128 rows are a sixth slower' }, // oxfmt-ignore
   { headDim: 64, valueDim: 64, kv: 112, consumers: 3, stages: 3, qStages: 2, masks: ['wide'], reason: 'fewer registers' }, // oxfmt-ignore
   { headDim: 64, valueDim: 64, kv: 192, consumers: 2, stages: 2, qStages: 2, masks: ['wide'], reason: 'longer products' }, // oxfmt-ignore
-  { headDim: 64, valueDim: 64, kv: 128, consumers: 3, stages: 2, qStages: 2, masks: ['narrow'], reason: '192 rows, as for wide masks' }, // oxfmt-ignore
   { headDim: 64, valueDim: 64, kv: 128, consumers: 2, stages: 2, qStages: 2, masks: ['narrow', 'dear'], reason: 'less waste at edges' }, // oxfmt-ignore
   { headDim: 96, valueDim: 96, kv: 176, consumers: 2, stages: 2, qStages: 2, masks: ['wide'], reason: 'the longest products that registers hold' }, // oxfmt-ignore
-  { headDim: 96, valueDim: 96, kv: 128, consumers: 2, stages: 2, qStages: 2, masks: ['wide'], reason: 'a square tile' }, // oxfmt-ignore
-  { headDim: 96, valueDim: 96, kv: 128, consumers: 2, stages: 2, qStages: 2, masks: ['narrow', 'dear'], reason: 'less waste at edges' }, // oxfmt-ignore
+  { headDim: 96, valueDim: 96, kv: 128, consumers: 2, stages: 2, qStages: 2, masks: ALL, reason: 'less waste at edges' }, // oxfmt-ignore
   { headDim: 128, valueDim: 128, kv: 176, consumers: 2, stages: 2, qStages: 1, masks: ['wide'], reason: 'the longest products that registers and shared memory hold: 4 % ahead of 128' }, // oxfmt-ignore
   { headDim: 128, valueDim: 128, kv: 160, consumers: 2, stages: 2, qStages: 1, masks: ['wide'], reason: 'less waste at edges' }, // oxfmt-ignore
-  { headDim: 128, valueDim: 128, kv: 128, consumers: 2, stages: 2, qStages: 2, masks: ['wide'], reason: 'a square tile' }, // oxfmt-ignore
-  { headDim: 128, valueDim: 128, kv: 128, consumers: 2, stages: 2, qStages: 2, masks: ['narrow', 'dear'], reason: 'less waste at edges than 176, and Q comes ahead' }, // oxfmt-ignore
+  { headDim: 128, valueDim: 128, kv: 128, consumers: 2, stages: 2, qStages: 2, masks: ALL, reason: 'less waste at edges than 176, and Q comes ahead' }, // oxfmt-ignore
   { headDim: 128, valueDim: 128, kv: 96, consumers: 2, stages: 3, qStages: 1, masks: ['narrow', 'dear'], reason: 'still less waste at edges' }, // oxfmt-ignore
-  { headDim: 192, valueDim: 128, kv: 128, consumers: 2, stages: 2, qStages: 1, masks: ['wide'], reason: 'what shared memory holds' }, // oxfmt-ignore
-  { headDim: 192, valueDim: 128, kv: 128, consumers: 2, stages: 2, qStages: 1, masks: ['narrow', 'dear'], reason: 'what shared memory holds' }, // oxfmt-ignore
+  { headDim: 192, valueDim: 128, kv: 128, consumers: 2, stages: 2, qStages: 1, masks: ALL, reason: 'what shared memory holds' }, // oxfmt-ignore
   { headDim: 192, valueDim: 192, kv: 112, consumers: 2, stages: 2, qStages: 1, masks: ['wide'], reason: 'what shared memory holds' }, // oxfmt-ignore
   { headDim: 192, valueDim: 192, kv: 96, consumers: 2, stages: 2, qStages: 1, masks: ['narrow', 'dear'], reason: 'less waste at edges' }, // oxfmt-ignore
-  { headDim: 256, valueDim: 256, kv: 80, consumers: 2, stages: 2, qStages: 1, masks: ['wide'], reason: 'what shared memory holds: 15 % ahead of 64' }, // oxfmt-ignore
-  { headDim: 256, valueDim: 256, kv: 64, consumers: 2, stages: 2, qStages: 1, masks: ['wide'], reason: 'fewer registers' }, // oxfmt-ignore
-  { headDim: 256, valueDim: 256, kv: 80, consumers: 2, stages: 2, qStages: 1, masks: ['narrow', 'dear'], reason: 'what shared memory holds' }, // oxfmt-ignore
-  { headDim: 256, valueDim: 256, kv: 64, consumers: 2, stages: 2, qStages: 1, masks: ['narrow', 'dear'], reason: 'less waste at edges' }, // oxfmt-ignore
+  { headDim: 256, valueDim: 256, kv: 80, consumers: 2, stages: 2, qStages: 1, masks: ALL, reason: 'what shared memory holds: 15 % ahead of 64' }, // oxfmt-ignore
+  { headDim: 256, valueDim: 256, kv: 64, consumers: 2, stages: 2, qStages: 1, masks: ALL, reason: 'fewer registers, and less waste at edges' }, // oxfmt-ignore
 ]
 
 /**
@@ -128,7 +123,7 @@ export const HOPPER: SkeletonSpec = {
         threads,
         sharedBytes,
         // Blocks stay and take query tiles from a counter.
-        grid: [{ op: 'min', src: [{ var: 'multiprocessors' }, { op: 'mul', src: [{ op: 'mul', src: [{ var: 'batch' }, { var: 'qHeads' }] }, tilesOf('qRows', tile.q)] }] }, 1, 1], // oxfmt-ignore
+        grid: [min(v('multiprocessors'), queryTiles(tile.q)), 1, 1],
         tensorMaps: [box('q', headDim, tile.q), box('k', headDim, tile.kv), box('v', valueDim, tile.kv)],
       },
     ]

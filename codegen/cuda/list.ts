@@ -2,6 +2,7 @@
 
 import { readsHead, type KernelPlan } from '../../compiler/plan.ts'
 import type { CudaEntry, SizeRule } from './manifest.ts'
+import { add, ceilDiv, mul, product, queryTiles, v } from './rules.ts'
 
 /** LIST_THREADS of the text. */
 export const LIST_THREADS = 256
@@ -9,16 +10,9 @@ export const LIST_THREADS = 256
 const WINDOW = 32
 const WORD_BYTES = 4
 
-export const tilesOf = (rows: 'qRows' | 'kvRows', size: number): SizeRule => ({
-  op: 'floorDiv',
-  src: [{ op: 'add', src: [{ var: rows }, size - 1] }, size],
-})
-
 /** Records of all query tiles; heads whose tiles are the same share them. */
-const records = (plan: KernelPlan, tile: { readonly q: number }): SizeRule => {
-  const ofBatch: SizeRule = { op: 'mul', src: [{ var: 'batch' }, tilesOf('qRows', tile.q)] }
-  return readsHead(plan) ? { op: 'mul', src: [{ var: 'qHeads' }, ofBatch] } : ofBatch
-}
+const records = (plan: KernelPlan, tile: { readonly q: number }): SizeRule =>
+  readsHead(plan) ? queryTiles(tile.q) : mul(v('batch'), ceilDiv(v('qRows'), tile.q))
 
 export const listEntry = (plan: KernelPlan, tile: { readonly q: number }): CudaEntry => ({
   name: 'list',
@@ -29,10 +23,5 @@ export const listEntry = (plan: KernelPlan, tile: { readonly q: number }): CudaE
 })
 
 /** Bytes of the lists: a record is a count and as many words as there are kv tiles. */
-export const listBytes = (plan: KernelPlan, tile: { readonly q: number; readonly kv: number }): SizeRule => ({
-  op: 'mul',
-  src: [
-    { op: 'mul', src: [records(plan, tile), { op: 'add', src: [tilesOf('kvRows', tile.kv), 1] }] },
-    WORD_BYTES,
-  ],
-})
+export const listBytes = (plan: KernelPlan, tile: { readonly q: number; readonly kv: number }): SizeRule =>
+  product(records(plan, tile), add(ceilDiv(v('kvRows'), tile.kv), 1), WORD_BYTES)

@@ -5,8 +5,6 @@ import type { CudaDtype, CudaEntry, CudaVariant, Skeleton } from './manifest.ts'
 
 /** What a tile shape may depend on, beside the dims. */
 export interface Traits {
-  /** Some pair may be dropped. */
-  readonly masked: boolean
   readonly scored: boolean
   readonly plan: KernelPlan
 }

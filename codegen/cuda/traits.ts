@@ -63,7 +63,7 @@ export function isCheap(mask: Expr): boolean {
 
 const isOpen = (mask: Expr): boolean => mask.op === 'const' && mask.arg === true
 
-export const isMasked = (plan: KernelPlan): boolean => !isOpen(plan.mask)
+const isMasked = (plan: KernelPlan): boolean => !isOpen(plan.mask)
 
 /** `listed`: the skeleton walks a list of tiles, whichever way it was made. */
 export function traitsText(plan: KernelPlan, listed: boolean): string {
