@@ -86,6 +86,7 @@ export const AMPERE: SkeletonSpec = {
   suffix: '',
   needs: { vectors: false, qRows: null, pages: false },
   shapes: shapesOf,
+  preludes: [],
   texts: ['ampere.cuh'],
   entries: (_, { tile, threads, sharedBytes }) => [
     {
@@ -98,6 +99,7 @@ export const AMPERE: SkeletonSpec = {
   ],
   // The pointer to a list is one register too many beside tests that are not asked.
   sharesTests: false,
+  byResidue: false,
   splits: null,
   counters: 0,
   scratch: 0,

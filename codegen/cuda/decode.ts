@@ -77,6 +77,7 @@ export const DECODE: SkeletonSpec = {
   suffix: '',
   needs: { vectors: false, qRows: 16, pages: true },
   shapes: shapesOf,
+  preludes: [],
   texts: ['decode.cuh'],
   entries: ({ valueDim, traits }, { tile, threads, sharedBytes }) => [
     {
@@ -97,6 +98,7 @@ export const DECODE: SkeletonSpec = {
   ],
   // One query tile: the kernel of its own would cost more than the tests.
   sharesTests: false,
+  byResidue: false,
   splits: splitsRule(),
   // Of debug builds: one word, 1 + the index in `pages` of a number out of range; the host reads it and zeroes it again.
   counters: 4,

@@ -9,21 +9,25 @@ import { checkHeadDim, derivedUniforms, VERSION } from '../record.ts'
 import { AMPERE } from './ampere.ts'
 import { CALL_BYTES, CALL_FIELDS, CALL_TEXT } from './call.ts'
 import { DECODE } from './decode.ts'
-import { HOPPER } from './hopper.ts'
+import { HOPPER, RESIDUES } from './hopper.ts'
 import { listBytes, listEntry } from './list.ts'
 import {
   CUDA_ARTIFACT_VERSION,
   type CudaArtifact,
   type CudaDtype,
+  type CudaEntry,
   type CudaVariant,
+  type SizeRule,
   type Skeleton,
 } from './manifest.ts'
-import { patternSection } from './pattern.ts'
+import { stepJson } from './order.ts'
+import { passesOf, patternSection, type Pass } from './pattern.ts'
+import { and, le, min, mul, product, v } from './rules.ts'
 import type { Request, Shape, SkeletonSpec } from './skeleton.ts'
 import { textOf } from './text.ts'
 
 /** Best first: what runs few query rows, then what is made for the newest devices, then what runs on all. */
-export const SKELETONS: readonly SkeletonSpec[] = [DECODE, HOPPER, AMPERE]
+export const SKELETONS: readonly SkeletonSpec[] = [DECODE, RESIDUES, HOPPER, AMPERE]
 
 export interface EmitCudaOptions {
   /** From 1 to 256; each runs in the text of the next greater dim that a skeleton has. */
@@ -47,11 +51,15 @@ export function emitCuda({ plan }: Pick<CompiledPattern, 'plan'>, options: EmitC
   const wanted = SKELETONS.filter((s) => options.skeletons?.includes(s.name) ?? true)
   const dims = headDims.map((headDim, n) => [headDim, valueDims?.[n] ?? headDim] as const)
   dims.flat().forEach(checkHeadDim)
-  const traits = { scored: plan.score !== null, plan }
   const variants = new Map<string, CudaVariant>()
   for (const spec of wanted) {
-    const listed = isListed(plan, spec)
-    const section = patternSection(plan, listed)
+    const passes = passesOf(plan, spec.byResidue)
+    // The last is the one by residue, where there is such a one.
+    const pass = passes.at(-1)
+    if (pass === undefined) continue
+    const traits = { scored: plan.score !== null, plan: pass.plan }
+    const listed = isListed(pass.plan, spec)
+    const sections = passes.map((p) => patternSection(p.plan, listed, p))
     const padded = dims.map(([h, v]) => [paddedDim(spec, h), paddedDim(spec, v)] as const)
     // A loader takes the first that is large enough.
     padded.sort(([h, v], [other, otherValue]) => h - other || v - otherValue)
@@ -60,7 +68,7 @@ export function emitCuda({ plan }: Pick<CompiledPattern, 'plan'>, options: EmitC
         const request: Request = { headDim, valueDim, dtype, traits }
         const id = idOf(spec, request)
         const shape = choose(spec, request, spec.shapes(request))
-        variants.set(id, variantOf(id, spec, request, shape, { listed, section, debug }))
+        variants.set(id, variantOf(id, spec, request, shape, { plan, passes, listed, sections, debug }))
       }
     }
   }
@@ -103,23 +111,28 @@ function variantOf(
   spec: SkeletonSpec,
   request: Request,
   shape: Shape,
-  { listed, section, debug }: { readonly listed: boolean; readonly section: string; readonly debug: boolean },
+  { plan, passes, listed, sections, debug }: Written,
 ): CudaVariant {
-  const { headDim, valueDim, dtype, traits } = request
-  const { plan } = traits
-  const parts: readonly (readonly [name: string, text: string])[] = [
+  const { headDim, valueDim, dtype } = request
+  const file = (name: string): Part => [name, textOf(name)]
+  const parts: Part[] = [
     ['configuration', configuration(request, shape, debug)],
     ['call', CALL_TEXT],
-    ['prelude.cuh', textOf('prelude.cuh')],
-    ['pattern', section.trimEnd()],
-    ['tiles.cuh', textOf('tiles.cuh')],
+    ...[...PRELUDE, ...spec.preludes].map(file),
     ...(spec.made ? [['shape', spec.made(request, shape).trimEnd()] as const] : []),
-    ...[...spec.texts, ...(listed ? ['list.cuh'] : [])].map((file) => [file, textOf(file)] as const),
+    ...sections.flatMap((section, i) =>
+      inNamespace(passes.length > 1 ? i : null, [
+        ['pattern', section.trimEnd()],
+        ...['tiles.cuh', ...spec.texts, ...(listed ? ['list.cuh'] : [])].map(file),
+      ]),
+    ),
   ]
   const code =
-    `${headOf(id, spec, request, shape, debug)}\n` +
+    `${headOf(id, plan, spec, request, shape, debug)}\n` +
     parts.map(([name, text]) => `\n${partLine(name)}\n\n${text}\n`).join('')
-  const entries = spec.entries(request, shape)
+  const entries = passes.flatMap((pass, i) =>
+    entriesOf(spec, request, shape, pass, passes.length > 1 ? i : null),
+  )
   return {
     id,
     skeleton: spec.name,
@@ -129,6 +142,7 @@ function variantOf(
     capability: spec.capability,
     suffix: spec.suffix,
     needs: spec.needs,
+    pays: paysOf(passes.at(-1)!),
     debug,
     tile: shape.tile,
     entries: listed ? [listEntry(plan, shape.tile), ...entries] : entries,
@@ -136,7 +150,7 @@ function variantOf(
     workspace: {
       counters: spec.counters,
       list: listed ? listBytes(plan, shape.tile) : 0,
-      scratch: spec.scratch,
+      scratch: passes.length > 1 ? partialBytes(valueDim) : spec.scratch,
     },
     hash: createHash('sha256').update(code).digest('hex'),
     code,
@@ -144,22 +158,72 @@ function variantOf(
   }
 }
 
+type Part = readonly [name: string, text: string]
+
+/** What a variant is written from, beside its shape. */
+interface Written {
+  /** The pattern's own; those of the passes say less. */
+  readonly plan: KernelPlan
+  readonly passes: readonly Pass[]
+  readonly listed: boolean
+  /** Of each pass. */
+  readonly sections: readonly string[]
+  readonly debug: boolean
+}
+
+const PRELUDE = ['prelude.cuh']
+
+/** Texts of several passes say the same names; their entries must differ even so. */
+function inNamespace(index: number | null, parts: readonly Part[]): readonly Part[] {
+  if (index === null) return parts
+  const space = `pass${index}`
+  const open: Part = [space, `#undef ENTRY\n#define ENTRY(name) name##${index}\nnamespace ${space} {`]
+  return [open, ...parts, [`end of ${space}`, '}']]
+}
+
+/** The entries of one launch: the maps of a pass by residue have its step. */
+const entriesOf = (
+  spec: SkeletonSpec,
+  request: Request,
+  shape: Shape,
+  { step }: Pass,
+  index: number | null,
+): CudaEntry[] =>
+  spec.entries(request, shape).map((entry) => ({
+    ...entry,
+    name: index === null ? entry.name : `${entry.name}${index}`,
+    tensorMaps: entry.tensorMaps.map((rule) => (step ? { ...rule, step: stepJson(step) } : rule)),
+  }))
+
+/** f32 outputs of all rows, as wide as the text's value dim. */
+const partialBytes = (valueDim: number): SizeRule =>
+  product(v('batch'), v('qHeads'), v('qRows'), 4 * valueDim)
+
+/** Classes of fewer rows than this leave most of a tile empty. */
+const LEAST_CLASS = 32
+
+function paysOf({ step }: Pass): CudaVariant['pays'] {
+  if (step === null) return null
+  const json = stepJson(step)
+  return and(le(2, json), le(mul(json, LEAST_CLASS), min(v('qRows'), v('kvRows'))))
+}
+
 /** What a part of the text begins with. */
 export const partLine = (name: string): string => `// ==== ${name} ====`
 
 function headOf(
   id: string,
+  plan: KernelPlan,
   spec: SkeletonSpec,
   { headDim, valueDim, dtype, traits }: Request,
   shape: Shape,
   debug: boolean,
 ): string {
-  const { plan } = traits
   const { tile, threads, reason } = shape
   const dims = `--head-dim ${headDim}${valueDim === headDim ? '' : ` --value-dim ${valueDim}`}`
   return [
     `${plan.name}: ${printExpr(plan.mask)}${plan.score ? `; score ${printExpr(plan.score)}` : ''}`,
-    `${id}: ${tile.q} x ${tile.kv} tiles found by ${plan.tiles.how}; ${threads} threads`,
+    `${id}: ${tile.q} x ${tile.kv} tiles found by ${traits.plan.tiles.how}; ${threads} threads`,
     `shape: ${reason}`,
     `npx heddle build ${plan.name} --target cuda ${dims} --dtype ${dtype} --skeleton ${spec.name}${debug ? ' --debug' : ''}`,
   ]

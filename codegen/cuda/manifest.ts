@@ -7,15 +7,15 @@ import type { ParamInfo, TableInfo } from '../../compiler/plan.ts'
 import type { DerivedUniform, JsonExpr } from '../artifact.ts'
 import type { CallField } from './call.ts'
 
-export const CUDA_ARTIFACT_VERSION = 1
+export const CUDA_ARTIFACT_VERSION = 2
 
 export type CudaDtype = 'bf16' | 'f16'
 
 /**
- * hopper: wgmma and TMA, sm_90a. ampere: mma.sync and cp.async, sm_80 and later, any alignment. decode: the same instructions,
+ * hopper: wgmma and TMA, sm_90a. residues: the same, rows and keys taken by remainder. ampere: mma.sync and cp.async, sm_80 and later, any alignment. decode: the same instructions,
  * few query rows against split keys, contiguous or paged.
  */
-export type Skeleton = 'hopper' | 'ampere' | 'decode'
+export type Skeleton = 'hopper' | 'residues' | 'ampere' | 'decode'
 
 export type Arch = 'sm_80' | 'sm_86' | 'sm_89' | 'sm_90a'
 
@@ -25,9 +25,14 @@ export type Arch = 'sm_80' | 'sm_86' | 'sm_89' | 'sm_90a'
  */
 export type SizeRule = JsonExpr
 
+/** The same, from the scalar params of the call too. */
+export type CallRule = JsonExpr
+
 /**
  * A tensor map that the host makes: four dimensions (column, row, head, batch) over the tensor's own sizes and strides,
- * elements of 2 bytes, box [columns, rows, 1, 1], no interleave, zeros outside, L2 promotion 256 bytes.
+ * elements of 2 bytes, box [columns, rows, 1, 1], no interleave, zeros outside, L2 promotion 256 bytes. With a step it has
+ * five, (column, row / step, row mod step, head, batch), of which the second has the max(1, floor(rows / step)) sizes that
+ * every residue has, and box [columns, rows, 1, 1, 1].
  */
 export interface TensorMapRule {
   readonly tensor: 'q' | 'k' | 'v' | 'out'
@@ -35,6 +40,8 @@ export interface TensorMapRule {
   readonly rows: number
   /** Bytes of the shared-memory swizzle. */
   readonly swizzle: 64 | 128
+  /** Null: rows are taken in their own order. */
+  readonly step: CallRule | null
 }
 
 export interface CudaEntry {
@@ -80,6 +87,11 @@ export interface CudaVariant {
     /** K and V may be given as pages. */
     readonly pages: boolean
   }
+  /**
+   * A condition under which it beats the variants after it; elsewhere it is right, and passed over unless it is asked for by
+   * its id. Null: always. It and the maps' steps may read params: where the host does not know them, the variant is none.
+   */
+  readonly pays: CallRule | null
   /**
    * It checks the page numbers that it reads: after a launch the first word of `counters` is 0, or 1 + the index in `pages` of
    * an entry out of range, which a loader reports and clears.

@@ -37,9 +37,11 @@ export interface SkeletonSpec {
   readonly needs: CudaVariant['needs']
   /** Best first; more than one: what autotuning tries. Never empty. */
   readonly shapes: (request: Request) => readonly Shape[]
-  /** Files of this folder, in order, after call, prelude, pattern and tiles. */
+  /** Files of this folder that know no pattern, after the prelude of all. */
+  readonly preludes: readonly string[]
+  /** Files of this folder, in order, after pattern and tiles. */
   readonly texts: readonly string[]
-  /** Text made for the shape rather than read from a file: instruction wrappers. It stands before `texts`. */
+  /** Text made for the shape rather than read from a file: instruction wrappers. It stands after the preludes. */
   readonly made?: (request: Request, shape: Shape) => string
   /** In order of launch, `list` left out: emit puts it first where the plan lists its tiles. */
   readonly entries: (request: Request, shape: Shape) => readonly CudaEntry[]
@@ -48,6 +50,8 @@ export interface SkeletonSpec {
    * query tile of each head asks the tests again.
    */
   readonly sharesTests: boolean
+  /** Takes rows and keys by remainder, for plans that have such an order; another kernel beside it takes them as they are. */
+  readonly byResidue: boolean
   readonly splits: CudaVariant['splits']
   /** Bytes; that of lists is emit's. */
   readonly counters: CudaVariant['workspace']['counters']

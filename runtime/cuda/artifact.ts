@@ -35,7 +35,7 @@ import { CALL_KNOWN, MOST_TABLES } from './block.ts'
 import { SIZE_VARS } from './sizes.ts'
 
 /** The one version that this runtime reads. */
-export const READS_CUDA_VERSION: CudaArtifact['version'] = 1
+export const READS_CUDA_VERSION: CudaArtifact['version'] = 2
 
 const callField = recordOf<CudaArtifact['call']['fields'][number]>({
   name: string,
@@ -60,6 +60,7 @@ const entry = recordOf<CudaEntry>({
       columns: count,
       rows: count,
       swizzle: oneOf(64, 128),
+      step: anything,
     }),
   ),
 })
@@ -75,13 +76,14 @@ const cubin = recordOf<Cubin>({
 
 const variant = recordOf<CudaVariant>({
   id: string,
-  skeleton: oneOf('hopper', 'ampere', 'decode'),
+  skeleton: oneOf('hopper', 'residues', 'ampere', 'decode'),
   headDim: count,
   valueDim: count,
   dtype: oneOf('bf16', 'f16'),
   capability: recordOf<CudaVariant['capability']>({ min: place, max: place }),
   suffix: oneOf('', 'a'),
   needs: recordOf<CudaVariant['needs']>({ vectors: boolean, qRows: nullable(place), pages: boolean }),
+  pays: anything,
   debug: boolean,
   tile: recordOf<CudaVariant['tile']>({ q: count, kv: count }),
   entries: listOf(entry),
@@ -113,6 +115,7 @@ const artifact = recordOf<CudaArtifact>({
 /** Names that the parts of a well-shaped record use of each other, and of this runtime. */
 function disagreement({ params, tables, derived, call, variants }: CudaArtifact): string | null {
   const known = new Set(params.map((p) => p.name))
+  const scalars = new Set(params.flatMap((p) => (p.perHead ? [] : [p.name])))
   if (tables.length > MOST_TABLES) return `it has ${tables.length} tables, a call holds ${MOST_TABLES}`
   return (
     first(derived, ({ name, value }) => {
@@ -127,19 +130,26 @@ function disagreement({ params, tables, derived, call, variants }: CudaArtifact)
         ? null
         : `call has ${name}, ${n} of ${type}, which this runtime does not fill`
     }) ??
-    first(variants, unknownSize)
+    first(variants, (v) => unknownSize(v, scalars))
   )
 }
 
 /** A rule of a variant that names what no rule may. */
-function unknownSize({ id, entries, splits, workspace }: CudaVariant): string | null {
+function unknownSize(
+  { id, entries, splits, workspace, pays }: CudaVariant,
+  scalars: ReadonlySet<string>,
+): string | null {
   const rules = { ...workspace, ...(splits === null ? {} : { splits }) }
+  const steps = entries.flatMap((e) => e.tensorMaps.flatMap(({ step }) => (step === null ? [] : [step])))
+  const none: ReadonlySet<string> = new Set()
   const named = [
-    ...Object.entries(rules),
-    ...entries.flatMap((e) => e.grid.map((rule) => [`${e.name}'s grid`, rule] as const)),
+    ...Object.entries(rules).map(([name, rule]) => [name, rule, none] as const),
+    ...entries.flatMap((e) => e.grid.map((rule) => [`${e.name}'s grid`, rule, none] as const)),
+    ...steps.map((rule) => ['a step', rule, scalars] as const),
+    ...(pays === null ? [] : [['pays', pays, scalars] as const]),
   ]
-  return first(named, ([name, rule]) => {
-    const [unknown] = unknownNames(rule, new Set(), SIZE_VARS)
+  return first(named, ([name, rule, params]) => {
+    const [unknown] = unknownNames(rule, params, SIZE_VARS)
     return unknown === undefined ? null : `${id}: ${name} uses ${unknown}, which this runtime does not know`
   })
 }

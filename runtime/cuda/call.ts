@@ -11,7 +11,7 @@ import { LIMITS, sizesOf, type Layout, type Shape, type Sizes } from '../tensor.
 import type { CallValues } from './block.ts'
 import type { Address } from './driver.ts'
 import { checkEntries, pageShape, type Pages } from './pages.ts'
-import { planOf, type Plan } from './sizes.ts'
+import { planOf, ruleOf, type Plan } from './sizes.ts'
 import { deviceView, misalignment, type DeviceTensor, type DeviceView, type TensorName } from './tensor.ts'
 import { chooseCudaVariant, type CudaPowers } from './variant.ts'
 
@@ -90,17 +90,19 @@ export function checkCudaCall(
 
   const views = { q, k, v, out }
   const misaligned = misalignment(Object.values(views))
+  const scalar = (name: string) => params.get(name)![0]!
+  const rule = ruleOf(sizes, powers.multiprocessors, scalar)
   const variant = chooseCudaVariant(
     artifact,
-    { dtype: q.dtype, headDim, valueDim, qRows, paged: pages !== null, misaligned },
+    { dtype: q.dtype, headDim, valueDim, qRows, paged: pages !== null, misaligned, rule },
     powers,
     call.variant,
   )
-  const plan = planOf(variant, sizes, powers.multiprocessors)
+  const plan = planOf(variant, sizes, powers.multiprocessors, scalar)
   const meta = metaWords(artifact, sizes, lengths, params)
   const scalars = artifact.params
     .filter((p) => !p.perHead)
-    .map(({ name, type }) => (type === 'f32' ? floatBits(params.get(name)![0]!) : params.get(name)![0]!))
+    .map(({ name, type }) => (type === 'f32' ? floatBits(scalar(name)) : scalar(name)))
   return {
     variant,
     sizes,

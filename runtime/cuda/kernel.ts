@@ -70,10 +70,10 @@ export class CudaKernel {
     const block = new Uint8Array(this.artifact.call.bytes)
     fillCall(this.artifact.call, checked.values, block)
     const workspace = workspaceOf(this.driver)
-    const maps = variant.entries.map((entry) =>
-      entry.tensorMaps.map((rule) => {
+    const maps = variant.entries.map((entry, i) =>
+      entry.tensorMaps.map((rule, j) => {
         const view = checked.views[rule.tensor]
-        return this.#maps.of(mapSpec(rule, view, () => workspace.empty()))
+        return this.#maps.of(mapSpec(rule, view, plan.steps[i]![j]!, () => workspace.empty()))
       }),
     )
     const about = () => aboutCall(this.artifact.pattern, checked)

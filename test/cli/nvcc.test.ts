@@ -36,6 +36,7 @@ const variantOf = (id: string, more: Partial<CudaVariant> = {}): CudaVariant => 
   capability: { min: 80, max: 129 },
   suffix: '',
   needs: { vectors: false, qRows: null, pages: false },
+  pays: null,
   debug: false,
   tile: { q: 64, kv: 64 },
   entries: [],

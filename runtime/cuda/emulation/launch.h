@@ -192,20 +192,32 @@ void runThreads(Launch& launch) {
 
 constexpr unsigned MOST_MAPS = 4;
 
+// The symbol of a kernel of `maps` tensor maps, in the namespace of a pass or in none (pass < 0): its C++ name tells both.
+bool symbolOf(char (&symbol)[256], char const* name, int pass, unsigned maps) {
+  char space[16] = "", end[2] = "";
+  if (pass >= 0) snprintf(space, sizeof space, "N5pass%d", pass), end[0] = 'E';
+  int length = snprintf(symbol, sizeof symbol, "_Z%s%zu%s%s4Call%s", space, strlen(name), name, end, maps > 0 ? "9TensorMap" : "");
+  for (unsigned i = 1; i < maps && length < (int)sizeof symbol; i++)
+    length += snprintf(symbol + length, sizeof symbol - length, pass < 0 ? "S0_" : "S1_");
+  return length < (int)sizeof symbol;
+}
+
+constexpr int MOST_PASSES = 4;
+
 // The entry of this very library, whatever others of the same name the process has, and how many tensor maps it takes after
-// its Call: its C++ name tells.
+// its Call.
 void* findEntry(char const* name, unsigned& mapCount) {
   static int here;
   Dl_info info;
   if (dladdr(&here, &info) == 0) return nullptr;
   void* library = dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
   void* entry = nullptr;
-  for (unsigned maps = 0; library != nullptr && entry == nullptr && maps <= MOST_MAPS; maps++) {
-    char symbol[256];
-    int length = snprintf(symbol, sizeof symbol, "_Z%zu%s4Call%s", strlen(name), name, maps > 0 ? "9TensorMap" : "");
-    for (unsigned i = 1; i < maps; i++) length += snprintf(symbol + length, sizeof symbol - length, "S0_");
-    if (length < (int)sizeof symbol) entry = dlsym(library, symbol);
-    mapCount = maps;
+  for (int pass = -1; library != nullptr && entry == nullptr && pass < MOST_PASSES; pass++) {
+    for (unsigned maps = 0; entry == nullptr && maps <= MOST_MAPS; maps++) {
+      char symbol[256];
+      if (symbolOf(symbol, name, pass, maps)) entry = dlsym(library, symbol);
+      mapCount = maps;
+    }
   }
   if (library != nullptr) dlclose(library);
   return entry;

@@ -10,13 +10,14 @@ import torch
 
 from . import buffers
 from .artifact import Artifact
-from .call import CallBuffer, Layout, Sizes, check_sizes, choose_variant, fill_call, shape_of, unaligned
+from .call import CallBuffer, Layout, Sizes, check_sizes, choose_variant, fill_call, scalars_of, shape_of, unaligned, variables_of
 from .compiler import machine_code
 from .debug import debugging
 from .driver import Launch, MapSlot, driver
 from .errors import HeddleError
 from .gpu import gpu
 from .memory import Memory
+from .rules import size
 from .values import default_lengths, reads_lengths, resolve_lengths, resolve_params, value_words
 
 DTYPES = {torch.bfloat16: "bf16", torch.float16: "f16"}
@@ -171,7 +172,8 @@ class Plan:
         misaligned = unaligned({n: (pointers[n], shapes[n], strides[n]) for n in shapes})
         dtype = DTYPES[q.dtype]
         capability, multiprocessors, shared = gpu.properties(index)
-        chosen = choose_variant(artifact, dtype, sizes, capability, pages is not None, misaligned, variant, shared)
+        param = scalars_of(artifact, None if values is not None else params)
+        chosen = choose_variant(artifact, dtype, sizes, capability, pages is not None, misaligned, variant, shared, param)
         self.where = f"{artifact.pattern}, variant {chosen['id']}, {sizes.text()}"
         functions = modules.functions(chosen, index, capability)
         shape = shape_of(chosen, sizes, multiprocessors)
@@ -194,7 +196,8 @@ class Plan:
             self.launches.append(launch)
             for i, rule in enumerate(rules):
                 name = rule["tensor"]
-                self.maps.append(MapSlot(launch, i, dtype, list(shapes[name]), list(three[name]), rule))
+                step = None if rule["step"] is None else size(rule["step"], variables_of(sizes, multiprocessors), param)
+                self.maps.append(MapSlot(launch, i, dtype, list(shapes[name]), list(three[name]), rule, step))
         for name, own in (("lengths", self.length_words), ("values", self.value_words)):
             if own is not None:
                 self.buffer.words[layout.slots[name]] = own.pointer

@@ -51,6 +51,7 @@ def variant(id: str, code: str = 'extern "C" __global__ void attend() {}', **cha
         "capability": {"min": 80, "max": 120},
         "suffix": "",
         "needs": {"vectors": False, "qRows": None, "pages": False},
+        "pays": None,
         "debug": False,
         "tile": {"q": 64, "kv": 32},
         "entries": [
@@ -74,7 +75,7 @@ def variant(id: str, code: str = 'extern "C" __global__ void attend() {}', **cha
 def manifest(**changes: Any) -> Dict[str, Any]:
     """A causal window: one i32 param, one derived uniform of no length."""
     made: Dict[str, Any] = {
-        "version": 1,
+        "version": 2,
         "heddle": "0.1.0",
         "pattern": "hand-made",
         "cite": "",
