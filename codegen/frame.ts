@@ -12,11 +12,15 @@ import {
   i32,
   le,
   lt,
+  max,
+  min,
   mul,
   name,
   op,
   quotient,
+  remainder,
   select,
+  sub,
   toU32,
   u32,
   type Buffer,
@@ -28,6 +32,7 @@ import {
   type Type,
 } from './kernel.ts'
 import { Names } from './names.ts'
+import { plainTiling, unitTiling, type Cut, type TileRows } from './rows.ts'
 import type { Schedule } from './schedule.ts'
 
 export interface Problem {
@@ -36,6 +41,8 @@ export interface Problem {
   readonly valueDim: number
   readonly dtype: Dtype
   readonly schedule: Schedule
+  /** How query rows become tiles where lists ask for it; null: one after another. */
+  readonly cut: Cut | null
 }
 
 /** Vector loads need rows of whole vectors. */
@@ -243,19 +250,18 @@ export class Frame {
     const un = (field: string) => this.uniform(field)
     const tile = block.let('index', add(op('u32', 'groupX'), mul(op('u32', 'groupY'), un('gridX'))))
     block.if(le(un('tileCount'), tile), (b) => b.return())
-    const qTiles = block.let(
-      'qTiles',
-      quotient(add(toU32(un('qRows')), u32(this.tile.q - 1)), u32(this.tile.q)),
-    )
+    const { cut } = this.problem
+    const tiling = cut ? unitTiling(this, block, cut) : plainTiling(this, block)
+    const { count: qTiles, packs } = tiling
     const pair = block.let('slot', quotient(tile, qTiles))
     // The last query tiles have the most keys in causal patterns, so they start first.
     const qTile = block.let(
       'qTile',
       op('u32', 'sub', op('u32', 'sub', qTiles, u32(1)), op('u32', 'remainder', tile, qTiles)),
     )
-    const heads = toU32(un('heads'))
+    const heads = quotient(toU32(un('heads')), packs)
     const ownBatch = block.let('ownBatch', quotient(pair, heads))
-    const ownHead = block.let('ownHead', op('u32', 'remainder', pair, heads))
+    const ownHead = block.let('ownHead', mul(remainder(pair, heads), packs))
     const batch = block.let('batch', add(un('batchBase'), op('i32', 'fromU32', ownBatch)))
     const head = block.let('head', add(un('headBase'), op('i32', 'fromU32', ownHead)))
     const group = block.let('headsPerKv', quotient(un('qHeads'), un('kvHeads')))
@@ -267,12 +273,9 @@ export class Frame {
     const [qRow, qStart, qLen, kvStart, kvLen] = ['qRow', 'qStart', 'qLen', 'kvStart', 'kvLen'].map((n, i) =>
       block.let(n, word(add(lengths, i32(i)))),
     ) as [Code, Code, Code, Code, Code]
-    const firstRow = block.let('firstRow', mul(op('i32', 'fromU32', qTile), i32(this.tile.q)))
-    const realLo = block.let('realLo', op('i32', 'max', firstRow, qRow))
-    const realHi = block.let(
-      'realHi',
-      op('i32', 'sub', op('i32', 'min', add(firstRow, i32(this.tile.q)), add(qRow, qLen)), i32(1)),
-    )
+    const { firstRow, endRow, unitStart, rows } = tiling.tile(block, qTile, { qRow, qStart })
+    const realLo = block.let('realLo', max(firstRow, qRow))
+    const realHi = block.let('realHi', sub(min(endRow, add(qRow, qLen)), i32(1)))
     const qShift = block.let('qShift', op('i32', 'sub', qStart, qRow))
     const qLo = block.let('qLo', add(realLo, qShift))
     const qHi = block.let('qHi', add(realHi, qShift))
@@ -313,11 +316,15 @@ export class Frame {
       ownKvHead,
       batch,
       head,
+      kvHead,
       qRow,
+      qStart,
       qShift,
       kvStart,
       kvLen,
       firstRow,
+      unitStart,
+      rows,
       realLo,
       realHi,
       qLo,
@@ -337,12 +344,18 @@ export interface Place {
   readonly ownHead: Code
   readonly ownKvHead: Code
   readonly batch: Code
+  /** The query head; the first of them if several share the tile. */
   readonly head: Code
+  readonly kvHead: Code
   readonly qRow: Code
+  readonly qStart: Code
   readonly qShift: Code
   readonly kvStart: Code
   readonly kvLen: Code
   readonly firstRow: Code
+  /** The position at which the tile's unit begins, if tiles follow units. */
+  readonly unitStart: Code | null
+  readonly rows: TileRows
   /** First and last row of the tile that are real; the first is beyond the last if none is. */
   readonly realLo: Code
   readonly realHi: Code

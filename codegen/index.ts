@@ -91,7 +91,7 @@ function emitVariant(
   const schedule = scheduleOf(capability, dtype, valueDim)
   if (!schedule) return null
   const id = `d${headDim}${valueDim === headDim ? '' : `x${valueDim}`}-${dtype}-${capability}`
-  const frame = new Frame({ plan, headDim, valueDim, dtype, schedule }, target.reserved)
+  const frame = new Frame({ plan, headDim, valueDim, dtype, schedule, cut: null }, target.reserved)
   const tests = tileTests(frame)
   const needsList = plan.tiles.how === 'list'
   const main = attend(frame, needsList ? null : tests)
