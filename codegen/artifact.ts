@@ -27,6 +27,28 @@ export interface DerivedUniform {
   readonly value: JsonExpr
 }
 
+/** Who has a record of a list to himself; kvHead and request are for the query heads below them. */
+export type Share = 'head' | 'kvHead' | 'request'
+
+/**
+ * A list of kv units for each unit of queries. Query units are cut at positions that are multiples of `q` tokens, 'whole' is
+ * one record for all rows. A kv unit is `kv` tokens from a multiple of it on, or a span [start, end) of tokens, two words.
+ * Units of one record do not overlap; in order of 'index' they ascend. Where lists overlap each other, a pair is attended once.
+ */
+export interface ListInfo {
+  readonly share: Share
+  readonly q: number | 'whole'
+  readonly kv: number | 'span'
+  readonly order: 'index' | 'score'
+}
+
+/**
+ * The buffer of a list, `array<i32>`: LIST_HEADER words, of which the first is `units`, the records of a sharer; then, with R =
+ * batches * sharers * units records in this order, R counts of units, R starts of their ids (words from the first id on), and
+ * the ids. Record u of a batch entry is that of its u-th query unit, counted from the one that holds its first real query.
+ */
+export const LIST_HEADER = 4
+
 /**
  * Binding numbers are those of the text, all in group 0; both entry points share one bind group layout with all of them.
  * `table` names one of the artifact's tables. A table is row-major, its sizes those of the call's tensors: qLen is qRows,
@@ -34,8 +56,10 @@ export interface DerivedUniform {
  */
 export interface Binding {
   readonly binding: number
-  readonly role: 'uniforms' | 'meta' | 'q' | 'k' | 'v' | 'out' | 'lse' | 'list' | 'table'
+  readonly role: 'uniforms' | 'meta' | 'q' | 'k' | 'v' | 'out' | 'lse' | 'list' | 'table' | 'part'
   readonly table?: string
+  /** Of a part: which of the artifact's lists. */
+  readonly part?: number
   readonly access: 'uniform' | 'read' | 'read_write'
   /** WGSL's type of the binding's variable, for the reflection test. */
   readonly type: string
@@ -66,7 +90,7 @@ export const UNIFORM_FIELDS: readonly UniformField[] = [
   { name: 'qRows', type: 'i32' }, // rows of the q, out and lse tensors per (batch, head)
   { name: 'kvRows', type: 'i32' },
   { name: 'gridX', type: 'u32' },
-  { name: 'tileCount', type: 'u32' }, // batch * heads * ceil(qRows / tile.q)
+  { name: 'tileCount', type: 'u32' }, // batch * heads * ceil(qRows / tile.q), or as `unit` says
   { name: 'scale', type: 'f32' },
   { name: 'listStride', type: 'u32' }, // words per (batch, head, q tile) record of `list`
   { name: 'qBatchStride', type: 'u32' },
@@ -124,6 +148,12 @@ export interface Variant {
   readonly capability: Capability
   readonly tile: { readonly q: number; readonly kv: number }
   readonly workgroup: number
+  /**
+   * With lists whose query units are not the whole: a tile has rows of one unit of `tokens` positions. With `packs` the query
+   * heads of a kv head (of those in the dispatch) share tiles: a unit has tokens * min(qHeads / kvHeads, heads) rows. A head,
+   * or such a group, has ceil(rows of a unit / tile.q) tiles for each of qRows units of one token, else ceil(qRows / tokens) + 1.
+   */
+  readonly unit?: { readonly tokens: number; readonly packs: boolean }
   /** Strides and offsets of q, k, v, out must be multiples of this many elements (vector loads). */
   readonly align: number
   readonly entries: { readonly attend: string; readonly list: string | null }
@@ -148,6 +178,8 @@ export interface Artifact {
   readonly tiles: 'ranges' | 'test' | 'list'
   /** Of `list` tiles: the mask reads nothing of the head, so one record serves all heads of a batch entry. */
   readonly sharesLists: boolean
+  /** What a call gives beside its tensors; the pattern's mask holds within them. Absent: every kept pair is attended. */
+  readonly lists?: readonly ListInfo[]
   /** Best first: of those for a headDim, valueDim and dtype, a runtime takes the first whose needs the device meets. */
   readonly variants: readonly Variant[]
 }

@@ -6,7 +6,7 @@
 
 import { Block } from './block.ts'
 import { rateOf, write, writeNamed, type PatternFunction } from './expr.ts'
-import type { Frame } from './frame.ts'
+import { walksList, type Frame } from './frame.ts'
 import {
   add,
   and,
@@ -36,6 +36,7 @@ import {
 } from './kernel.ts'
 import { contiguous, type Keys } from './keys.ts'
 import { LOG2E, maskScores, scoreChange, HIDDEN } from './pairs.ts'
+import { walkParts } from './parts.ts'
 import { range, rowOf, shapesOf, type Attend } from './shapes.ts'
 import { rowIsReal, sourceOf, stage, vectorsOf, writeVector } from './stage.ts'
 import { walkList, walkTiles, type TileTests, type Visit } from './tiles.ts'
@@ -45,9 +46,15 @@ const LN2 = 0.6931471805599453
 const FLOOR = -1.0e30
 const MINUS_INFINITY_BITS = 0xff800000
 
+/** Functions behind the tests of the plan's tiles, and of the tiles that lists name. */
+interface Tests {
+  readonly plan: TileTests
+  readonly listed: TileTests
+}
+
 /** The entry point, and the workgroup memory that it declares. */
-export function attend(frame: Frame, tests: TileTests | null): { entry: Entry; memory: readonly Memory[] } {
-  const { plan, schedule } = frame.problem
+export function attend(frame: Frame, tests: Tests): { entry: Entry; memory: readonly Memory[] } {
+  const { plan, schedule, parts } = frame.problem
   const shapes = shapesOf(frame)
   const { threads, rows, width, shuffle, unroll } = schedule
   const memory = {
@@ -60,7 +67,7 @@ export function attend(frame: Frame, tests: TileTests | null): { entry: Entry; m
       shuffle < threads.kv ? frame.workgroup('partials', 'f32', [frame.tile.q, threads.kv / shuffle]) : null,
   }
   const wild = frame.workgroup('wildChunk', 'u32', [], true)
-  const word = tests ? null : frame.workgroup('listWord', 'u32', [])
+  const word = walksList(frame.problem) ? frame.workgroup('listWord', 'u32', []) : null
   const block = new Block(frame.names.child())
   const place = frame.enter(block)
   const thread = op('u32', 'thread')
@@ -74,7 +81,7 @@ export function attend(frame: Frame, tests: TileTests | null): { entry: Entry; m
   const scale = frame.uniform('scale')
   const queryScale = block.let('queryScale', plan.score ? scale : mul(scale, f32(LOG2E)))
   // What the mask and the score need once per workgroup.
-  for (const f of [frame.mask, frame.score].filter((g) => g !== null)) {
+  for (const f of [frame.mask, frame.score, frame.listed].filter((g) => g !== null)) {
     for (const e of f.inputs) {
       if (rateOf(e) === 'workgroup' && e.src.length > 0)
         writeNamed(block, place.leaves, place.values, e, 'fixed')
@@ -86,20 +93,32 @@ export function attend(frame: Frame, tests: TileTests | null): { entry: Entry; m
     out: range(rows).map((r) => range(shapes.value.own).map((c) => block.var(`out${r}_${c}`, ZERO4))),
   }
   const a: Attend = { frame, shapes, place, thread, i, j, ...memory, wild, sources, state, queryScale }
+  const gathered: Memory[] = []
   block.if(le(place.realLo, place.realHi), (b) => {
     const visit =
       (mask: PatternFunction | null) =>
       (b: Block, { kvLo }: Visit, full: Code) =>
         bodies(a, b, { keys: contiguous(place, kvLo), full, mask })
     const inRanges = visit(frame.mask)
-    if (tests)
-      walkTiles(frame, b, place, tests, (c, tile, isFull) => inRanges(c, tile, c.let('full', isFull(c))))
-    else walkList(frame, b, place, word!, inRanges)
+    if (word) walkList(frame, b, place, word, inRanges)
+    else if (!parts || parts.ranges)
+      walkTiles(frame, b, place, tests.plan, (c, tile, isFull) => inRanges(c, tile, c.let('full', isFull(c))))
+    if (!parts) return
+    const lists = walkParts(frame, b, place, parts, tests.listed, (c, keys, full) =>
+      bodies(a, c, { keys, full, mask: frame.listed }),
+    )
+    gathered.push(...lists)
   })
   epilogue(a, block)
   return {
     entry: { name: 'attend', threads: shapes.threads, body: block.stmts },
-    memory: [memory.stage, memory.weights, wild, ...[memory.shared, word].filter((m) => m !== null)],
+    memory: [
+      memory.stage,
+      memory.weights,
+      wild,
+      ...[memory.shared, word].filter((m) => m !== null),
+      ...gathered,
+    ],
   }
 }
 

@@ -32,7 +32,7 @@ import {
   type Type,
 } from './kernel.ts'
 import { Names } from './names.ts'
-import { plainTiling, unitTiling, type Cut, type TileRows } from './rows.ts'
+import { cutOf, plainTiling, unitTiling, type Cut, type Parts, type TileRows } from './rows.ts'
 import type { Schedule } from './schedule.ts'
 
 export interface Problem {
@@ -41,8 +41,8 @@ export interface Problem {
   readonly valueDim: number
   readonly dtype: Dtype
   readonly schedule: Schedule
-  /** How query rows become tiles where lists ask for it; null: one after another. */
-  readonly cut: Cut | null
+  /** Null: every pair that the plan keeps is attended. */
+  readonly parts: Parts | null
 }
 
 /** Vector loads need rows of whole vectors. */
@@ -54,6 +54,10 @@ export interface Tile {
   readonly kv: number
 }
 export const tileOf = ({ threads, rows }: Schedule): Tile => ({ q: threads.q * rows, kv: threads.kv * 4 })
+
+/** True if an entry point of its own looks for the tiles of the plan's ranges. */
+export const walksList = ({ plan, parts }: Problem): boolean =>
+  plan.tiles.how === 'list' && (parts === null || parts.ranges)
 
 /** Every expression of a plan. */
 export function expressionsOf({ mask, score, sinkLogit, tiles }: KernelPlan): Expr[] {
@@ -70,8 +74,12 @@ export class Frame {
   readonly tile: Tile
   readonly names: Names
   readonly fields: { readonly field: UniformField; readonly text: string }[] = []
-  readonly buffers: { readonly buffer: Buffer; readonly role: Binding['role']; readonly table?: string }[] =
-    []
+  readonly buffers: {
+    readonly buffer: Buffer
+    readonly role: Binding['role']
+    readonly table?: string
+    readonly part?: number
+  }[] = []
   readonly constants: ConstantArray[] = []
   readonly functions: FunctionDecl[] = []
   readonly uniforms: string
@@ -80,16 +88,21 @@ export class Frame {
   /** Null if every pair is kept. */
   readonly mask: PatternFunction | null
   readonly score: PatternFunction | null
+  /** The mask of pairs that lists hold. */
+  readonly listed: PatternFunction | null
+  /** How query rows become tiles where lists ask for it; null: one after another. */
+  readonly cut: Cut | null
   readonly #tables = new Map<string, FunctionDecl>()
   readonly #used: ReadonlySet<Expr>
 
   constructor(problem: Problem, reserved: ReadonlySet<string>) {
-    const { plan } = problem
+    const { plan, parts } = problem
     this.problem = problem
     this.tile = tileOf(problem.schedule)
+    this.cut = parts && cutOf(parts, plan, this.tile)
     this.names = new Names(reserved)
     this.uniforms = this.names.fresh('u')
-    this.#used = new Set(nodesOf(...expressionsOf(plan)))
+    this.#used = new Set(nodesOf(...[plan, ...(parts ? [parts.listed] : [])].flatMap(expressionsOf)))
     const fieldNames = new Names(reserved)
     const scalars = plan.params.filter((p) => !p.perHead).map(({ name: n, type }) => ({ name: n, type }))
     for (const field of [...UNIFORM_FIELDS, ...scalars])
@@ -102,11 +115,10 @@ export class Frame {
     this.#buffer('k', 'kData', 'read', element)
     this.#buffer('v', 'vData', 'read', element)
     // Two rows may share a word, so each half is written by an atomic pair of its own.
-    this.#buffer('out', 'outData', 'read_write', element, undefined, scalarHalves)
+    this.#buffer('out', 'outData', 'read_write', element, {}, scalarHalves)
     this.#buffer('lse', 'lseData', 'read_write', 'u32')
-    if (plan.tiles.how === 'list') {
-      this.#buffer('list', 'tileList', 'read_write', 'u32')
-    }
+    if (walksList(problem)) this.#buffer('list', 'tileList', 'read_write', 'u32')
+    parts?.lists.forEach((_, n) => this.#buffer('part', `list${n}`, 'read', 'i32', { part: n }))
     this.leaves = {
       var: (v) => this.#globalVar(v),
       param: (p) => this.uniform(p, true),
@@ -116,8 +128,12 @@ export class Frame {
       load: (table, indices) => this.#load(table, indices),
       pick: (values, type, index) => this.#pick(values, type, index),
     }
-    const open = plan.mask.op === 'const' && plan.mask.arg === true
-    this.mask = open ? null : this.function('keeps', plan.mask, ['workgroup', 'row', 'column'])
+    const maskOf = (wish: string, { mask }: KernelPlan) => {
+      const open = mask.op === 'const' && mask.arg === true
+      return open ? null : this.function(wish, mask, ['workgroup', 'row', 'column'])
+    }
+    this.mask = maskOf('keeps', plan)
+    this.listed = !parts || parts.listed === plan ? this.mask : maskOf('keepsListed', parts.listed)
     this.score = plan.score && this.function('score', plan.score, ['workgroup', 'row', 'column'])
   }
 
@@ -133,7 +149,7 @@ export class Frame {
     wish: string,
     access: Buffer['access'],
     type: Type,
-    table?: string,
+    of: { readonly table?: string; readonly part?: number } = {},
     atomic = false,
   ): Buffer {
     const buffer: Buffer = {
@@ -143,12 +159,17 @@ export class Frame {
       type,
       atomic,
     }
-    this.buffers.push({ buffer, role, ...(table === undefined ? {} : { table }) })
+    this.buffers.push({ buffer, role, ...of })
     return buffer
   }
 
   buffer(role: Binding['role']): Buffer {
     return this.buffers.find((b) => b.role === role)!.buffer
+  }
+
+  /** The buffer of a list. */
+  part(n: number): Buffer {
+    return this.buffers.find((b) => b.part === n)!.buffer
   }
 
   /** A field of the uniform block; a param may be called like a fixed field and stands after those. */
@@ -214,7 +235,7 @@ export class Frame {
   }
 
   #tableFunction(info: TableInfo): FunctionDecl {
-    const buffer = this.#buffer('table', `${info.name}Data`, 'read', info.type, info.name)
+    const buffer = this.#buffer('table', `${info.name}Data`, 'read', info.type, { table: info.name })
     const callee = this.names.fresh(`${info.name}At`)
     const block = new Block(this.names.child())
     const parameters: Parameter[] = info.dims.map((_, i) => ({
@@ -250,8 +271,7 @@ export class Frame {
     const un = (field: string) => this.uniform(field)
     const tile = block.let('index', add(op('u32', 'groupX'), mul(op('u32', 'groupY'), un('gridX'))))
     block.if(le(un('tileCount'), tile), (b) => b.return())
-    const { cut } = this.problem
-    const tiling = cut ? unitTiling(this, block, cut) : plainTiling(this, block)
+    const tiling = this.cut ? unitTiling(this, block, this.cut) : plainTiling(this, block)
     const { count: qTiles, packs } = tiling
     const pair = block.let('slot', quotient(tile, qTiles))
     // The last query tiles have the most keys in causal patterns, so they start first.

@@ -1,7 +1,9 @@
 /** Rows: how the query rows of a head become tiles. A frame and its cut in; a tile's rows out. */
 
+import { readsHead, type KernelPlan } from '../compiler/plan.ts'
+import type { ListInfo } from './artifact.ts'
 import type { Block } from './block.ts'
-import type { Frame } from './frame.ts'
+import type { Frame, Tile } from './frame.ts'
 import {
   add,
   and,
@@ -22,6 +24,15 @@ import {
 } from './kernel.ts'
 import type { SourceRow } from './stage.ts'
 
+export interface Parts {
+  /** In the order in which they own pairs: what an earlier one holds, a later one leaves out. */
+  readonly lists: readonly ListInfo[]
+  /** What holds of the pairs of lists: the pattern's mask without the ranges that are walked before them. */
+  readonly listed: KernelPlan
+  /** True if the plan's own ranges are attended too, before the lists. */
+  readonly ranges: boolean
+}
+
 /** Tiles that follow units of the query axis, so that all rows of a tile read the same records of every list. */
 export interface Cut {
   /** Tokens of a unit; units begin at position 0. */
@@ -29,6 +40,19 @@ export interface Cut {
   /** The query heads of a kv head share tiles: nothing that a tile reads differs between them. */
   readonly packed: boolean
 }
+
+/** Tiles follow the smallest unit of the lists; heads share them where nothing tells heads apart. */
+export function cutOf({ lists, listed }: Parts, plan: KernelPlan, tile: Tile): Cut | null {
+  const units = lists.flatMap((l) => (l.q === 'whole' ? [] : [l.q]))
+  if (units.length === 0) return null
+  const unit = units.reduce(greatestDivisor)
+  const expressions = [plan.mask, listed.mask, plan.score, plan.sinkLogit].filter((e) => e !== null)
+  const apart =
+    lists.some((l) => l.share === 'head') || expressions.some((mask) => readsHead({ ...plan, mask }))
+  return { unit, packed: !apart && unit < tile.q }
+}
+
+const greatestDivisor = (a: number, b: number): number => (b === 0 ? a : greatestDivisor(b, a % b))
 
 /** Row `t` of a tile is a u32 below tile.q. */
 export interface TileRows {

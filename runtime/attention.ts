@@ -11,6 +11,7 @@ import {
   type Resource,
 } from './call.ts'
 import type { Kernel } from './kernel.ts'
+import { resolveLists, type GivenList } from './lists.ts'
 import { HeddleError } from './messages.ts'
 import type { Slice } from './meta.ts'
 import { packView, scatter } from './pack.ts'
@@ -37,6 +38,8 @@ export interface AttentionCall extends CallOptions {
   readonly v: Tensor
   /** A typed array for each of the pattern's tables, row-major. */
   readonly tables?: Readonly<Record<string, TableData>>
+  /** One for each list that the kernel was built for. */
+  readonly lists?: readonly GivenList[]
   /** Of inputs that name no layout, and of the output. */
   readonly layout?: Layout
   /** Measures the kernel on the GPU's own clock; needs the feature timestamp-query. */
@@ -71,6 +74,7 @@ export async function attention(kernel: Kernel, given: AttentionCall): Promise<A
   const dtype = checkDtypes(q, [k, v])
   const tables = resolveTables(artifact.tables, given.tables, sizes)
   const call = checkCall(artifact, device, sizes, dtype, given)
+  const lists = resolveLists(artifact.lists ?? [], given.lists, sizes, call.lengths)
   if (given.timestamps && !device.features.has('timestamp-query')) throw new HeddleError('no-timestamps', {})
   const compiled = await gpu.compile(call.variant)
 
@@ -88,6 +92,7 @@ export async function attention(kernel: Kernel, given: AttentionCall): Promise<A
     lse,
     timed,
     tables: new Map(tables.map((t) => [t.info.name, t.data])),
+    lists,
   }
   let kernelMs = 0
   for (const slice of planSlices(device, call, views)) kernelMs += await runSlice(work, slice)
@@ -108,6 +113,7 @@ interface Work {
   readonly views: Views
   readonly lse: Float32Array
   readonly tables: ReadonlyMap<string, TableData>
+  readonly lists: readonly Int32Array<ArrayBuffer>[]
   readonly timed: boolean
 }
 
@@ -172,6 +178,7 @@ function submitSlice(work: Work, slice: Slice, lease: Lease, queries: GPUQuerySe
     compiled,
     views,
     tables,
+    lists,
     timed,
   } = work
   const { align, dtype } = call.variant
@@ -202,6 +209,7 @@ function submitSlice(work: Work, slice: Slice, lease: Lease, queries: GPUQuerySe
     lse,
     meta: uploaded(device, lease, call.meta),
     tables: uploadTables(device, lease, tables),
+    lists: lists.map((words) => uploaded(device, lease, words)),
   }
   const strides = { q: packed.q.strides, k: packed.k.strides, v: packed.v.strides, out: outStrides }
   const encoder = device.createCommandEncoder()
