@@ -29,8 +29,10 @@ export type Grouping =
   | { readonly kind: 'cluster'; readonly labels: string | null }
   /** Index modulo step. */
   | { readonly kind: 'residue'; readonly step: number }
-  /** The units of a set: for each of its q units (and sharers) other ones, in the order of the list. */
-  | { readonly kind: 'span'; readonly set: StageNode }
+  /** Spans of tokens that a range or a split gives: for each sharer and q unit other ones, at most `most`. */
+  | { readonly kind: 'span'; readonly most: Expr }
+  /** The units of a set: for each sharer and q unit those that it holds, in the order of its list. */
+  | { readonly kind: 'units'; readonly of: StageNode }
   /** Distances q - kv, counted in units of `of` (token or block); on the kv side alone. */
   | { readonly kind: 'offset'; readonly of: Grouping }
   /** Every step-th of some units, from start to before end; negative ones count from the end, as Python's do. */
@@ -80,6 +82,8 @@ export interface SetType {
   readonly kv: Axis
   /** In which order a row's units are listed and met. */
   readonly sorted: 'index' | 'score'
+  /** The most units that a row can have; a perHead param stands for its greatest value. */
+  readonly most: Expr
 }
 
 export interface PermutationType {
@@ -106,6 +110,14 @@ interface Choice {
   /** Boolean over a cell's units: taken first, whatever its score. */
   readonly force: Expr | null
   readonly per: Per
+  readonly sorted: SetType['sorted']
+}
+
+/** The axes that a pool changes; null: they stay. */
+export interface Regrouping {
+  readonly q: Grouping | null
+  readonly kv: Grouping | null
+  readonly share: Share | null
 }
 
 /** When a kept value is made anew. */
@@ -128,26 +140,32 @@ export interface Args {
   // Leaves
   /** Q, K, V or a declared table of rows. */
   input: { readonly name: string }
-  /** One number a sharer: a param, a constant, a length. Over rows of q where it reads the variable `q`. */
-  fill: { readonly value: Expr }
+  /** One number a sharer: a param, a constant, a length; for each query token where `rows`, over the variable q. */
+  fill: { readonly value: Expr; readonly share: Share; readonly rows: boolean }
   /** A predicate of token pairs over q and kv, original positions. */
   pairs: { readonly keep: Expr }
   /** A span [start, end) for each unit, over `unit.*`. */
-  range: { readonly start: Expr; readonly end: Expr }
+  range: { readonly by: Grouping; readonly start: Expr; readonly end: Expr }
 
   // Rows
-  slice: null
+  slice: { readonly start: Expr; readonly end: Expr | null; readonly step: number }
   concat: null
   channels: { readonly table: string }
   linear: { readonly weight: string; readonly bias: string | null }
-  rope: { readonly position: Expr }
+  rope: {
+    readonly position: Expr
+    readonly base: number
+    readonly pairs: 'halves' | 'neighbours'
+    /** How many leading channels turn; null: all. */
+    readonly width: number | null
+  }
   quantize: { readonly precision: Exclude<Precision, 'f32'> }
-  poolRows: { readonly how: Reduce | 'concat'; readonly of: Expr | null }
+  poolRows: { readonly by: Grouping; readonly how: Reduce | 'concat'; readonly of: Expr | null }
   mapRows: { readonly value: Expr }
   permute: null
 
   // Scores
-  dot: { readonly scale: Expr }
+  dot: { readonly scale: Expr; readonly visible: Visible }
   values: { readonly value: Expr }
   map: { readonly value: Expr }
   softmax: null
@@ -155,7 +173,7 @@ export interface Args {
   skew: null
   unskew: null
   within: null
-  poolScores: { readonly how: Reduce; readonly of: Expr | null }
+  poolScores: Regrouping & { readonly how: Reduce; readonly of: Expr | null }
   count: null
   stateMax: null
   stateLse: null
@@ -164,11 +182,11 @@ export interface Args {
   topK: Choice
   topP: Choice & { readonly cross: 'keep' | 'drop' }
   where: { readonly keep: Expr }
-  poolSet: { readonly how: 'any' | 'all' }
+  poolSet: Regrouping & { readonly how: 'any' | 'all' }
   union: null
   intersect: null
   difference: null
-  split: { readonly by: 'parts' | 'size'; readonly amount: Expr }
+  split: { readonly by: 'parts' | 'size'; readonly amount: number }
 
   // Order
   argsort: { readonly descending: boolean; readonly per: Grouping | null }

@@ -146,8 +146,7 @@ export interface Kept {
 
 export type Part =
   /** Closed form: `keep` and the mask over token pairs, and where the tiles of that are. No buffer. */
-  | { readonly kind: 'ranges'; readonly keep: Expr; readonly tiles: KvTiles }
-  | ListPart
+  { readonly kind: 'ranges'; readonly keep: Expr; readonly tiles: KvTiles } | ListPart
 
 /** A stored set; its grain is that of the axes of its node. */
 export interface ListPart {
