@@ -294,6 +294,42 @@ export const MESSAGES = {
       `if \`${table}\` never decreases, declare it with { monotone: true } and compare positions with it`,
   ),
 
+  // Stages of `forward`
+  'stage-heads': error<{ first: string; second: string }>(
+    ({ first, second }) => `values of each ${first} and of each ${second} do not correspond`,
+    () => "pool the finer one, as in `pool(s, { share: 'request' }, 'sum')`",
+  ),
+  'stage-units': error<{ first: string; second: string }>(
+    ({ first, second }) => `${first} meet ${second}: units of both must be the same, or one of them whole`,
+    () => 'pool one of them to the units of the other',
+  ),
+  'stage-orders': error<{ side: string }>(
+    ({ side }) => `two different orders of the tokens of ${side} meet`,
+    () => 'permute by one argsort, kept in a `const`',
+  ),
+  'stage-clusters': error<{ first: string; second: string }>(
+    ({ first, second }) => `clusters by \`${first}\` meet clusters by \`${second}\``,
+    () => 'cut both by one table of labels',
+  ),
+  'stage-nesting': error<{ from: string; to: string; how: string }>(
+    ({ from, to, how }) =>
+      `\`${how}\` has no meaning here: a unit of ${from} may lie in part in one of ${to}`,
+    () => "choose sizes that nest, or take 'sum', which gives each unit its fraction",
+  ),
+  'stage-channels': error<{ first: string; second: string }>(
+    ({ first, second }) => `vectors of ${first} channels meet ${second}`,
+  ),
+  'stage-table': error<{ word: string; table: string; wanted: string }>(
+    ({ word, table, wanted }) => `\`${word}\` reads a table ${wanted}, and \`${table}\` is another`,
+  ),
+  'stage-argument': error<{ word: string; wanted: string; got: string }>(
+    ({ word, wanted, got }) => `\`${word}\` takes ${wanted} here, got ${got}`,
+  ),
+  'stage-choice': error<{ first: string; second: string }>(
+    ({ first, second }) => `\`?:\` cannot choose between ${first} and ${second}`,
+    () => 'give both sides the same kind of value over the same units',
+  ),
+
   internal: row<{ stage: string; detail: string }>(
     'internal',
     ({ stage, detail }) => `the stage \`${stage}\` broke: ${detail}`,
