@@ -1,37 +1,29 @@
 /** Frame: what the entry points of one module share: uniforms, buffers, tables, the mask and score as functions. */
 
 import { nodesOf, type Expr, type VarName } from '../compiler/ir.ts'
-import type { Dim, KernelPlan, TableInfo } from '../compiler/plan.ts'
-import { META_PER_BATCH, UNIFORM_FIELDS, type Binding, type Dtype, type UniformField } from './artifact.ts'
+import type { KernelPlan } from '../compiler/plan.ts'
+import { META_PER_BATCH, UNIFORM_FIELDS, type Binding, type Dtype } from './artifact.ts'
 import { Block } from './block.ts'
 import { patternFunction, Values, type Leaves, type PatternFunction, type Rate } from './expr.ts'
 import {
   add,
-  and,
   at,
   i32,
   le,
-  lt,
   max,
   min,
   mul,
-  name,
   op,
   quotient,
   remainder,
-  select,
   sub,
   toU32,
   u32,
   type Buffer,
   type Code,
-  type ConstantArray,
-  type FunctionDecl,
-  type Memory,
-  type Parameter,
   type Type,
 } from './kernel.ts'
-import { Names } from './names.ts'
+import { Module } from './module.ts'
 import { cutOf, plainTiling, unitTiling, type Cut, type Parts, type TileRows } from './rows.ts'
 import type { Schedule } from './schedule.ts'
 
@@ -69,20 +61,9 @@ export function expressionsOf({ mask, score, sinkLogit, tiles }: KernelPlan): Ex
   ]
 }
 
-export class Frame {
+export class Frame extends Module<Binding['role']> {
   readonly problem: Problem
   readonly tile: Tile
-  readonly names: Names
-  readonly fields: { readonly field: UniformField; readonly text: string }[] = []
-  readonly buffers: {
-    readonly buffer: Buffer
-    readonly role: Binding['role']
-    readonly table?: string
-    readonly part?: number
-  }[] = []
-  readonly constants: ConstantArray[] = []
-  readonly functions: FunctionDecl[] = []
-  readonly uniforms: string
   /** What reads no variable of a workgroup: the uniform block, tables, constant arrays. */
   readonly leaves: Leaves
   /** Null if every pair is kept. */
@@ -92,41 +73,34 @@ export class Frame {
   readonly listed: PatternFunction | null
   /** How query rows become tiles where lists ask for it; null: one after another. */
   readonly cut: Cut | null
-  readonly #tables = new Map<string, FunctionDecl>()
   readonly #used: ReadonlySet<Expr>
 
   constructor(problem: Problem, reserved: ReadonlySet<string>) {
-    const { plan, parts } = problem
+    const { plan, parts, headDim } = problem
+    super({ fixed: UNIFORM_FIELDS, params: plan.params, tables: plan.tables, headDim, reserved })
     this.problem = problem
     this.tile = tileOf(problem.schedule)
     this.cut = parts && cutOf(parts, plan, this.tile)
-    this.names = new Names(reserved)
-    this.uniforms = this.names.fresh('u')
     this.#used = new Set(nodesOf(...[plan, ...(parts ? [parts.listed] : [])].flatMap(expressionsOf)))
-    const fieldNames = new Names(reserved)
-    const scalars = plan.params.filter((p) => !p.perHead).map(({ name: n, type }) => ({ name: n, type }))
-    for (const field of [...UNIFORM_FIELDS, ...scalars])
-      this.fields.push({ field, text: fieldNames.fresh(field.name) })
-
-    this.#buffer('meta', 'metaData', 'read', 'i32')
+    this.add('meta', 'metaData', 'read', 'i32')
     const element = this.#element()
     const scalarHalves = problem.dtype === 'f16' && element === 'u32'
-    this.#buffer('q', 'qData', 'read', element)
-    this.#buffer('k', 'kData', 'read', element)
-    this.#buffer('v', 'vData', 'read', element)
+    this.add('q', 'qData', 'read', element)
+    this.add('k', 'kData', 'read', element)
+    this.add('v', 'vData', 'read', element)
     // Two rows may share a word, so each half is written by an atomic pair of its own.
-    this.#buffer('out', 'outData', 'read_write', element, {}, scalarHalves)
-    this.#buffer('lse', 'lseData', 'read_write', 'u32')
-    if (walksList(problem)) this.#buffer('list', 'tileList', 'read_write', 'u32')
-    parts?.lists.forEach((_, n) => this.#buffer('part', `list${n}`, 'read', 'i32', { part: n }))
+    this.add('out', 'outData', 'read_write', element, {}, scalarHalves)
+    this.add('lse', 'lseData', 'read_write', 'u32')
+    if (walksList(problem)) this.add('list', 'tileList', 'read_write', 'u32')
+    parts?.lists.forEach((_, n) => this.add('part', `list${n}`, 'read', 'i32', { part: n }))
     this.leaves = {
       var: (v) => this.#globalVar(v),
       param: (p) => this.uniform(p, true),
       derived: (d) => {
         throw new Error(`derived uniform ${d} is read outside a workgroup`)
       },
-      load: (table, indices) => this.#load(table, indices),
-      pick: (values, type, index) => this.#pick(values, type, index),
+      load: (table, indices) => this.load(table, indices),
+      pick: (values, type, index) => this.pick(values, type, index),
     }
     const maskOf = (wish: string, { mask }: KernelPlan) => {
       const open = mask.op === 'const' && mask.arg === true
@@ -144,38 +118,9 @@ export class Frame {
     return vectors ? 'u32x2' : 'u32'
   }
 
-  #buffer(
-    role: Binding['role'],
-    wish: string,
-    access: Buffer['access'],
-    type: Type,
-    of: { readonly table?: string; readonly part?: number } = {},
-    atomic = false,
-  ): Buffer {
-    const buffer: Buffer = {
-      name: this.names.fresh(wish),
-      binding: this.buffers.length + 1,
-      access,
-      type,
-      atomic,
-    }
-    this.buffers.push({ buffer, role, ...of })
-    return buffer
-  }
-
-  buffer(role: Binding['role']): Buffer {
-    return this.buffers.find((b) => b.role === role)!.buffer
-  }
-
   /** The buffer of a list. */
   part(n: number): Buffer {
     return this.buffers.find((b) => b.part === n)!.buffer
-  }
-
-  /** A field of the uniform block; a param may be called like a fixed field and stands after those. */
-  uniform(field: string, param = false): Code {
-    const found = this.fields.find((f, i) => f.field.name === field && i >= UNIFORM_FIELDS.length === param)!
-    return name(found.field.type, `${this.uniforms}.${found.text}`)
   }
 
   #globalVar(v: VarName): Code {
@@ -196,73 +141,6 @@ export class Frame {
     })
     this.functions.push(made.decl)
     return made
-  }
-
-  workgroup(wish: string, type: Type, dims: readonly number[], atomic = false): Memory {
-    return { name: this.names.fresh(wish), type, dims, atomic }
-  }
-
-  #extent(dim: Dim): Code {
-    if (typeof dim === 'number') return i32(dim)
-    switch (dim) {
-      case 'batch':
-        return this.uniform('batches')
-      case 'head':
-        return this.uniform('qHeads')
-      case 'kvHead':
-        return this.uniform('kvHeads')
-      case 'qLen':
-        return this.uniform('qRows')
-      case 'kvLen':
-        return this.uniform('kvRows')
-      case 'headDim':
-        return i32(this.problem.headDim)
-      case 'indexHead':
-        throw new Error('a static pattern has no index heads')
-    }
-  }
-
-  /** A guarded, row-major read; its function is made on the first use. */
-  #load(table: string, indices: readonly Code[]): Code {
-    const info = this.problem.plan.tables.find((t) => t.name === table)!
-    let decl = this.#tables.get(table)
-    if (!decl) {
-      decl = this.#tableFunction(info)
-      this.#tables.set(table, decl)
-      this.functions.push(decl)
-    }
-    return { kind: 'call', type: info.type, callee: decl.name, args: indices }
-  }
-
-  #tableFunction(info: TableInfo): FunctionDecl {
-    const buffer = this.#buffer('table', `${info.name}Data`, 'read', info.type, { table: info.name })
-    const callee = this.names.fresh(`${info.name}At`)
-    const block = new Block(this.names.child())
-    const parameters: Parameter[] = info.dims.map((_, i) => ({
-      name: block.names.fresh(`i${i}`),
-      type: 'i32',
-    }))
-    const indices = parameters.map((p) => name('i32', p.name))
-    const extents = info.dims.map((d) => this.#extent(d))
-    const inside = block.let('inside', and(...indices.flatMap((x, i) => [le(i32(0), x), lt(x, extents[i]!)])))
-    const flat = indices.reduce((sum, x, i) => add(mul(sum, extents[i]!), x), i32(0))
-    const value = at(buffer, toU32(select(inside, flat, i32(0))))
-    block.return(
-      select(inside, value, info.type === 'i32' ? i32(0) : { kind: 'literal', type: 'f32', value: 0 }),
-    )
-    return { name: callee, parameters, result: info.type, body: block.stmts }
-  }
-
-  #pick(values: readonly number[], type: 'i32' | 'f32', index: Code): Code {
-    let array = this.constants.find(
-      (c) =>
-        c.type === type && c.values.length === values.length && c.values.every((v, i) => v === values[i]),
-    )
-    if (!array) {
-      array = { name: this.names.fresh('values'), type, values }
-      this.constants.push(array)
-    }
-    return { kind: 'at', type, memory: array.name, indices: [index] }
   }
 
   /** Which (batch, head, q tile) a workgroup has, and the numbers that hang on it; a surplus workgroup leaves. */
