@@ -107,6 +107,30 @@ export const UNIFORM_FIELDS: readonly UniformField[] = [
   { name: 'outRowStride', type: 'u32' },
 ]
 
+/** The uniform block of a stage's kernel; scalar params follow. Strides as above; stored values are contiguous. */
+export const STAGE_FIELDS: readonly UniformField[] = [
+  { name: 'batches', type: 'i32' },
+  { name: 'qHeads', type: 'i32' },
+  { name: 'kvHeads', type: 'i32' },
+  { name: 'indexHeads', type: 'i32' },
+  { name: 'qRows', type: 'i32' }, // every batch entry has all rows: qLen
+  { name: 'kvRows', type: 'i32' },
+  { name: 'unitBase', type: 'i32' }, // the first q unit of a chunk
+  { name: 'unitCount', type: 'i32' }, // q units of a chunk, or of the whole call
+  { name: 'gridX', type: 'u32' },
+  { name: 'groupCount', type: 'u32' }, // workgroups; those at or beyond it leave at once
+  { name: 'scale', type: 'f32' },
+  { name: 'qBatchStride', type: 'u32' },
+  { name: 'qHeadStride', type: 'u32' },
+  { name: 'qRowStride', type: 'u32' },
+  { name: 'kBatchStride', type: 'u32' },
+  { name: 'kHeadStride', type: 'u32' },
+  { name: 'kRowStride', type: 'u32' },
+  { name: 'vBatchStride', type: 'u32' },
+  { name: 'vHeadStride', type: 'u32' },
+  { name: 'vRowStride', type: 'u32' },
+]
+
 /**
  * The meta buffer, `array<i32>`, read only:
  *   for each batch entry, META_PER_BATCH words: qRow, qStart, qLen, kvStart, kvLen

@@ -3,7 +3,7 @@
 import { nodesOf, type Expr, type VarName } from '../compiler/ir.ts'
 import type { KernelPlan } from '../compiler/plan.ts'
 import { META_PER_BATCH, UNIFORM_FIELDS, type Binding, type Dtype } from './artifact.ts'
-import { Block } from './block.ts'
+import type { Block } from './block.ts'
 import { patternFunction, Values, type Leaves, type PatternFunction, type Rate } from './expr.ts'
 import {
   add,

@@ -38,6 +38,10 @@ export interface Scope {
 export interface Of {
   readonly table?: string
   readonly part?: number
+  /** A stored value of a stage plan. */
+  readonly stored?: string
+  /** Declared rows. */
+  readonly rows?: string
 }
 
 /** `Role` names what buffers are for; a table's is 'table'. */
