@@ -139,6 +139,7 @@ const contextFor = (program: Program, session: Session, ir: Ir): Context => ({
   origins: new Map(),
   depths: new Map(),
   budget: { loopSteps: LOOP_STEPS, terms: TERMS },
+  stages: null,
 })
 
 function attempt<T extends object>(work: () => T): T | { readonly failure: unknown } {
@@ -210,9 +211,9 @@ function finish(
   const lowered = parsed.flatMap((ast) => {
     const ir = new Ir()
     const made = guarded(session, 'lower', ast.span, () => ({
-      ir: stages.lower(contextFor(program, session, ir), ast, consts),
+      lowered: stages.lower(contextFor(program, session, ir), ast, consts),
     }))
-    return made?.ir ? [{ ast, ir, lowered: made.ir }] : []
+    return made?.lowered ? [{ ast, ir, lowered: made.lowered.pattern, forward: made.lowered.forward }] : []
   })
   for (const [
     i,

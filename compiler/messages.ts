@@ -295,6 +295,18 @@ export const MESSAGES = {
   ),
 
   // Stages of `forward`
+  'stage-branch': error<{ text: string }>(
+    ({ text }) => `\`${text}\` is known only when the kernels run, and a \`forward\` runs straight on`,
+    () =>
+      'write `?:` on params, or sets: `intersect(set, where(scores, (s) => s > 0))` is empty where it does not hold',
+  ),
+  'stage-place': error<{ word: string }>(
+    ({ word }) => `\`${word}\` is a word of \`forward\`, not of a function over single pairs or cells`,
+  ),
+  'stage-result': error<{ got: string }>(
+    ({ got }) => `a \`forward\` returns what attend, merge or gated give, got ${got}`,
+    () => 'end with `return attend(Q, K, V, set)`',
+  ),
   'stage-heads': error<{ first: string; second: string }>(
     ({ first, second }) => `values of each ${first} and of each ${second} do not correspond`,
     () => "pool the finer one, as in `pool(s, { share: 'request' }, 'sum')`",
@@ -324,6 +336,17 @@ export const MESSAGES = {
   ),
   'stage-argument': error<{ word: string; wanted: string; got: string }>(
     ({ word, wanted, got }) => `\`${word}\` takes ${wanted} here, got ${got}`,
+  ),
+  'stage-constant': error<{ word: string; name: string; wanted: string; got: string }>(
+    ({ word, name, wanted, got }) => `${name} of \`${word}\` must be ${wanted}, got ${got}`,
+    () => 'what shapes the kernels belongs in `consts`',
+  ),
+  'stage-tile': error<{ option: string }>(
+    ({ option }) => `\`${option}\` is asked of tiles, whose size is a part of its meaning and is not given`,
+    () => 'write `tile: { q: 128, kv: 128 }` beside it',
+  ),
+  'stage-option': error<{ word: string; name: string; known: readonly string[] }>(
+    ({ word, name, known }) => `\`${word}\` has no option \`${name}\`; there are ${list(known)}`,
   ),
   'stage-choice': error<{ first: string; second: string }>(
     ({ first, second }) => `\`?:\` cannot choose between ${first} and ${second}`,

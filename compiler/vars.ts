@@ -75,6 +75,8 @@ const STAGE = {
   tileMax: f32,
   rowMax: f32,
   rowSum: f32,
+  /** What an attend multiplies inner products with, unless a call says otherwise headDim^-0.5. */
+  scale: f32,
   batches: i32(1, MOST_HEADS),
   indexHeads: i32(1, MOST_HEADS),
   valueDim: i32(1, 4096),

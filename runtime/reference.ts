@@ -1,6 +1,7 @@
 /** The oracle: a pattern run as JavaScript and tensors in, dense attention in f64 under that pattern out. */
 
 import type { Dim, TableInfo } from '../compiler/plan.ts'
+import type { RowsSpec } from '../dsl/index.ts'
 import { roundBfloat } from './bfloat.ts'
 import { roundHalf } from './half.ts'
 import { resolveLengths, type Length } from './lengths.ts'
@@ -17,13 +18,13 @@ import {
   type Tensor,
 } from './tensor.ts'
 
+type ElementTable = Omit<TableInfo, 'name' | 'dims'> & { readonly dims: readonly (string | number)[] }
+
 /** What the oracle reads of what pattern() returns. */
 export interface ReferencePattern {
   readonly consts: Readonly<Record<string, number>>
   readonly params: Readonly<Record<string, ParamSpec>>
-  readonly tables: Readonly<
-    Record<string, Omit<TableInfo, 'name' | 'dims'> & { readonly dims: readonly (string | number)[] }>
-  >
+  readonly tables: Readonly<Record<string, ElementTable | RowsSpec>>
   readonly mask: (ix: never) => boolean
   readonly score: ((s: number, ix: never) => number) | null
   readonly sinkLogit: ((ix: never) => number) | null
@@ -216,7 +217,9 @@ const named = <T extends object>(name: string, spec: T): T & { readonly name: st
 const tableInfos = ({ tables, consts }: ReferencePattern): TableInfo[] => {
   const sizeOf = (d: string | number) =>
     typeof d === 'string' && Object.hasOwn(consts, d) ? consts[d]! : (d as Dim)
-  return Object.entries(tables).map(([name, spec]) => named(name, { ...spec, dims: spec.dims.map(sizeOf) }))
+  return Object.entries(tables).flatMap(([name, spec]) =>
+    'dims' in spec ? [named(name, { ...spec, dims: spec.dims.map(sizeOf) })] : [],
+  )
 }
 
 /** Attention over part of the keys. */

@@ -33,8 +33,8 @@ export type Grouping =
   | { readonly kind: 'span'; readonly most: Expr }
   /** The units of a set: for each sharer and q unit those that it holds, in the order of its list. */
   | { readonly kind: 'units'; readonly of: StageNode }
-  /** Distances q - kv, counted in units of `of` (token or block); on the kv side alone. */
-  | { readonly kind: 'offset'; readonly of: Grouping }
+  /** Distances q - kv, counted in units of `of` (token or block) from `least` on; on the kv side alone. */
+  | { readonly kind: 'offset'; readonly of: Grouping; readonly least: Expr; readonly count: Expr }
   /** Every step-th of some units, from start to before end; negative ones count from the end, as Python's do. */
   | {
       readonly kind: 'slice'
@@ -70,8 +70,11 @@ export interface ScoresType {
   readonly share: Share
   readonly q: Axis
   readonly kv: Axis
-  /** How the mask decides whether a cell is visible: some pair of it is kept, all pairs are, or it is not asked. */
-  readonly visible: Visible
+  /**
+   * How a cell is known to be visible: by the mask, of which it keeps `any` or `all` pairs; without it, `off`; or, of
+   * distances, where a visible cell goes into it. A cell that `within` left out stays so under every word.
+   */
+  readonly visible: Visible | 'sources'
 }
 
 /** A set of (sharer, q unit, kv unit), meaning the token pairs that they hold, in original positions. */
@@ -109,8 +112,9 @@ export type Per = Grouping | 'row' | 'head'
 interface Choice {
   /** Boolean over a cell's units: taken first, whatever its score. */
   readonly force: Expr | null
+  /** Whether forced units cost of the amount, or come on top of it. */
+  readonly forced: 'counted' | 'extra'
   readonly per: Per
-  readonly sorted: SetType['sorted']
 }
 
 /** The axes that a pool changes; null: they stay. */
@@ -179,7 +183,7 @@ export interface Args {
   stateLse: null
 
   // Sets
-  topK: Choice
+  topK: Choice & { readonly sorted: SetType['sorted'] }
   topP: Choice & { readonly cross: 'keep' | 'drop' }
   where: { readonly keep: Expr }
   poolSet: Regrouping & { readonly how: 'any' | 'all' }
@@ -234,7 +238,16 @@ export type StageNode<W extends Word = Word> = W extends Word
     }
   : never
 
+/** Vectors that the caller passes besides Q, K and V; their channels are the uniform `$name.channels`. */
+export interface RowsInput {
+  readonly name: string
+  readonly side: Side
+  readonly share: Share
+  readonly grain: 'token' | 'whole'
+}
+
 export interface StageGraph {
+  readonly inputs: readonly RowsInput[]
   /** A state or an output: what `forward` returns. */
   readonly result: StageNode
   /** What the result is made of, sources before their users. */

@@ -24,14 +24,12 @@ export const ORDER_RULES: Rules<OrderWord> = {
     operands: ['scores'],
     had: 'order',
     type: (_, [s], { per }) => {
-      const { share, kv, q } = scoresOf(s!)
-      // A vector over queries may stand in the first axis, as the scores of one key unit do.
-      const axis = kv.units.kind === 'whole' ? q : kv
-      if (axis.units.kind !== 'token' || axis.order)
+      const { share, kv: axis, q } = scoresOf(s!)
+      if (q.units.kind !== 'whole' || axis.units.kind !== 'token' || axis.order)
         return misfit('stage-argument', {
           word: 'argsort',
-          wanted: 'scores over tokens in their own order',
-          got: describeAxis(axis),
+          wanted: 'one row of scores, over tokens in their own order',
+          got: `${describeAxis(q)} by ${describeAxis(axis)}`,
         })
       if (per !== null && nesting(axis.units, per) !== 'inside')
         return misfit('stage-nesting', {

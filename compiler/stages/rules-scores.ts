@@ -106,7 +106,10 @@ export const SCORES_RULES: Rules<ScoresWord> = {
           wanted: 'scores over tokens or blocks of keys',
           got: printGrouping(kv.units),
         })
-      return { ...scores, kv: t.stages.axis('kv', { kind: 'offset', of: kv.units }, kv.order) }
+      const rows = t.sizes.units(scores.q)
+      const least = t.sizes.difference(t.sizes.num(1), rows)
+      const count = t.sizes.sum(t.sizes.units(kv), rows, t.sizes.num(-1))
+      return { ...scores, kv: t.stages.axis('kv', { kind: 'offset', of: kv.units, least, count }, kv.order) }
     },
     flops: none,
   },
@@ -152,7 +155,9 @@ export const SCORES_RULES: Rules<ScoresWord> = {
       const q = regrouped(t, scores.q, arg.q, arg.how)
       const kv = regrouped(t, scores.kv, arg.kv, arg.how)
       const cut = arg.q !== null || arg.kv !== null
-      return { ...scores, share, q, kv, visible: cut ? 'any' : scores.visible }
+      const distances = scores.kv.units.kind === 'offset'
+      const visible = distances ? 'sources' : cut ? 'any' : scores.visible
+      return { ...scores, share, q, kv, visible }
     },
     flops: (t, node) => perSource(t, node, node.arg.of === null ? 1 : 1 + workOf(node.arg.of)),
   },

@@ -73,10 +73,7 @@ export const SETS_RULES: Rules<SetWord> = {
     operands: ['scores', 'scores', 'set'],
     more: '?',
     had: 'list',
-    type: (t, [s, p], { per, sorted }) => {
-      const chosen = chosenFrom(t, scoresOf(s!), scoresOf(p!), per)
-      return { ...chosen, sorted }
-    },
+    type: (t, [s, p], { per }) => chosenFrom(t, scoresOf(s!), scoresOf(p!), per),
     flops: (t, node) => perSource(t, node, 8),
   },
 
@@ -101,8 +98,12 @@ export const SETS_RULES: Rules<SetWord> = {
       if (!isCoarserShare(share, type.share))
         return misfit('stage-heads', { first: type.share, second: share })
       const q = regrouped(t, type.q, arg.q, arg.how)
-      const kv = regrouped(t, type.kv, arg.kv, arg.how)
-      const repeats = arg.kv === null && share === type.share && nesting(type.q.units, q.units) === 'around'
+      const { units, order } = type.kv
+      // Distances, drawn for groups of queries, are keys: runs of them.
+      const drawn = arg.q !== null && units.kind === 'offset'
+      const kv = drawn ? t.stages.axis('kv', units.of, order) : regrouped(t, type.kv, arg.kv, arg.how)
+      const repeats =
+        !drawn && arg.kv === null && share === type.share && nesting(type.q.units, q.units) === 'around'
       const most = repeats ? type.most : t.sizes.units(kv)
       return { ...type, share, q, kv, sorted: 'index', most }
     },

@@ -109,7 +109,7 @@ export class Sizes {
       case 'units':
         return g.of.type.kind === 'set' ? g.of.type.most : fail(`${g.of.word} has no units`)
       case 'offset':
-        return this.#count('kv', g.of)
+        return g.count
       case 'slice':
         return this.#slice(this.#count(side, g.of), g)
     }

@@ -1,7 +1,9 @@
 /** What the rules of the stage table work with: sizes, declared tables, and complaints about operands that do not fit. */
 
+import type ts from 'typescript'
+import type { Expr } from '../ir.ts'
 import type { Code, MessageArgs } from '../messages.ts'
-import type { ParamInfo, TableInfo } from '../plan.ts'
+import type { ParamInfo, PatternIr, TableInfo } from '../plan.ts'
 import type { Span } from '../source.ts'
 import { joinShares, printGrouping, sameUnits } from './axes.ts'
 import type { Axis, RowsType, ScoresType, SetType, Share, StageInterner, StageNode } from './graph.ts'
@@ -14,22 +16,39 @@ export interface Typing {
   readonly params: readonly ParamInfo[]
   /** The types of Q, K, V and of the declared rows, by name. */
   readonly inputs: ReadonlyMap<string, RowsType>
+  /** A predicate of token pairs without floats, these as derived uniforms. */
+  readonly derive: (keep: Expr) => Expr
+  /** The mask that scores are visible by. */
+  readonly pattern: Pick<PatternIr, 'params' | 'tables' | 'mask' | 'derived'>
 }
 
 /** Thrown by a rule: why a word cannot be used on these operands, and other places that the message speaks of. */
 export class Misfit extends Error {
   readonly report: (say: <C extends Code>(code: C, args: MessageArgs<C>) => void) => void
   readonly places: readonly { readonly span: Span; readonly text: string }[]
+  /** The argument at fault, where it is not the whole call. */
+  readonly at: ts.Node | null
 
-  constructor(report: Misfit['report'], places: Misfit['places']) {
+  constructor(report: Misfit['report'], places: Misfit['places'], at: Misfit['at']) {
     super('operands do not fit')
     this.report = report
     this.places = places
+    this.at = at
   }
 }
 
-export function misfit<C extends Code>(code: C, args: MessageArgs<C>, places: Misfit['places'] = []): never {
-  throw new Misfit((say) => say(code, args), places)
+/** Ends the reading of a word about whose argument something was reported. */
+export function silence(): never {
+  throw new Misfit(() => {}, [], null)
+}
+
+export function misfit<C extends Code>(
+  code: C,
+  args: MessageArgs<C>,
+  places: Misfit['places'] = [],
+  at: Misfit['at'] = null,
+): never {
+  throw new Misfit((say) => say(code, args), places, at)
 }
 
 /** An operand's type where the row's `operands` have said its kind. */

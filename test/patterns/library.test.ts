@@ -3,7 +3,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
-import { isPattern, type TableSpec } from '../../dsl/index.ts'
+import { elementTables, isPattern, type TableSpec } from '../../dsl/index.ts'
 import { EXAMPLES, exampleParams, exampleTables, PATTERNS } from '../../patterns/index.ts'
 import * as library from '../../patterns/index.ts'
 import { exampleInputs, keeps, range, square } from './pairs.ts'
@@ -71,7 +71,7 @@ describe.each(PATTERNS)('$pattern.name', ({ pattern, file }) => {
       const sizes = { batch: 2, qHeads: 6, kvHeads: 3, qLen: Math.ceil(kvLen / 2), kvLen }
       const tables = exampleTables(pattern.name, sizes, seed)
       expect(tables).toEqual(exampleTables(pattern.name, sizes, seed))
-      for (const [name, spec] of Object.entries(pattern.tables))
+      for (const [name, spec] of elementTables(pattern.tables))
         checkTable(spec, tables[name]!, sizes, pattern.consts)
     }
   })
