@@ -106,16 +106,9 @@ function ask(c: Cells, node: StageNode, { of, q, kv }: CellPlace, use: Use): Cod
 
 const isWhole = (axis: ScoresType['q']): boolean => axis.units.kind === 'whole'
 
-/** Where a stored cell is; of a chunk, rows count from its first. */
-export function storedIndex(t: StageText, node: StageNode, { of, q, kv }: CellPlace): Code {
-  const type = scoresOf(node)
-  const buffer = t.find(node, 'scores')!
-  const chunk = buffer.life === 'chunk'
-  const rows = chunk ? t.uniform('unitCount') : countOf(t, type.q)
-  const row = chunk ? sub(q, t.uniform('unitBase')) : q
-  const sharer = add(mul(of.batch, t.sharers(type.share)), of.at)
-  return add(mul(add(mul(sharer, rows), row), countOf(t, type.kv)), kv)
-}
+/** Where a stored cell is. */
+export const storedIndex = (t: StageText, node: StageNode, place: CellPlace): Code =>
+  add(mul(storedRow(t, node, 'scores', place), countOf(t, scoresOf(node).kv)), place.kv)
 
 export const unitsOf = (node: StageNode, { of, q, kv }: CellPlace): { q: Unit; kv: Unit } => {
   const type = scoresOf(node)
@@ -198,15 +191,25 @@ function dot(t: StageText, b: Block, node: StageNode<'dot'>, { of, q, kv }: Cell
 }
 
 /** Maximum and sum of the row of a softmax. */
-function statistics(t: StageText, node: StageNode, { of, q }: CellPlace): readonly [Code, Code] {
-  const type = scoresOf(node)
+function statistics(t: StageText, node: StageNode, place: CellPlace): readonly [Code, Code] {
   const [m, l] = [t.find(node, 'max'), t.find(node, 'sum')]
   if (!m || !l) throw new Unknown('a softmax whose rows have no stored statistics')
-  const chunk = m.life === 'chunk'
+  const index = storedRow(t, node, 'max', place)
+  return [at(t.stored(m), index), at(t.stored(l), index)]
+}
+
+/** Where what is stored for a row of scores is; of a chunk, rows count from its first. */
+export function storedRow(
+  t: StageText,
+  node: StageNode,
+  holds: 'scores' | 'max',
+  { of, q }: Pick<CellPlace, 'of' | 'q'>,
+): Code {
+  const type = scoresOf(node)
+  const chunk = t.find(node, holds)!.life === 'chunk'
   const rows = chunk ? t.uniform('unitCount') : countOf(t, type.q)
   const row = chunk ? sub(q, t.uniform('unitBase')) : q
-  const index = add(mul(add(mul(of.batch, t.sharers(type.share)), of.at), rows), row)
-  return [at(t.stored(m), index), at(t.stored(l), index)]
+  return add(mul(add(mul(of.batch, t.sharers(type.share)), of.at), rows), row)
 }
 
 function greatest(c: Cells, b: Block, node: StageNode<'argmax'>, place: CellPlace): Code {
