@@ -40,12 +40,14 @@ export interface ListInfo {
   readonly q: number | 'whole'
   readonly kv: number | 'span'
   readonly order: 'index' | 'score'
+  /** By default ids. Of bits a record is ceil(kv units / 32) words, bit (v & 31) of word (v >> 5) for unit v. */
+  readonly form?: 'ids' | 'bits'
 }
 
 /**
  * The buffer of a list, `array<i32>`: LIST_HEADER words, of which the first is `units`, the records of a sharer; then, with R =
  * batches * sharers * units records in this order, R counts of units, R starts of their ids (words from the first id on), and
- * the ids. Record u of a batch entry is that of its u-th query unit, counted from the one that holds its first real query.
+ * the ids; of bits the records' words follow the header at once. Record u of a batch entry is that of its u-th query unit, counted from the one that holds its first real query.
  */
 export const LIST_HEADER = 4
 
@@ -56,7 +58,20 @@ export const LIST_HEADER = 4
  */
 export interface Binding {
   readonly binding: number
-  readonly role: 'uniforms' | 'meta' | 'q' | 'k' | 'v' | 'out' | 'lse' | 'list' | 'table' | 'part'
+  readonly role:
+    | 'uniforms'
+    | 'meta'
+    | 'q'
+    | 'k'
+    | 'v'
+    | 'out'
+    | 'lse'
+    | 'list'
+    | 'table'
+    | 'part'
+    | 'kvOrder'
+    | 'before'
+    | 'state'
   readonly table?: string
   /** Of a part: which of the artifact's lists. */
   readonly part?: number
@@ -64,6 +79,13 @@ export interface Binding {
   /** WGSL's type of the binding's variable, for the reflection test. */
   readonly type: string
 }
+
+/**
+ * A state, `array<vec4f>`: for each (batch, query head, row) a vector of the maximum in base 2 and the sum, then the weighted
+ * values, not normalised. A row that met nothing has sum 0. The kernel of a state binds `state` in place of out and lse;
+ * `before` is one that it goes on with. An order, `array<i32>`: for each (batch, sharer, place) the position of a key.
+ */
+export const stateVectors = (valueDim: number): number => 1 + Math.ceil(valueDim / 4)
 
 /** One 4-byte field of the uniform block, in order; its offset is 4 * its index. */
 export interface UniformField {

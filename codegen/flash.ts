@@ -38,6 +38,7 @@ import { contiguous, type Keys } from './keys.ts'
 import { LOG2E, maskScores, scoreChange, HIDDEN } from './pairs.ts'
 import { walkParts } from './parts.ts'
 import { range, rowOf, shapesOf, type Attend } from './shapes.ts'
+import { loadState, storeState } from './state.ts'
 import { rowIsReal, sourceOf, stage, vectorsOf, writeVector } from './stage.ts'
 import { walkList, walkTiles, type TileTests, type Visit } from './tiles.ts'
 
@@ -94,6 +95,7 @@ export function attend(frame: Frame, tests: Tests): { entry: Entry; memory: read
   }
   const a: Attend = { frame, shapes, place, thread, i, j, ...memory, wild, sources, state, queryScale }
   const gathered: Memory[] = []
+  if (frame.problem.state.before) loadState(a, block)
   block.if(le(place.realLo, place.realHi), (b) => {
     const visit =
       (mask: PatternFunction | null) =>
@@ -380,6 +382,8 @@ function epilogue(a: Attend, block: Block): void {
   const { frame, place, shapes, state } = a
   const { plan, schedule } = frame.problem
   block.comment('epilogue')
+  if (frame.problem.state.makes === 'state')
+    return storeState(a, block, reduceRows(a, block, state.rowSum, add))
   const out = sourceOf(frame, block, place, 'out')
   const sink = plan.sinkLogit && block.let('sink', write(block, place.leaves, place.values, plan.sinkLogit))
   const sink2 = sink && block.let('sinkLog2', mul(sink, f32(LOG2E)))

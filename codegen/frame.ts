@@ -35,6 +35,8 @@ export interface Problem {
   readonly schedule: Schedule
   /** Null: every pair that the plan keeps is attended. */
   readonly parts: Parts | null
+  /** Whether the kernel goes on with a state, and whether it leaves one or the output. */
+  readonly state: { readonly before: boolean; readonly makes: 'output' | 'state' }
 }
 
 /** Vector loads need rows of whole vectors. */
@@ -88,11 +90,16 @@ export class Frame extends Module<Binding['role']> {
     this.add('q', 'qData', 'read', element)
     this.add('k', 'kData', 'read', element)
     this.add('v', 'vData', 'read', element)
-    // Two rows may share a word, so each half is written by an atomic pair of its own.
-    this.add('out', 'outData', 'read_write', element, {}, scalarHalves)
-    this.add('lse', 'lseData', 'read_write', 'u32')
+    if (problem.state.makes === 'state') this.add('state', 'stateData', 'read_write', 'f32x4')
+    else {
+      // Two rows may share a word, so each half is written by an atomic pair of its own.
+      this.add('out', 'outData', 'read_write', element, {}, scalarHalves)
+      this.add('lse', 'lseData', 'read_write', 'u32')
+    }
+    if (problem.state.before) this.add('before', 'beforeData', 'read', 'f32x4')
     if (walksList(problem)) this.add('list', 'tileList', 'read_write', 'u32')
     parts?.lists.forEach((_, n) => this.add('part', `list${n}`, 'read', 'i32', { part: n }))
+    if (parts?.kvOrder) this.add('kvOrder', 'keyOrder', 'read', 'i32')
     this.leaves = {
       var: (v) => this.#globalVar(v),
       param: (p) => this.uniform(p, true),

@@ -65,6 +65,10 @@ function recordOf(frame: Frame, block: Block, place: Place, n: number, info: Lis
   const unitOf = (position: Code) => op('i32', 'floorDiv', position, i32(info.q as number))
   const unit = info.q === 'whole' ? i32(0) : sub(unitOf(place.unitStart!), unitOf(place.qStart))
   const mine = add(mul(add(mul(place.batch, sharers), sharer), units), unit)
+  if (info.form === 'bits') {
+    const words = block.let('words', quotient(add(keyUnits(place, info.kv as number), i32(31)), i32(32)))
+    return { info, buffer, count: words, ids: block.let('ids', add(mul(mine, words), i32(LIST_HEADER))) }
+  }
   const record = block.let('record', add(mine, i32(LIST_HEADER)))
   const all = block.let('records', mul(mul(frame.uniform('batches'), sharers), units))
   return {
@@ -76,15 +80,23 @@ function recordOf(frame: Frame, block: Block, place: Place, n: number, info: Lis
 }
 
 /** `fn holds(key, count, ids) -> bool`: a binary search in a record whose units ascend. */
-function membership(frame: Frame, buffer: Buffer, { kv }: ListInfo): FunctionDecl {
+function membership(frame: Frame, buffer: Buffer, { kv, form }: ListInfo): FunctionDecl {
   const block = new Block(frame.names.child())
   const parameters = (['key', 'count', 'ids'] as const).map((wish) => ({
     name: block.names.fresh(wish),
     type: 'i32' as const,
   }))
   const [key, count, ids] = parameters.map((p) => name('i32', p.name)) as [Code, Code, Code]
+  const decl = { name: frame.names.fresh('holds'), parameters, result: 'bool' as const, body: block.stmts }
+  frame.functions.push(decl)
   const word = (n: Code) => at(buffer, add(ids, kv === 'span' ? mul(n, i32(2)) : n))
   const wanted = kv === 'span' ? key : block.let('wanted', quotient(key, i32(kv)))
+  if (form === 'bits') {
+    const bit = op('i32', 'shl', i32(1), op('i32', 'bitAnd', wanted, i32(31)))
+    const inside = lt(quotient(wanted, i32(32)), count)
+    block.return(and(inside, not(eq(op('i32', 'bitAnd', word(quotient(wanted, i32(32))), bit), i32(0)))))
+    return decl
+  }
   // The number of units that begin at or before the key.
   const low = block.var('low', i32(0))
   const high = block.var('high', count)
@@ -101,8 +113,6 @@ function membership(frame: Frame, buffer: Buffer, { kv }: ListInfo): FunctionDec
   const inside =
     kv === 'span' ? lt(key, at(buffer, add(add(ids, mul(last, i32(2))), i32(1)))) : eq(word(last), wanted)
   block.return(and(lt(i32(0), low), inside))
-  const decl = { name: frame.names.fresh('holds'), parameters, result: 'bool' as const, body: block.stmts }
-  frame.functions.push(decl)
   return decl
 }
 
@@ -113,7 +123,7 @@ export function walkParts(
   frame: Frame,
   block: Block,
   place: Place,
-  { lists, listed }: Parts,
+  { lists, listed, kvOrder }: Parts,
   tests: TileTests,
   visit: VisitKeys,
 ): readonly Memory[] {
@@ -124,7 +134,8 @@ export function walkParts(
     block.comment(`list ${n}: ${describe(info)}`)
     const record = recordOf(frame, block, place, n, info)
     const { kv } = info
-    if (kv !== 'span' && kv % frame.tile.kv === 0 && n === 0) {
+    const ids = info.form !== 'bits'
+    if (kv !== 'span' && kv % frame.tile.kv === 0 && n === 0 && ids && !kvOrder) {
       const isFull = fullness(frame, block, place, listed.tiles.dropped, tests)
       walkInPlace(frame, block, place, record, kv, (b, keys, tile) =>
         visit(b, keys, b.let('full', isFull(b, tile))),
@@ -141,12 +152,21 @@ export function walkParts(
         }))
         return b.let('owned', or(...answers))
       }
-      const draw = kv === 'span' ? drawSpans : drawBlocks(kv)
-      draw(frame, block, place, { record, keyAt, owned, mark: (n + 1) * 2 ** 23 }, visit)
+      const draw = kv === 'span' ? drawSpans : ids ? drawBlocks(kv) : drawBits(kv)
+      const order = kvOrder && orderOf(frame, block, place, kvOrder)
+      draw(frame, block, place, { record, keyAt, owned, order, mark: (n + 1) * 2 ** 23 }, visit)
     }
     if (n < lists.length - 1) earlier.push({ record, holds: membership(frame, record.buffer, info) })
   })
   return gathers ? [keyAt] : []
+}
+
+/** The original position of a key by its place in an order. */
+function orderOf(frame: Frame, block: Block, place: Place, share: Share): (key: Code) => Code {
+  const [sharer, sharers] = sharerOf(frame, place, share)
+  const rows = frame.uniform('kvRows')
+  const start = block.let('orderStart', mul(add(mul(place.batch, sharers), sharer), rows))
+  return (key) => at(frame.buffer('kvOrder'), add(start, key))
 }
 
 const describe = ({ share, q, kv }: ListInfo): string => {
@@ -184,6 +204,7 @@ interface Drawing {
   readonly keyAt: Memory
   /** True if an earlier list holds the key. */
   readonly owned: (b: Block, key: Code) => Code
+  readonly order: ((key: Code) => Code) | null
   /** Where the marks of the list's tiles begin. */
   readonly mark: number
 }
@@ -194,7 +215,7 @@ type Draw = (frame: Frame, block: Block, place: Place, drawing: Drawing, visit: 
 function put(
   frame: Frame,
   block: Block,
-  { keyAt, owned }: Drawing,
+  { keyAt, owned, order }: Drawing,
   kvLen: Code,
   key: (b: Block, n: Code) => Code,
 ): void {
@@ -203,7 +224,8 @@ function put(
     const drawn = b.let('drawn', key(b, fromU32(thread)))
     const there = and(le(i32(0), drawn), lt(drawn, kvLen))
     const kept = and(there, not(owned(b, drawn)))
-    b.set(at(keyAt, thread), select(kept, drawn, i32(-1)))
+    const position = order ? order(max(min(drawn, sub(kvLen, i32(1))), i32(0))) : drawn
+    b.set(at(keyAt, thread), select(kept, position, i32(-1)))
   })
   block.barrier()
 }
@@ -238,37 +260,86 @@ const drawBlocks =
     })
   }
 
-/** Spans of all lengths: a cursor (span, keys of it that are behind) moves on by a tile; each thread looks for its own key from there. */
+/** Things that hold keys, each as many as it likes, one behind the other. */
+interface Holders {
+  readonly count: Code
+  readonly length: (n: Code) => Code
+  /** Key `left` of holder `n`. */
+  readonly key: (b: Block, n: Code, left: Code) => Code
+}
+
 const drawSpans: Draw = (frame, block, place, drawing, visit) => {
-  const { record, keyAt, mark } = drawing
-  const { buffer, count, ids } = record
-  const size = frame.tile.kv
+  const { buffer, count, ids } = drawing.record
   const start = (n: Code) => max(at(buffer, add(ids, mul(n, i32(2)))), i32(0))
   const end = (n: Code) => min(at(buffer, add(add(ids, mul(n, i32(2))), i32(1))), place.kvLen)
-  const length = (n: Code) => max(sub(end(n), start(n)), i32(0))
-  const seek = (b: Block, span: Code, left: Code) =>
+  const holders: Holders = {
+    count,
+    length: (n) => max(sub(end(n), start(n)), i32(0)),
+    key: (_, n, left) => add(start(n), left),
+  }
+  drawHeld(frame, block, place, drawing, holders, visit)
+}
+
+/** Bits: a word holds the keys of the units whose bits are set. */
+const drawBits =
+  (size: number): Draw =>
+  (frame, block, place, drawing, visit) => {
+    const { buffer, count, ids } = drawing.record
+    const word = (n: Code) => at(buffer, add(ids, n))
+    const holders: Holders = {
+      count,
+      length: (n) => mul(op('i32', 'popcount', word(n)), i32(size)),
+      key: (b, n, left) => {
+        const rest = b.var('rest', word(n))
+        b.for('skipped', i32(0), quotient(left, i32(size)), 1, (c) =>
+          c.set(rest, op('i32', 'bitAnd', rest, sub(rest, i32(1)))),
+        )
+        // The lowest bit that is left alone, less one, has as many ones as there are bits below it.
+        const lowest = op('i32', 'bitAnd', rest, op('i32', 'neg', rest))
+        const bit = op('i32', 'popcount', sub(lowest, i32(1)))
+        const unit = add(mul(n, i32(32)), bit)
+        return size === 1 ? unit : add(mul(unit, i32(size)), remainder(left, i32(size)))
+      },
+    }
+    drawHeld(frame, block, place, drawing, holders, visit)
+  }
+
+/** A cursor (holder, keys of it that are behind) moves on by a tile; each thread looks for its own key from there. */
+function drawHeld(
+  frame: Frame,
+  block: Block,
+  place: Place,
+  drawing: Drawing,
+  { count, length, key }: Holders,
+  visit: VisitKeys,
+): void {
+  const { keyAt, mark } = drawing
+  const size = frame.tile.kv
+  const seek = (b: Block, at: Code, left: Code) =>
     b.loop((c) => {
-      c.if(le(count, span), (d) => d.break())
-      const own = c.let('length', length(span))
+      c.if(le(count, at), (d) => d.break())
+      const own = c.let('length', length(at))
       c.if(lt(left, own), (d) => d.break())
       c.set(left, sub(left, own))
-      c.set(span, add(span, i32(1)))
+      c.set(at, add(at, i32(1)))
     })
-  const span = block.var('span', i32(0))
+  const holder = block.var('holder', i32(0))
   const behind = block.var('behind', i32(0))
   const drawn = block.var('drawnKeys', i32(0))
-  seek(block, span, behind)
+  seek(block, holder, behind)
   block.loop((b) => {
-    b.if(le(count, span), (c) => c.break())
+    b.if(le(count, holder), (c) => c.break())
     put(frame, b, drawing, place.kvLen, (c, n) => {
-      const at = c.var('at', span)
+      const own = c.var('own', holder)
       const left = c.var('left', add(behind, n))
-      seek(c, at, left)
-      return select(lt(at, count), add(start(at), left), i32(-1))
+      seek(c, own, left)
+      const found = c.var('found', i32(-1))
+      c.if(lt(own, count), (d) => d.set(found, key(d, own, left)))
+      return found
     })
     visit(b, gathered(place, keyAt, add(toU32(drawn), u32(mark))), bool(false))
     b.set(drawn, add(drawn, i32(size)))
     b.set(behind, add(behind, i32(size)))
-    seek(b, span, behind)
+    seek(b, holder, behind)
   })
 }

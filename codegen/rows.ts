@@ -1,7 +1,7 @@
 /** Rows: how the query rows of a head become tiles. A frame and its cut in; a tile's rows out. */
 
 import { readsHead, type KernelPlan } from '../compiler/plan.ts'
-import type { ListInfo } from './artifact.ts'
+import type { ListInfo, Share } from './artifact.ts'
 import type { Block } from './block.ts'
 import type { Frame, Tile } from './frame.ts'
 import {
@@ -31,6 +31,8 @@ export interface Parts {
   readonly listed: KernelPlan
   /** True if the plan's own ranges are attended too, before the lists. */
   readonly ranges: boolean
+  /** Whose order the lists' keys stand in; null: their own. Masks are asked of original positions. */
+  readonly kvOrder: Share | null
 }
 
 /** Tiles that follow units of the query axis, so that all rows of a tile read the same records of every list. */
@@ -42,13 +44,15 @@ export interface Cut {
 }
 
 /** Tiles follow the smallest unit of the lists; heads share them where nothing tells heads apart. */
-export function cutOf({ lists, listed }: Parts, plan: KernelPlan, tile: Tile): Cut | null {
+export function cutOf({ lists, listed, kvOrder }: Parts, plan: KernelPlan, tile: Tile): Cut | null {
   const units = lists.flatMap((l) => (l.q === 'whole' ? [] : [l.q]))
   if (units.length === 0) return null
   const unit = units.reduce(greatestDivisor)
   const expressions = [plan.mask, listed.mask, plan.score, plan.sinkLogit].filter((e) => e !== null)
   const apart =
-    lists.some((l) => l.share === 'head') || expressions.some((mask) => readsHead({ ...plan, mask }))
+    lists.some((l) => l.share === 'head') ||
+    kvOrder === 'head' ||
+    expressions.some((mask) => readsHead({ ...plan, mask }))
   return { unit, packed: !apart && unit < tile.q }
 }
 

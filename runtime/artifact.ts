@@ -32,7 +32,21 @@ export const READS_VERSION: Artifact['version'] = 1
 
 const binding = recordOf<Binding>({
   binding: place,
-  role: oneOf('uniforms', 'meta', 'q', 'k', 'v', 'out', 'lse', 'list', 'table', 'part'),
+  role: oneOf(
+    'uniforms',
+    'meta',
+    'q',
+    'k',
+    'v',
+    'out',
+    'lse',
+    'list',
+    'table',
+    'part',
+    'kvOrder',
+    'before',
+    'state',
+  ),
   table: optional(string),
   part: optional(place),
   access: oneOf('uniform', 'read', 'read_write'),
@@ -71,6 +85,7 @@ const listInfo = recordOf<ListInfo>({
   q: either(count, oneOf('whole')),
   kv: either(count, oneOf('span')),
   order: oneOf('index', 'score'),
+  form: optional(oneOf('ids', 'bits')),
 })
 
 const artifact = recordOf<Artifact>({

@@ -72,6 +72,10 @@ export interface Resource {
 }
 
 export type Resources = Readonly<Record<'q' | 'k' | 'v' | 'out' | 'lse', Resource>> & {
+  /** What kernels of a stage plan hand on to each other. */
+  readonly kvOrder?: Resource
+  readonly before?: Resource
+  readonly state?: Resource
   readonly tables: ReadonlyMap<string, Resource>
   readonly lists: readonly Resource[]
   readonly meta: Resource
@@ -138,7 +142,7 @@ export function recordSlice(
     if (role === 'uniforms') return uniforms
     if (role === 'list') return list!
     if (role === 'part') return resources.lists[part!]!
-    return role === 'table' ? resources.tables.get(table!)! : resources[role]
+    return role === 'table' ? resources.tables.get(table!)! : resources[role]!
   }
   const group = device.createBindGroup({
     layout: compiled.layout,

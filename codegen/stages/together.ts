@@ -159,7 +159,7 @@ function candidates(c: Cells, node: StageNode<'topK'> | StageNode<'topP'>, { of,
 
 /** Bits that compare as the numbers do, above zero for every number; both zeros are one. */
 function orderKey(b: Block, value: Code): Code {
-  const bits = b.let('bits', op('u32', 'floatBits', add(value, f32(0))))
+  const bits = b.let('bits', op('u32', 'floatBits', select(eq(value, f32(0)), f32(0), value)))
   const negative = not(eq(op('u32', 'bitAnd', bits, u32(2 ** 31)), u32(0)))
   return select(negative, op('u32', 'bitNot', bits), op('u32', 'bitOr', bits, u32(2 ** 31)))
 }
@@ -214,7 +214,7 @@ const massGoal: GoalOf = (c, b, node, unit, row, lane, total) => {
   return {
     all: le(f32(1), amount),
     weight: (cell) => max(cell.value, f32(0)),
-    reached: (mass) => (drop ? lt(goal, mass) : and(le(goal, mass), lt(f32(0), goal))),
+    reached: (mass) => (drop ? lt(goal, mass) : le(goal, mass)),
     wanted: (above, cell) => {
       const share = op('f32', 'div', sub(goal, above), max(cell.value, f32(1e-38)))
       return op('f32', drop ? 'floor' : 'ceil', share)
