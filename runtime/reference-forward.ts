@@ -192,9 +192,12 @@ function rowViews(
   let indexHeads: number | null = null
   for (const [name, spec] of declared) {
     const tensor = rows[name]
-    const sharers: number | null = { head: sizes.qHeads, kvHead: sizes.kvHeads, request: 1, indexHead: indexHeads }[
-      spec.share
-    ]
+    const sharers: number | null = {
+      head: sizes.qHeads,
+      kvHead: sizes.kvHeads,
+      request: 1,
+      indexHead: indexHeads,
+    }[spec.share]
     const len = spec.grain === 'whole' ? 1 : spec.side === 'q' ? sizes.qRows : sizes.kvRows
     if (!tensor) {
       const due = [sizes.batch, sharers ?? 0, len, 0]
