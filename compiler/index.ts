@@ -14,6 +14,7 @@ import { planKernel, type KernelPlan, type PatternIr } from './plan.ts'
 import { createProgramCache, ownFiles, type Input, type Program } from './program.ts'
 import { simplifyPattern } from './simplify.ts'
 import { NO_SPAN, type Span } from './source.ts'
+import type { StageGraph } from './stages/graph.ts'
 
 export interface CompiledPattern {
   readonly name: string
@@ -26,6 +27,8 @@ export interface CompiledPattern {
   /** After the rewrite rules. */
   readonly simplified: PatternIr
   readonly plan: KernelPlan
+  /** What `forward` computes; null: attention over all that the mask keeps. */
+  readonly forward: StageGraph | null
 }
 
 export interface Compilation {
@@ -239,12 +242,12 @@ function finish(
   }
   if (session.failed) return end([])
   return end(
-    lowered.flatMap(({ ast, ir, lowered: made }): CompiledPattern[] => {
+    lowered.flatMap(({ ast, ir, lowered: made, forward }): CompiledPattern[] => {
       const simplified = guarded(session, 'simplify', ast.span, () => stages.simplify(ir, made))
       const plan =
         simplified && guarded(session, 'plan', ast.span, () => stages.plan(ir, simplified, session))
       return plan
-        ? [{ name: made.name, exportName: ast.exportName, ir, ast, lowered: made, simplified, plan }]
+        ? [{ name: made.name, exportName: ast.exportName, ir, ast, lowered: made, simplified, plan, forward }]
         : []
     }),
   )

@@ -313,5 +313,9 @@ export function nodesUnder(...roots: readonly StageNode[]): StageNode[] {
   return [...seen]
 }
 
+/** True of the set that an attend has where the author gives none: all that the mask keeps. */
+export const isEverything = (node: StageNode): boolean =>
+  node.word === 'pairs' && node.arg.keep.op === 'const' && node.arg.keep.arg === true
+
 export const isWord = <W extends Word>(node: StageNode, ...words: readonly W[]): node is StageNode<W> =>
   words.some((word) => word === node.word)

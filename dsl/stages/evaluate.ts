@@ -8,8 +8,11 @@ import { carrying, type Carried } from './reuse.ts'
 import { rowsOf, type Rows } from './rows.ts'
 import { scoresOf, VISIBLE } from './scores.ts'
 import { wholeOf } from './score-words.ts'
-import { mergedRow, outputOf, type Output, type RowState, type State } from './state.ts'
+import { lseOf, mergedRow, outputOf, type Output, type RowState, type State } from './state.ts'
+import type { Step } from './trace.ts'
 import type { Side, Units } from './units.ts'
+
+export type { Call, Carried, Step }
 
 /** The rows of an input: a vector for each sharer and token of a side, or one for all its tokens. */
 export function inputRows<H extends Share>(
@@ -47,8 +50,8 @@ export function callOf(fields: Call): Call {
 /** What a program answers, by head and row of the call. */
 export interface Answer {
   readonly out: readonly (readonly Float64Array[])[]
-  /** Maximum and sum of the softmax; null of a gated sum, which has none. */
-  readonly rows: readonly (readonly RowState[])[] | null
+  /** The logarithm of each row's softmax sum; null of a gated sum, which has none. */
+  readonly lse: readonly (readonly number[])[] | null
   /** The softmaxes that the output is made of: one, unless it is a gated sum. */
   readonly branches: readonly State[]
 }
@@ -75,12 +78,17 @@ export function runForward(
   if (isKind(answer, 'state')) {
     const state = answer as State
     const rows = sinkAt ? state.rows.map((line, head) => withSink(state, line, sinkAt(head))) : state.rows
-    return { out: rows.map((line) => line.map((row) => outputOf(state.call, row))), rows, branches: [state] }
+    const { call } = state
+    return {
+      out: rows.map((line) => line.map((row) => outputOf(call, row))),
+      lse: rows.map((line) => line.map((row) => lseOf(call, row))),
+      branches: [state],
+    }
   }
   if (isKind(answer, 'output')) {
     if (sinkAt) throw patternError('gated-sink', { pattern: name })
     const { rows, branches } = answer as Output
-    return { out: rows, rows: null, branches }
+    return { out: rows, lse: null, branches }
   }
   throw patternError('bad-answer', { pattern: name, got: describe(answer) })
 }

@@ -78,20 +78,21 @@ export const INPUT_FIELDS = ['Q', 'K', 'V', 'scale'] as const satisfies readonly
 /**
  * A sharer's part of a table: the dims behind batch and heads.
  *
- * @param dims how many of them there must be
+ * @param dims how many of them there must be, or may be up to `most`
  */
 export function partOf(
   word: string,
   table: ForwardTable,
   { call, share, at }: Sharer,
   dims: number,
+  most = dims,
 ): { readonly sizes: readonly number[]; at(...index: readonly number[]): number } {
   const names = table.dims.map(String)
   const batched = names[0] === 'batch'
   const shared = table.share !== 'request'
   const leading = Number(batched) + Number(shared)
   const sizes = table.sizes.slice(leading)
-  if (sizes.length !== dims)
+  if (sizes.length < dims || sizes.length > most)
     throw patternError('table-shape', { word, table: table.name, dims: names, due: dims })
   if (!isCoarser(table.share, share))
     throw patternError('shares-differ', { word, first: share, second: table.share })

@@ -124,8 +124,8 @@ export function channels<H extends Share, A extends Units, T extends Share = H>(
 /**
  * A linear map of every vector: `x @ weight[h] + bias[h]`.
  *
- * @param weight [in, out], or [head, in, out] and the like; a weight for each query head makes kv rows the rows
- * of query heads
+ * @param weight [in, out], behind [head] and the like; a weight for each query head makes kv rows the rows of query
+ * heads. What pool(.., 'concat') made may be written by its parts: [members, channels, out].
  * @param bias [out], or [head, out]
  * @throws PatternError `table-shape`, `widths-differ`, `shares-differ`
  */
@@ -137,16 +137,19 @@ export function linear<H extends Share, A extends Units, T extends Share = H>(
   checkKind('linear', x, 'rows')
   const share = checkJoin('linear', x.share, weight.share) as Join<H, T>
   return rowsOf(x.call, share, axisFor(x.units, x.share, share, x.call), (sharer, at) => {
-    const w = partOf('linear', weight, sharer, 2)
+    const w = partOf('linear', weight, sharer, 2, 3)
     const b = bias && partOf('linear', bias, sharer, 1)
     const vector = vectorOf(x, share, sharer.at, at)
-    const [width, out] = [w.sizes[0]!, w.sizes[1]!]
+    const [inner, out] = [w.sizes.at(-2)!, w.sizes.at(-1)!]
+    const width = w.sizes.length === 3 ? w.sizes[0]! * inner : inner
+    const weightAt = (i: number, o: number): number =>
+      w.sizes.length === 3 ? w.at(Math.floor(i / inner), i % inner, o) : w.at(i, o)
     for (const [first, second] of [[vector.length, width], ...(b ? [[out, b.sizes[0]!]] : [])] as const) {
       if (first !== second)
         throw patternError('widths-differ', { word: 'linear', first: first!, second: second! })
     }
     return Float64Array.from({ length: out }, (_, o) =>
-      vector.reduce((sum, value, i) => sum + value * w.at(i, o), b ? b.at(o) : 0),
+      vector.reduce((sum, value, i) => sum + value * weightAt(i, o), b ? b.at(o) : 0),
     )
   })
 }
