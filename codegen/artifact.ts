@@ -151,7 +151,80 @@ export const STAGE_FIELDS: readonly UniformField[] = [
   { name: 'vBatchStride', type: 'u32' },
   { name: 'vHeadStride', type: 'u32' },
   { name: 'vRowStride', type: 'u32' },
+  { name: 'outBatchStride', type: 'u32' },
+  { name: 'outHeadStride', type: 'u32' },
+  { name: 'outRowStride', type: 'u32' },
 ]
+
+/** A buffer of a stage kernel: a tensor of the call, declared rows, or a stored value, by name. */
+export interface StageBinding {
+  readonly binding: number
+  readonly role: 'uniforms' | 'meta' | 'q' | 'k' | 'v' | 'out' | 'lse' | 'rows' | 'stored' | 'table'
+  readonly table?: string
+  readonly rows?: string
+  readonly stored?: string
+  readonly access: 'uniform' | 'read' | 'read_write'
+  readonly type: string
+}
+
+/** A kernel whose grid has `units` q units of every sharer: a workgroup each, or a thread for each of `inner` elements. */
+export interface StageModule {
+  readonly kind: 'stage'
+  readonly name: string
+  readonly share: Share | 'indexHead'
+  readonly units: JsonExpr
+  readonly inner: JsonExpr | null
+  readonly workgroup: number
+  readonly bindings: readonly StageBinding[]
+  readonly uniforms: readonly UniformField[]
+  readonly code: string
+}
+
+/** An attend kernel and the stored values that it reads; null: the call's own tensors, or none. */
+export interface StageAttend {
+  readonly kind: 'attend'
+  readonly name: string
+  readonly variant: Variant
+  readonly lists: readonly string[]
+  readonly kvOrder: string | null
+  readonly before: string | null
+  readonly state: string | null
+}
+
+/** A value that kernels hand on. `units` is the first word of a list's buffer; null: it is no list. */
+export interface StoredValue {
+  readonly name: string
+  readonly words: JsonExpr
+  readonly units: JsonExpr | null
+}
+
+/** In the order of launch; the kernels of `chunks` run for `count` stretches of `rows` q units of an axis that has `units`. */
+export type StageStep =
+  | { readonly kind: 'once'; readonly kernel: StageModule | StageAttend }
+  | {
+      readonly kind: 'chunks'
+      readonly rows: JsonExpr
+      readonly count: JsonExpr
+      readonly units: JsonExpr
+      readonly kernels: readonly (StageModule | StageAttend)[]
+    }
+
+/** A `forward` program for one pair of head dims, a type and a capability. Sizes read lengths, heads and scalar params. */
+export interface StageVariant extends Pick<
+  Variant,
+  'id' | 'headDim' | 'valueDim' | 'dtype' | 'capability' | 'workgroup' | 'align'
+> {
+  readonly stored: readonly StoredValue[]
+  readonly steps: readonly StageStep[]
+}
+
+/** Vectors that a call gives beside q, k and v: [batch, sharers, tokens, channels], f32. */
+export interface RowsInfo {
+  readonly name: string
+  readonly side: 'q' | 'kv'
+  readonly share: Share | 'indexHead'
+  readonly grain: 'token' | 'whole'
+}
 
 /**
  * The meta buffer, `array<i32>`, read only:
@@ -226,6 +299,8 @@ export interface Artifact {
   readonly sharesLists: boolean
   /** What a call gives beside its tensors; the pattern's mask holds within them. Absent: every kept pair is attended. */
   readonly lists?: readonly ListInfo[]
+  /** Of a pattern with a `forward`, in place of `variants`, which are none; and the rows that it takes. */
+  readonly stages?: { readonly rows: readonly RowsInfo[]; readonly variants: readonly StageVariant[] }
   /** Best first: of those for a headDim, valueDim and dtype, a runtime takes the first whose needs the device meets. */
   readonly variants: readonly Variant[]
 }

@@ -93,7 +93,7 @@ export class Module<Role extends string> {
     return { name: this.names.fresh(wish), type, dims, atomic }
   }
 
-  #extent(dim: Dim): Code {
+  extent(dim: Dim): Code {
     if (typeof dim === 'number') return i32(dim)
     switch (dim) {
       case 'batch':
@@ -134,7 +134,7 @@ export class Module<Role extends string> {
       type: 'i32',
     }))
     const indices = parameters.map((p) => name('i32', p.name))
-    const extents = info.dims.map((d) => this.#extent(d))
+    const extents = info.dims.map((d) => this.extent(d))
     const inside = block.let('inside', and(...indices.flatMap((x, i) => [le(i32(0), x), lt(x, extents[i]!)])))
     const flat = indices.reduce((sum, x, i) => add(mul(sum, extents[i]!), x), i32(0))
     const value = at(buffer, toU32(select(inside, flat, i32(0))))

@@ -1,6 +1,20 @@
 /** Artefacts on their way in: JSON text or a record of unknown origin in, a checked Artifact or a clear error out. */
 
-import type { Artifact, Binding, Capability, ListInfo, UniformField, Variant } from '../codegen/artifact.ts'
+import type {
+  Artifact,
+  Binding,
+  Capability,
+  ListInfo,
+  RowsInfo,
+  StageAttend,
+  StageBinding,
+  StageModule,
+  StageStep,
+  StageVariant,
+  StoredValue,
+  UniformField,
+  Variant,
+} from '../codegen/artifact.ts'
 import { unknownNames } from './derived.ts'
 import { contentHash } from './hash.ts'
 import { HeddleError } from './messages.ts'
@@ -25,6 +39,7 @@ import {
   recordOf,
   string,
   tableInfo,
+  type Check,
 } from './schema.ts'
 
 /** The one version that this runtime reads. */
@@ -88,6 +103,72 @@ const listInfo = recordOf<ListInfo>({
   form: optional(oneOf('ids', 'bits')),
 })
 
+const size: Check = anything
+const stageModule = recordOf<StageModule>({
+  kind: oneOf('stage'),
+  name: string,
+  share: oneOf('head', 'kvHead', 'request', 'indexHead'),
+  units: size,
+  inner: size,
+  workgroup: count,
+  bindings: listOf(
+    recordOf<StageBinding>({
+      binding: place,
+      role: oneOf('uniforms', 'meta', 'q', 'k', 'v', 'out', 'lse', 'rows', 'stored', 'table'),
+      table: optional(string),
+      rows: optional(string),
+      stored: optional(string),
+      access: oneOf('uniform', 'read', 'read_write'),
+      type: string,
+    }),
+  ),
+  uniforms: listOf(recordOf<UniformField>({ name: string, type: oneOf('i32', 'u32', 'f32') })),
+  code: string,
+})
+const stageAttend = recordOf<StageAttend>({
+  kind: oneOf('attend'),
+  name: string,
+  variant,
+  lists: listOf(string),
+  kvOrder: nullable(string),
+  before: nullable(string),
+  state: nullable(string),
+})
+const stageKernel = either(stageModule, stageAttend)
+const stageStep = either(
+  recordOf<Extract<StageStep, { kind: 'once' }>>({ kind: oneOf('once'), kernel: stageKernel }),
+  recordOf<Extract<StageStep, { kind: 'chunks' }>>({
+    kind: oneOf('chunks'),
+    rows: size,
+    count: size,
+    units: size,
+    kernels: listOf(stageKernel),
+  }),
+)
+const stageProgram = recordOf<NonNullable<Artifact['stages']>>({
+  rows: listOf(
+    recordOf<RowsInfo>({
+      name: string,
+      side: oneOf('q', 'kv'),
+      share: oneOf('head', 'kvHead', 'request', 'indexHead'),
+      grain: oneOf('token', 'whole'),
+    }),
+  ),
+  variants: listOf(
+    recordOf<StageVariant>({
+      id: string,
+      headDim: count,
+      valueDim: count,
+      dtype: oneOf('f32', 'f16'),
+      capability,
+      workgroup: count,
+      align: count,
+      stored: listOf(recordOf<StoredValue>({ name: string, words: size, units: size })),
+      steps: listOf(stageStep),
+    }),
+  ),
+})
+
 const artifact = recordOf<Artifact>({
   version: anything,
   heddle: string,
@@ -103,6 +184,7 @@ const artifact = recordOf<Artifact>({
   tiles: oneOf('ranges', 'test', 'list'),
   sharesLists: boolean,
   lists: optional(listOf(listInfo)),
+  stages: optional(stageProgram),
   variants: listOf(variant),
 })
 

@@ -40,15 +40,20 @@ export function checkCall(
   dtype: StorageDtype,
   options: CallOptions,
 ): Call {
-  const { headDim, valueDim, qHeads } = sizes
+  const checked = checkOptions(artifact, sizes, options)
+  const variant = chooseVariant(artifact, { ...sizes, dtype }, powersOf(device), options.variant)
+  return { ...checked, variant }
+}
+
+/** All of a call but the kernel that runs it. */
+export function checkOptions(artifact: Artifact, sizes: Sizes, options: CallOptions): Omit<Call, 'variant'> {
+  const { headDim, qHeads } = sizes
   const scale: unknown = options.scale ?? headDim ** -0.5
   if (typeof scale !== 'number' || !Number.isFinite(scale)) throw new HeddleError('scale', { got: scale })
   const lengths = resolveLengths(options.lengths, sizes)
   const params = resolveParams(artifact.params, options.params, qHeads)
-  const variant = chooseVariant(artifact, { headDim, valueDim, dtype }, powersOf(device), options.variant)
   return {
     artifact,
-    variant,
     sizes,
     scale,
     params,

@@ -122,6 +122,7 @@ export class Kernel implements Disposable {
   encode(pass: GPUComputePassEncoder, given: EncodeCall): Encoded {
     const gpu = this.open()
     const { artifact, device } = this
+    if (artifact.stages) throw new HeddleError('stages-encode', { pattern: artifact.pattern })
     const { shapes, dtype } = given
     checkShape('q', shapes.q)
     checkShape('k', shapes.k)

@@ -190,6 +190,17 @@ export const MESSAGES = {
       : `lists[${n}]: two units of record ${record} overlap, at ${value}`,
   ),
 
+  // Stages
+  'stages-lengths': row<{ pattern: string }>(
+    'caller',
+    ({ pattern }) =>
+      `lengths: ${pattern} chooses by the data, and its kernels take batch entries that are all of one length`,
+  ),
+  'stages-encode': row<{ pattern: string }>(
+    'caller',
+    ({ pattern }) => `encode: ${pattern} chooses by the data; call attention() for it`,
+  ),
+
   // Variants
   'no-variant': row<{ wanted: string; present: readonly string[] }>(
     'caller',

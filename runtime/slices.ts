@@ -86,6 +86,18 @@ export function slicesOf(
   throw obstacle(tensors, smallest, qHeads, limits)!
 }
 
+/** The whole call as one slice, or why it cannot be bound. */
+export function wholeCall(
+  tensors: readonly Placed[],
+  { batch, qHeads }: { readonly batch: number; readonly qHeads: number },
+  limits: BindingLimits,
+): Slice[] {
+  const whole = [{ batchBase: 0, batch, headBase: 0, heads: qHeads }]
+  const error = obstacle(tensors, whole, qHeads, limits)
+  if (error) throw error
+  return whole
+}
+
 function obstacle(
   tensors: readonly Placed[],
   slices: readonly Slice[],

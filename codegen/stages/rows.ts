@@ -137,6 +137,8 @@ function concatenated(
   return from(node.src[last]!, undefined, sub(channel, start))
 }
 
+const SHARED: readonly unknown[] = ['head', 'kvHead', 'indexHead']
+
 /** The index that a table's leading dim takes for a sharer. */
 function sharerIndex(t: StageText, of: Sharer, dim: unknown): Code {
   if (dim === 'head' || dim === 'indexHead') return of.at
@@ -153,12 +155,23 @@ function linear(
   channel: Code,
 ): Code {
   const dims = (name: string) => t.problem.pattern.tables.find((i) => i.name === name)!.dims
-  const entry = (name: string, rank: number, rest: readonly Code[]): Code =>
-    t.load(name, dims(name).length > rank ? [sharerIndex(t, of, dims(name)[0]), ...rest] : rest)
-  const sum = b.var('sum', bias === null ? f32(0) : entry(bias, 1, [channel]))
-  b.for('i', i32(0), channelsOf(t, rowsOf(x)), 1, (c, i) =>
-    c.set(sum, op('f32', 'mad', from(x, undefined, i), entry(weight, 2, [i, channel]), sum)),
-  )
+  const own = (name: string): readonly Code[] => {
+    const [first] = dims(name)
+    return SHARED.includes(first) ? [sharerIndex(t, of, first)] : []
+  }
+  const sum = b.var('sum', bias === null ? f32(0) : t.load(bias, [...own(bias), channel]))
+  b.for('i', i32(0), channelsOf(t, rowsOf(x)), 1, (c, i) => {
+    // What comes in may have several dims, as the vectors that a pool concatenates do.
+    const into = dims(weight).slice(own(weight).length, -1)
+    let rest = i
+    const places = into.toReversed().map((dim, n): Code => {
+      const place = n === into.length - 1 ? rest : remainder(rest, t.extent(dim))
+      rest = n === into.length - 1 ? rest : quotient(rest, t.extent(dim))
+      return place
+    })
+    const w = t.load(weight, [...own(weight), ...places.toReversed(), channel])
+    c.set(sum, op('f32', 'mad', from(x, undefined, i), w, sum))
+  })
   return sum
 }
 

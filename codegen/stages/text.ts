@@ -1,8 +1,8 @@
 /** StageText: the file of one stage kernel: uniforms, inputs, stored values, and the pattern's expressions as code. */
 
 import type { Expr } from '../../compiler/ir.ts'
-import type { PatternIr } from '../../compiler/plan.ts'
-import type { Share, StageNode } from '../../compiler/stages/graph.ts'
+import type { ParamInfo, PatternIr } from '../../compiler/plan.ts'
+import type { RowsInput, Share, StageNode } from '../../compiler/stages/graph.ts'
 import type { Holds, StageBuffer } from '../../compiler/stages/plan.ts'
 import type { Sizes } from '../../compiler/stages/sizes.ts'
 import type { VarName } from '../../compiler/vars.ts'
@@ -12,17 +12,27 @@ import { Values, write, type Leaves } from '../expr.ts'
 import { add, at, i32, mul, name, op, quotient, type Buffer, type Code, type Type } from '../kernel.ts'
 import { Module } from '../module.ts'
 
-export type StageRole = 'meta' | 'q' | 'k' | 'v' | 'rows' | 'stored' | 'table'
+export type StageRole = 'meta' | 'q' | 'k' | 'v' | 'out' | 'lse' | 'rows' | 'stored' | 'table'
 
 /** What all kernels of a pattern share. */
 export interface StageProblem {
   readonly pattern: PatternIr
   readonly sizes: Sizes
   readonly buffers: readonly StageBuffer[]
+  readonly inputs: readonly RowsInput[]
   readonly headDim: number
   readonly valueDim: number
   readonly dtype: Dtype
 }
+
+const widthParam = (rows: string): ParamInfo => ({
+  name: `${rows}.channels`,
+  type: 'i32',
+  default: 0,
+  min: 0,
+  max: 2 ** 20,
+  perHead: false,
+})
 
 /** Sharer `sharer` of a level, of a batch entry. */
 export interface Sharer {
@@ -44,7 +54,10 @@ export class StageText extends Module<StageRole> {
 
   constructor(problem: StageProblem, writes: readonly StageBuffer[], reserved: ReadonlySet<string>) {
     const { pattern, headDim } = problem
-    super({ fixed: STAGE_FIELDS, params: pattern.params, tables: pattern.tables, headDim, reserved })
+    // Widths of declared rows are known when the call is: numbers that stand among the params.
+    const widths = problem.inputs.map(({ name: n }) => widthParam(n))
+    const params = [...pattern.params, ...widths]
+    super({ fixed: STAGE_FIELDS, params, tables: pattern.tables, headDim, reserved })
     this.problem = problem
     this.#writes = new Set(writes)
   }
@@ -77,6 +90,13 @@ export class StageText extends Module<StageRole> {
       found ??
       this.add(role, `${which}Data`, 'read', halves ? 'u32' : 'f32', role === 'rows' ? { rows: which } : {})
     return { buffer, role }
+  }
+
+  /** What the call wants: the output in its own type, and the log-sum-exp by its bits. */
+  output(role: 'out' | 'lse'): Buffer {
+    const known = this.buffers.find((b) => b.role === role)?.buffer
+    const words = role === 'lse' || this.problem.dtype === 'f16'
+    return known ?? this.add(role, `${role}Data`, 'read_write', words ? 'u32' : 'f32')
   }
 
   #meta(): Buffer {
@@ -182,6 +202,8 @@ export class StageText extends Module<StageRole> {
             return this.qLen
           case 'kvLen':
             return this.kvLen
+          case 'scale':
+            return this.uniform('scale')
           case 'headDim':
             return i32(headDim)
           case 'valueDim':

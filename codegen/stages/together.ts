@@ -3,6 +3,7 @@
 import { isWord, type StageNode } from '../../compiler/stages/graph.ts'
 import type { SelectKernel, SortKernel, StatisticsKernel } from '../../compiler/stages/plan.ts'
 import { scoresOf } from '../../compiler/stages/typing.ts'
+import { LIST_HEADER } from '../artifact.ts'
 import type { Block } from '../block.ts'
 import {
   add,
@@ -19,6 +20,8 @@ import {
   not,
   op,
   or,
+  quotient,
+  remainder,
   select,
   sub,
   u32,
@@ -28,7 +31,7 @@ import {
 } from '../kernel.ts'
 import { cellVars, seenAt, storedRow, unitsOf, valueAt, type Cells, type CellPlace } from './cells.ts'
 import { reduceAll, rowwise, TOGETHER, type GridUnit } from './grid.ts'
-import { countIndex, idsIndex, mostOf, recordOf, startIndex } from './layout.ts'
+import { countIndex, idsIndex, mostOf, recordOf, startIndex, wordsOf } from './layout.ts'
 import { LOWEST } from './rows.ts'
 import { countOf, tokensOf, Unknown } from './units.ts'
 
@@ -83,7 +86,6 @@ export function selectEntry(c: Cells, kernel: SelectKernel): Made {
   const { text: t } = c
   const scratch = t.workgroup('scratch', 'f32', [TOGETHER])
   const scan = t.workgroup('scan', 'i32', [TOGETHER])
-  const target = t.stored(t.find(node, 'ids')!)
   const entry = rowwise(t, grid.share, (b, unit, lane) => {
     const row = candidates(c, node, unit)
     const goalOf = isWord(node, 'topK') ? countGoal : massGoal
@@ -106,7 +108,7 @@ export function selectEntry(c: Cells, kernel: SelectKernel): Made {
     })
     // `above` is the weight of what lies above the bound: the last trial that was not reached.
     b.set(bound, select(goal.all, u32(0), bound))
-    emit(c, b, node, unit, lane, scan, target, row, (d, cell) => ({
+    take(c, b, node, unit, lane, scan, row, (d, cell) => ({
       sure: or(cell.forced(d), op('bool', 'lt', bound, cell.key(d))),
       equal: and(eq(cell.key(d), bound), not(eq(bound, u32(0)))),
       wanted: goal.wanted(above, cell),
@@ -222,23 +224,20 @@ const massGoal: GoalOf = (c, b, node, unit, row, lane, total) => {
   }
 }
 
-/** Lists the taken cells in order of index: of each stretch of TOGETHER columns, a running count gives each its place. */
-function emit(
+/** The cells that are taken, in order of index, stretch by stretch of TOGETHER columns; ties are counted from the first. */
+function take(
   c: Cells,
   b: Block,
   node: StageNode,
-  { of, row }: GridUnit,
+  unit: GridUnit,
   lane: Code,
   scan: Memory,
-  target: Parameters<typeof at>[0],
   { columns, at: cellAt }: Row,
   choice: (b: Block, cell: Candidate) => { sure: Code; equal: Code; wanted: Code },
 ): void {
-  const { text: t } = c
-  const record = b.let('record', recordOf(t, node, of, row))
-  const most = b.let('most', mostOf(t, node))
-  const ids = b.let('ids', add(idsIndex(t, node), mul(record, most)))
-  const [equals, listed] = [b.var('equals', i32(0)), b.var('listed', i32(0))]
+  const keep = c.text.find(node, 'ids') ? toList : toBits
+  const { put, end } = keep(c, b, node, unit, lane, scan)
+  const equals = b.var('equals', i32(0))
   b.for('from', i32(0), columns, TOGETHER, (d, from) => {
     const column = d.let('at', add(from, lane))
     const [sure, equal] = [d.var('sure', bool(false)), d.var('equal', bool(false))]
@@ -253,15 +252,62 @@ function emit(
     const rank = add(equals, sub(before.upTo, i32(1)))
     const taken = d.let('taken', or(sure, and(equal, lt(op('f32', 'toF32', rank), wanted))))
     d.set(equals, add(equals, before.all))
-    const places = runningCount(d, scan, lane, taken)
-    const place = d.let('place', add(listed, sub(places.upTo, i32(1))))
-    d.if(and(taken, lt(place, most)), (e) => e.set(at(target, add(ids, place)), column))
-    d.set(listed, add(listed, places.all))
+    put(d, column, taken)
   })
-  b.if(eq(lane, i32(0)), (d) => {
-    d.set(at(target, countIndex(record)), op('i32', 'min', listed, most))
-    d.set(at(target, startIndex(t, node, record)), mul(record, most))
-  })
+  end(b)
+}
+
+interface Taking {
+  /** One column a thread, in step. */
+  readonly put: (b: Block, column: Code, taken: Code) => void
+  readonly end: (b: Block) => void
+}
+type TakingOf = (c: Cells, b: Block, node: StageNode, unit: GridUnit, lane: Code, scan: Memory) => Taking
+
+/** A running count gives each its place in the list. */
+const toList: TakingOf = ({ text: t }, b, node, { of, row }, lane, scan) => {
+  const target = t.stored(t.find(node, 'ids')!)
+  const record = b.let('record', recordOf(t, node, of, row))
+  const most = b.let('most', mostOf(t, node))
+  const ids = b.let('ids', add(idsIndex(t, node), mul(record, most)))
+  const listed = b.var('listed', i32(0))
+  return {
+    put: (d, column, taken) => {
+      const places = runningCount(d, scan, lane, taken)
+      const place = d.let('place', add(listed, sub(places.upTo, i32(1))))
+      d.if(and(taken, lt(place, most)), (e) => e.set(at(target, add(ids, place)), column))
+      d.set(listed, add(listed, places.all))
+    },
+    end: (d) =>
+      d.if(eq(lane, i32(0)), (e) => {
+        e.set(at(target, countIndex(record)), op('i32', 'min', listed, most))
+        e.set(at(target, startIndex(t, node, record)), mul(record, most))
+      }),
+  }
+}
+
+/** The first thread of each 32 puts their bits together. */
+const toBits: TakingOf = ({ text: t }, b, node, { of, row }, lane, scan) => {
+  const target = t.stored(t.find(node, 'bits')!)
+  const words = b.let('words', wordsOf(t, node))
+  const start = b.let('start', add(mul(recordOf(t, node, of, row), words), i32(LIST_HEADER)))
+  return {
+    put: (d, column, taken) => {
+      d.barrier()
+      d.set(at(scan, lane), select(taken, i32(1), i32(0)))
+      d.barrier()
+      const word = d.let('word', quotient(column, i32(32)))
+      d.if(and(eq(remainder(lane, i32(32)), i32(0)), lt(word, words)), (e) => {
+        const bits = e.var('bits', u32(0))
+        e.for('bit', i32(0), i32(32), 1, (f, bit) => {
+          const own = op('u32', 'toU32', at(scan, add(lane, bit)))
+          f.set(bits, op('u32', 'bitOr', bits, op('u32', 'shl', own, op('u32', 'toU32', bit))))
+        })
+        e.set(at(target, add(start, word)), bits)
+      })
+    },
+    end: () => {},
+  }
 }
 
 /** How many threads up to each one say yes, itself included, and how many of all. */
