@@ -14,7 +14,8 @@ import { planKernel, type KernelPlan, type PatternIr } from './plan.ts'
 import { createProgramCache, ownFiles, type Input, type Program } from './program.ts'
 import { simplifyPattern } from './simplify.ts'
 import { NO_SPAN, type Span } from './source.ts'
-import type { StageGraph } from './stages/graph.ts'
+import type { StagePlan } from './stages/plan.ts'
+import { planStages } from './stages/schedule.ts'
 
 export interface CompiledPattern {
   readonly name: string
@@ -27,8 +28,8 @@ export interface CompiledPattern {
   /** After the rewrite rules. */
   readonly simplified: PatternIr
   readonly plan: KernelPlan
-  /** What `forward` computes; null: attention over all that the mask keeps. */
-  readonly forward: StageGraph | null
+  /** The kernels of its `forward`; null: attention over all that the mask keeps. */
+  readonly stages: StagePlan | null
 }
 
 export interface Compilation {
@@ -246,9 +247,14 @@ function finish(
       const simplified = guarded(session, 'simplify', ast.span, () => stages.simplify(ir, made))
       const plan =
         simplified && guarded(session, 'plan', ast.span, () => stages.plan(ir, simplified, session))
-      return plan
-        ? [{ name: made.name, exportName: ast.exportName, ir, ast, lowered: made, simplified, plan, forward }]
-        : []
+      if (!plan) return []
+      const kernels =
+        forward &&
+        guarded(session, 'plan', ast.span, () =>
+          planStages(forward.typing, forward.graph, simplified, session),
+        )
+      const { name } = made
+      return [{ name, exportName: ast.exportName, ir, ast, lowered: made, simplified, plan, stages: kernels }]
     }),
   )
 }

@@ -14,6 +14,7 @@ import type { AxisName, Dim, PatternIr, TableInfo } from './plan.ts'
 import type { Span } from './source.ts'
 import { forwardRecord, graphOf, inputRows, typingOf } from './stages/forward.ts'
 import type { StageGraph } from './stages/graph.ts'
+import type { Typing } from './stages/typing.ts'
 import { bareOf } from './syntax.ts'
 import { BAD, describeValue, exprValue, number, type TableSpec, type Value } from './value.ts'
 
@@ -29,7 +30,13 @@ type FunctionValue = Value & { kind: 'function' }
 export interface Lowered {
   readonly pattern: PatternIr
   /** What `forward` computes; null: attention over all that the mask keeps. */
-  readonly forward: StageGraph | null
+  readonly forward: LoweredForward | null
+}
+
+export interface LoweredForward {
+  readonly graph: StageGraph
+  /** What its nodes were typed with. */
+  readonly typing: Typing
 }
 
 /** Null if something was reported. `base.part` is set for each function in turn. */
@@ -86,7 +93,7 @@ function lowerForward(
   names: Names,
   lowered: PatternIr,
   derivation: Derivation,
-): StageGraph | null {
+): LoweredForward | null {
   const inputs = names.pattern.rows.map(({ name, value }) => ({ name, ...value }))
   const typing = typingOf(base.ir, lowered, inputs, (keep) => derivation.condition(keep))
   const cx: Context = { ...base, stages: typing }
@@ -95,7 +102,8 @@ function lowerForward(
   const own = (name: string, span: Span) => ownName(cx, part, names, name, span)
   const record = forwardRecord(cx, typing, namesOf(part.declarations), own)
   const value = applyPart(cx, f, [record])
-  return graphOf(cx, value, inputs, resultOf(f))
+  const graph = graphOf(cx, value, inputs, resultOf(f))
+  return graph && { graph, typing }
 }
 
 function resolveNames(cx: Context, pattern: Combined, overrides: Readonly<Record<string, number>>): Names {

@@ -9,12 +9,13 @@
  *   scores   a pool or argmax of which at most one axis grows with the length; statistics of a softmax, two numbers a row;
  *            of a plane that topK or topP chooses from, one chunk of q units at a time
  *   sets     lists of what topK chose, bits of what where and topP let pass
- * A buffer never has a place for each pair of tokens.
+ * A buffer that grows with both lengths has at most one number (or word of bits) for LEAST_PAIRS pairs of tokens; what would
+ * need more is refused.
  */
 
 import type { Expr } from '../ir.ts'
 import type { KvTiles } from '../plan.ts'
-import type { Axis, Share, StageGraph, StageNode, Until } from './graph.ts'
+import type { Axis, Share, StageGraph, StageNode, Until, Visible } from './graph.ts'
 
 /**
  * What a buffer is, its dims in order after [batch, sharer of its share]:
@@ -146,22 +147,40 @@ export interface Kept {
 
 export type Part =
   /** Closed form: `keep` and the mask over token pairs, and where the tiles of that are. No buffer. */
-  { readonly kind: 'ranges'; readonly keep: Expr; readonly tiles: KvTiles } | ListPart
+  | {
+      readonly kind: 'ranges'
+      readonly keep: Expr
+      readonly tiles: KvTiles
+      readonly without: readonly PairTerm[]
+    }
+  /** Every unit of an operand that is not of tokens, as it is visible. */
+  | { readonly kind: 'units'; readonly visible: Visible }
+  /** A `where` that reads no score: asked of unit pairs in the kernel, because its grain is too fine for a buffer. */
+  | (SetPart & { readonly kind: 'test' })
+  /** A stored set: lists of ids or spans, or bits. */
+  | (SetPart & { readonly kind: 'list'; readonly form: SetForm })
 
-/** A stored set; its grain is that of the axes of its node. */
-export interface ListPart {
-  readonly kind: 'list'
+export type SetForm = 'ids' | 'spans' | 'bits'
+
+/** The grain of the part is that of its axes. */
+export interface SetPart {
   readonly set: StageNode
   readonly share: Share
   readonly q: Axis
   readonly kv: Axis
-  readonly form: 'ids' | 'spans' | 'bits'
   /** The most units that a row can have. */
   readonly most: Expr
-  /** What else a pair must pass: a predicate over q and kv, and stored sets that hold it, or do not. */
-  readonly within: { readonly keep: Expr | null; readonly sets: readonly StageNode[] }
-  /** Owned by an earlier part, or taken away: a predicate over q and kv, and stored sets. */
-  readonly without: { readonly keep: Expr | null; readonly sets: readonly StageNode[] }
+  /** What else a pair must pass. */
+  readonly within: PairTerm
+  /** A pair of any of these is met by an earlier part, or by the state that is gone on with. */
+  readonly without: readonly PairTerm[]
+}
+
+/** Pairs of tokens that pass a predicate, lie in all of some sets and in none of others. */
+export interface PairTerm {
+  readonly keep: Expr | null
+  readonly sets: readonly StageNode[]
+  readonly minus: readonly StageNode[]
 }
 
 /** Kernels in the order of launch; those of `chunks` run for one chunk of q units after another, in the same buffers. */
@@ -176,13 +195,19 @@ export type Step =
       readonly kernels: readonly StageKernel[]
     }
 
+/** Pairs of tokens that stand behind one number of a buffer that grows with both lengths. */
+export const LEAST_PAIRS = 256
+
 /** What the buffers of a chunk may take together. */
 export const CHUNK_BYTES = 2 ** 26
 
 export interface StagePlan {
   readonly graph: StageGraph
+  /** The buffers that hold a node's value: what virtual scores, loaders and parts read it from. */
+  readonly stored: ReadonlyMap<StageNode, readonly StageBuffer[]>
   readonly steps: readonly Step[]
   readonly buffers: readonly StageBuffer[]
-  /** Bytes of all buffers of a call. */
+  /** Bytes of all buffers of a call, and of those kept between calls. */
   readonly workspace: Expr
+  readonly keptBytes: Expr
 }

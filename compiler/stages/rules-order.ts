@@ -1,5 +1,6 @@
 /** Rows of the stage table for words that order, attend and choose: permutations, states, outputs, kept values. */
 
+import { KINDS } from '../value.ts'
 import { joinShares, nesting, printGrouping, sameUnits } from './axes.ts'
 import type { Axis, RowsType, ScoresType, SetType, StageNode } from './graph.ts'
 import type { Rules } from './table.ts'
@@ -122,7 +123,13 @@ export const ORDER_RULES: Rules<OrderWord> = {
     operands: ['any', 'rows'],
     more: '?',
     had: 'control',
-    type: (_, [made]) => made!.type,
+    type: (_, [made]) => {
+      const { type } = made!
+      // What a cache keeps from call to call is small: lists and orders, no scores and no states.
+      if (type.kind !== 'set' && type.kind !== 'permutation')
+        misfit('stage-argument', { word: 'reuse', wanted: 'a set or a permutation', got: KINDS[type.kind] })
+      return type
+    },
     flops: none,
   },
 }
