@@ -121,23 +121,10 @@ export interface FunctionOptions {
   readonly hoist: ReadonlySet<Rate>
 }
 
-const PARAMETER: Readonly<Record<VarName, string>> = {
-  batch: 'batch',
-  head: 'head',
-  kvHead: 'kvHead',
-  q: 'q',
-  kv: 'kv',
-  qLen: 'qLen',
-  kvLen: 'kvLen',
-  qHeads: 'qHeads',
-  kvHeads: 'kvHeads',
-  headDim: 'headDim',
-  qLo: 'qLo',
-  qHi: 'qHi',
-  kvLo: 'kvLo',
-  kvHi: 'kvHi',
-  logit: 's',
-}
+/** Variables are called as authors call them: `q`, `qIndex` for `q.index`. */
+const parameterName = (v: VarName): string =>
+  v === 'logit' ? 's' : v.replace(/\.(.)/g, (_, c: string) => c.toUpperCase())
+
 const BASE: Readonly<Record<Rate, string>> = {
   workgroup: 'fixed',
   row: 'ofRow',
@@ -170,7 +157,7 @@ export function patternFunction(wish: string, root: Expr, options: FunctionOptio
   const parameters = inputs.map((e) => {
     const wished =
       e.op === 'var'
-        ? PARAMETER[e.arg]
+        ? parameterName(e.arg)
         : e.op === 'derived' || e.op === 'param'
           ? e.arg
           : BASE[rateOf(e, rates)]

@@ -206,6 +206,7 @@ const OPS: Spelling = {
   widen4: call('vec4f'),
   narrow: form((x) => `f16(clamp(${x}, -65504.0, 65504.0))`),
   narrow4: form((x) => `vec4h(clamp(${x}, vec4f(-65504.0), vec4f(65504.0)))`),
+  roundEven: call('round'),
   shuffleXor: call('subgroupShuffleXor'),
   atomicLoad: form((x) => `atomicLoad(&${x})`),
   uniformLoad: form((x) => `workgroupUniformLoad(&${x})`),

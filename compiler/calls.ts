@@ -18,6 +18,7 @@ import { declare, isDeclarationWord } from './declare.ts'
 import type { Expr } from './ir.ts'
 import { binary, integer, power, type Sides } from './operators.ts'
 import { OPS, type Op } from './ops.ts'
+import { callStage, isStageWord } from './stages/words.ts'
 import { readTable } from './table-read.ts'
 import { BAD, boolean, exprValue, number, type Condition, type Value } from './value.ts'
 
@@ -27,7 +28,7 @@ export interface Call {
   readonly args: readonly Value[]
   readonly at: readonly ts.Node[]
   /** Calls an author's function that stands among the arguments. */
-  readonly apply: (f: Value, args: readonly Value[]) => Value
+  readonly apply: (cx: Context, f: Value, args: readonly Value[]) => Value
 }
 
 type Word = (cx: Context, call: Call) => Value
@@ -39,6 +40,7 @@ export function callWord(cx: Context, word: Value & { kind: 'word' }, call: Call
   const declares =
     word.of === 'heddle' && isDeclarationWord(word.name) && (cx.part === 'fields' || word.name === 'pattern')
   if (declares) return declare(cx, word.name, call)
+  if (word.of === 'heddle' && isStageWord(word.name)) return callStage(cx, word.name, call)
   const table: Readonly<Record<string, Word>> = { Math: MATH, heddle: HELPERS, array: ARRAY, table: {} }[
     word.of
   ]
@@ -88,6 +90,20 @@ const ofIntegers =
     const user = textOf(node.expression)
     const src = args.map((a, i) => integer(cx, a, at[i]!, `\`${user}\``, op === 'imul'))
     return src.every((e) => e !== null) ? exprValue(make(cx, op, src, node)) : BAD
+  }
+
+/** floorDiv and mod: of whole numbers, and in a function over cells also of floats, as JavaScript computes them. */
+const quotient =
+  (op: 'floorDiv' | 'mod'): Word =>
+  (cx, call) => {
+    const floats = call.args.some((a) => a.kind === 'expr' && a.expr.type === 'f32')
+    if (cx.part !== 'cell' || !floats) return ofIntegers(op)(cx, call)
+    const [x, m] = call.args.map((a, i) => float(cx, a, call.at[i]!))
+    if (!x || !m) return BAD
+    const { node } = call
+    const down = make(cx, 'floor', [make(cx, 'div', [x, m], node)], node)
+    if (op === 'floorDiv') return exprValue(down)
+    return exprValue(make(cx, 'sub', [x, make(cx, 'mul', [m, down], node)], node))
   }
 
 /** Math.floor and its like: of an integer the integer itself, of a float in a mask an integer that the host derives. */
@@ -197,7 +213,7 @@ const HELPERS: Readonly<Record<string, Word>> = {
     const above = extreme('max')(cx, { ...call, args: [x!, lo!], at: [atX!, atLo!] })
     return extreme('min')(cx, { ...call, args: [above, hi!], at: [atX!, atHi!] })
   },
-  floorDiv: ofIntegers('floorDiv'),
+  floorDiv: quotient('floorDiv'),
   hash: (cx, call) => {
     const seed: Value = number(HASH_SEED)
     return call.args.reduce<Value>((h, x, i) => {
@@ -209,7 +225,7 @@ const HELPERS: Readonly<Record<string, Word>> = {
   log2Floor: ofIntegers('log2Floor'),
   max: extreme('max'),
   min: extreme('min'),
-  mod: ofIntegers('mod'),
+  mod: quotient('mod'),
   popcount: ofIntegers('popcount'),
 }
 
@@ -230,10 +246,10 @@ const ARRAY: Readonly<Record<string, Word>> = {
         right: call.at[0]!,
       }),
     ),
-  some: (cx, call) => anyOf(cx, call, (item, i) => call.apply(call.args[1]!, [item, number(i)])),
+  some: (cx, call) => anyOf(cx, call, (item, i) => call.apply(cx, call.args[1]!, [item, number(i)])),
   every: (cx, call) => {
     const all = itemsOf(call).map((item, i) =>
-      conditionOf(cx, call.apply(call.args[1]!, [item, number(i)]), call.at[0]!),
+      conditionOf(cx, call.apply(cx, call.args[1]!, [item, number(i)]), call.at[0]!),
     )
     return all.every((c) => c !== null)
       ? truth(all.reduce<Condition>((a, b) => and(cx, a, b, call.node), true))

@@ -27,6 +27,7 @@ export interface Combined extends Declarations {
   readonly mask: MaskTree
   readonly score: Part | null
   readonly sinkLogit: Part | null
+  readonly forward: Part | null
 }
 
 export function combine(cx: Context, ast: PartAst): Combined {
@@ -39,6 +40,7 @@ export function combine(cx: Context, ast: PartAst): Combined {
         mask: { kind: 'leaf', part: own(ast.mask) },
         score: ast.score && own(ast.score),
         sinkLogit: ast.sinkLogit && own(ast.sinkLogit),
+        forward: ast.forward && own(ast.forward),
       }
     }
     case 'and':
@@ -52,6 +54,7 @@ export function combine(cx: Context, ast: PartAst): Combined {
         mask: { kind: ast.kind, parts: parts.map((p) => p.mask), span: ast.span },
         score: only(cx, parts, 'score', ast.span),
         sinkLogit: only(cx, parts, 'sinkLogit', ast.span),
+        forward: only(cx, parts, 'forward', ast.span),
       }
     }
     case 'not': {
@@ -73,7 +76,7 @@ function unite(
   cx: Context,
   parts: readonly Combined[],
   at: Span,
-): Pick<Combined, 'consts' | 'params' | 'tables'> {
+): Pick<Combined, 'consts' | 'params' | 'tables' | 'rows'> {
   const taken = new Map<
     string,
     { readonly kind: string; readonly text: string; readonly from: string; readonly span: Span }
@@ -91,7 +94,8 @@ function unite(
     )
   const consts = merge('const', (p) => p.consts)
   const params = merge('param', (p) => p.params)
-  return { consts, params, tables: merge('table', (p) => p.tables) }
+  const tables = merge('table', (p) => p.tables)
+  return { consts, params, tables, rows: merge('rows', (p) => p.rows) }
 }
 
 interface Declared {
@@ -111,7 +115,12 @@ function clash(cx: Context, at: Span, name: string, first: Declared, second: Dec
 }
 
 /** What at most one part may have. */
-function only(cx: Context, parts: readonly Combined[], field: 'score' | 'sinkLogit', at: Span): Part | null {
+function only(
+  cx: Context,
+  parts: readonly Combined[],
+  field: 'score' | 'sinkLogit' | 'forward',
+  at: Span,
+): Part | null {
   const having = parts.filter((p) => p[field] !== null)
   const [first, second] = having
   if (first && second) report(cx, 'score-clash', at, { field, first: first.name, second: second.name })
@@ -120,7 +129,7 @@ function only(cx: Context, parts: readonly Combined[], field: 'score' | 'sinkLog
 
 function renamed(cx: Context, ast: PartAst & { kind: 'rename' }): Combined {
   const part = combine(cx, ast.part)
-  const own = [...part.consts, ...part.params, ...part.tables].map((n) => n.name)
+  const own = [...part.consts, ...part.params, ...part.tables, ...part.rows].map((n) => n.name)
   for (const old of ast.names.keys()) {
     if (!own.includes(old))
       report(cx, 'rename-unknown', ast.span, { pattern: part.name, name: old, known: own })
@@ -161,9 +170,11 @@ function renamed(cx: Context, ast: PartAst & { kind: 'rename' }): Combined {
       'tables',
       part.tables.map((t) => ({ ...t, value: dims(t.value) })),
     ),
+    rows: list('rows', part.rows),
     mask: within(part.mask),
     score: part.score && inside(part.score),
     sinkLogit: part.sinkLogit && inside(part.sinkLogit),
+    forward: part.forward && inside(part.forward),
   }
 }
 

@@ -7,11 +7,15 @@ import { NOTES, type Code, type MessageArgs } from './messages.ts'
 import type { Op } from './ops.ts'
 import type { Program } from './program.ts'
 import type { Span } from './source.ts'
+import type { Typing } from './stages/typing.ts'
 import { bareOf } from './syntax.ts'
 import { BAD, describeValue, type Condition, type Frame, type FunctionNode, type Value } from './value.ts'
 
-/** Which function is being lowered, or `fields`: the declarations around it. It decides where floats may stand. */
-export type Part = 'fields' | 'mask' | 'score' | 'sinkLogit'
+/**
+ * Which function is being lowered, or `fields`: the declarations around it. It decides where floats may stand. `cell` is a
+ * function that a word of `forward` is given.
+ */
+export type Part = 'fields' | 'mask' | 'score' | 'sinkLogit' | 'forward' | 'cell'
 
 export interface Context {
   readonly program: Program
@@ -29,11 +33,15 @@ export interface Context {
   /** How deep operations nest. */
   readonly depths: Map<Expr, number>
   readonly budget: { loopSteps: number; terms: number }
+  /** What the words of `forward` are typed with; null where they have no place. */
+  readonly stages: Typing | null
 }
 
 /** Loop steps that a pattern may unroll, and syntax nodes that it may visit, inlined calls and loops multiplied out. */
 export const LOOP_STEPS = 4096
 export const TERMS = 500_000
+/** Rounds of the loops of a `forward`, each of which may be kernels. */
+export const ROUNDS = 64
 
 /** Depth of nested operations that later stages, which recurse, are safe with. */
 export const DEEPEST = 1500
@@ -114,7 +122,9 @@ export function numeric(cx: Context, value: Value, at: ts.Node): Expr | null {
 /** A number as f32. */
 export function float(cx: Context, value: Value, at: ts.Node): Expr | null {
   if (value.kind === 'number') {
-    if (Math.abs(value.value) <= LARGEST_F32) return cx.ir.float(value.value, cx.program.spanOf(at))
+    const infinite = cx.part === 'cell' && Math.abs(value.value) === Infinity
+    if (infinite || Math.abs(value.value) <= LARGEST_F32)
+      return cx.ir.float(value.value, cx.program.spanOf(at))
     report(cx, 'not-finite', at, { value: String(value.value) })
     return null
   }

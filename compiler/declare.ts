@@ -3,9 +3,10 @@
 import type ts from 'typescript'
 import { report, textOf, type Context } from './context.ts'
 import type { Call } from './calls.ts'
+import { SHARES } from './stages/graph.ts'
 import { BAD, UNDEFINED, describeValue, type ParamSpec, type Value } from './value.ts'
 
-const WORDS = ['i32', 'f32', 'perHead', 'table', 'pattern'] as const
+const WORDS = ['i32', 'f32', 'perHead', 'table', 'rows', 'pattern'] as const
 type DeclarationWord = (typeof WORDS)[number]
 
 export const isDeclarationWord = (name: string): name is DeclarationWord => WORDS.some((w) => w === name)
@@ -29,6 +30,8 @@ export function declare(cx: Context, word: DeclarationWord, call: Call): Value {
     }
     case 'table':
       return table(cx, call)
+    case 'rows':
+      return rows(cx, call)
     case 'pattern':
       return { kind: 'pattern', call: call.node }
   }
@@ -78,6 +81,22 @@ function readBounds(
   if (min <= max) return { min, max }
   report(cx, 'param-range', at, { min, max })
   return null
+}
+
+/** `rows(side, share, grain?)`. */
+function rows(cx: Context, call: Call): Value {
+  const read = <const T extends string>(i: number, known: readonly T[], otherwise?: T): T | null => {
+    const value = call.args[i]
+    if (value === undefined && otherwise !== undefined) return otherwise
+    const found = value?.kind === 'string' ? known.find((k) => k === value.value) : undefined
+    if (found === undefined && value?.kind !== 'bad')
+      unreadable(cx, call.at[i] ?? call.node, known.map((k) => `'${k}'`).join(' or '), value)
+    return found ?? null
+  }
+  const side = read(0, ['q', 'kv'])
+  const share = read(1, SHARES)
+  const grain = read(2, ['token', 'whole'], 'token')
+  return side && share && grain ? { kind: 'rows-spec', spec: { side, share, grain } } : BAD
 }
 
 function table(cx: Context, call: Call): Value {

@@ -7,7 +7,7 @@ import { symbolOf } from './fold.ts'
 import { INDEX_VARS } from './ir.ts'
 import type { Span } from './source.ts'
 import { bareOf, isConstVariable, propertyName } from './syntax.ts'
-import { describeValue, type ParamSpec, type TableSpec, type Value } from './value.ts'
+import { describeValue, type ParamSpec, type RowsSpec, type TableSpec, type Value } from './value.ts'
 
 export type FieldNode = ts.Expression | ts.MethodDeclaration
 
@@ -24,9 +24,21 @@ export interface Declarations {
   readonly consts: readonly Named<number>[]
   readonly params: readonly Named<ParamSpec>[]
   readonly tables: readonly Named<TableSpec>[]
+  /** Inputs of vectors, declared among the tables. */
+  readonly rows: readonly Named<RowsSpec>[]
 }
 
-const FIELDS = ['name', 'cite', 'consts', 'params', 'tables', 'mask', 'score', 'sinkLogit'] as const
+const FIELDS = [
+  'name',
+  'cite',
+  'consts',
+  'params',
+  'tables',
+  'mask',
+  'score',
+  'sinkLogit',
+  'forward',
+] as const
 
 /** The names of a record and the syntax of their values, through a constant that holds the record. */
 function entries(cx: Context, node: ts.Expression, what: string): Map<string, FieldNode> | null {
@@ -96,6 +108,16 @@ export function patternFields(cx: Context, call: ts.CallExpression): Map<string,
 
 export const PATTERN_NAME = /^[a-z][a-z0-9]*(-[a-z0-9]+)*$/
 
+/** What the record of a `forward` has besides fields of the index record, whose names its pattern may not take. */
+export const FORWARD_FIELDS = ['Q', 'K', 'V', 'scale'] as const
+
+export function checkForwardNames(cx: Context, { consts, params, tables, rows }: Declarations): void {
+  const sections = { consts, params, tables: [...tables, ...rows] }
+  for (const [section, names] of Object.entries(sections))
+    for (const { name, span } of names)
+      if (FORWARD_FIELDS.some((f) => f === name)) report(cx, 'reserved-name', span, { name, section })
+}
+
 export function readDeclarations(
   cx: Context,
   call: ts.CallExpression,
@@ -144,21 +166,27 @@ export function readDeclarations(
       })
     return null
   })
-  const tables = section('tables', (v, at) => {
-    if (v.kind === 'table-spec') return v.spec
+  const declared = section('tables', (v, at) => {
+    if (v.kind === 'table-spec' || v.kind === 'rows-spec') return v
     if (v.kind !== 'bad')
       report(cx, 'declaration', at, { wanted: 'table(..)', got: describeValue(v), text: textOf(at) })
     return null
   })
+  const tables = declared.flatMap(({ value: v, ...n }) =>
+    v.kind === 'table-spec' ? [{ ...n, value: v.spec }] : [],
+  )
+  const rows = declared.flatMap(({ value: v, ...n }) =>
+    v.kind === 'rows-spec' ? [{ ...n, value: v.spec }] : [],
+  )
   const seen = new Map<string, string>()
-  for (const [kind, list] of Object.entries({ consts, params, tables })) {
+  for (const [kind, list] of Object.entries({ consts, params, tables: declared })) {
     for (const { name: own, span } of list) {
       const first = seen.get(own)
       if (first !== undefined) report(cx, 'duplicate-name', span, { name: own, first, second: kind })
       seen.set(own, kind)
     }
   }
-  return { name: name ?? 'unnamed', cite: text('cite') ?? '', consts, params, tables }
+  return { name: name ?? 'unnamed', cite: text('cite') ?? '', consts, params, tables, rows }
 }
 
 /** What targets can call a uniform or a buffer. */

@@ -24,7 +24,7 @@ export function nameValue(cx: Context, node: ts.Identifier, frame: Frame | null)
     const value = f.values.get(symbol)
     if (!value) continue
     // What a closure sees of a variable depends on when it is called; a kernel has no such time.
-    if (f !== frame && !isConstant(cx, symbol))
+    if (f !== frame && !f.live && !isConstant(cx, symbol))
       return report(cx, 'mutable-closure', node, {
         name: node.text,
         why: 'is declared with `let` outside this function',

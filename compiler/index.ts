@@ -14,6 +14,8 @@ import { planKernel, type KernelPlan, type PatternIr } from './plan.ts'
 import { createProgramCache, ownFiles, type Input, type Program } from './program.ts'
 import { simplifyPattern } from './simplify.ts'
 import { NO_SPAN, type Span } from './source.ts'
+import type { StagePlan } from './stages/plan.ts'
+import { planStages } from './stages/schedule.ts'
 
 export interface CompiledPattern {
   readonly name: string
@@ -26,6 +28,8 @@ export interface CompiledPattern {
   /** After the rewrite rules. */
   readonly simplified: PatternIr
   readonly plan: KernelPlan
+  /** The kernels of its `forward`; null: attention over all that the mask keeps. */
+  readonly stages: StagePlan | null
 }
 
 export interface Compilation {
@@ -139,6 +143,7 @@ const contextFor = (program: Program, session: Session, ir: Ir): Context => ({
   origins: new Map(),
   depths: new Map(),
   budget: { loopSteps: LOOP_STEPS, terms: TERMS },
+  stages: null,
 })
 
 function attempt<T extends object>(work: () => T): T | { readonly failure: unknown } {
@@ -210,9 +215,9 @@ function finish(
   const lowered = parsed.flatMap((ast) => {
     const ir = new Ir()
     const made = guarded(session, 'lower', ast.span, () => ({
-      ir: stages.lower(contextFor(program, session, ir), ast, consts),
+      lowered: stages.lower(contextFor(program, session, ir), ast, consts),
     }))
-    return made?.ir ? [{ ast, ir, lowered: made.ir }] : []
+    return made?.lowered ? [{ ast, ir, lowered: made.lowered.pattern, forward: made.lowered.forward }] : []
   })
   for (const [
     i,
@@ -238,13 +243,18 @@ function finish(
   }
   if (session.failed) return end([])
   return end(
-    lowered.flatMap(({ ast, ir, lowered: made }): CompiledPattern[] => {
+    lowered.flatMap(({ ast, ir, lowered: made, forward }): CompiledPattern[] => {
       const simplified = guarded(session, 'simplify', ast.span, () => stages.simplify(ir, made))
       const plan =
         simplified && guarded(session, 'plan', ast.span, () => stages.plan(ir, simplified, session))
-      return plan
-        ? [{ name: made.name, exportName: ast.exportName, ir, ast, lowered: made, simplified, plan }]
-        : []
+      if (!plan) return []
+      const kernels =
+        forward &&
+        guarded(session, 'plan', ast.span, () =>
+          planStages(forward.typing, forward.graph, simplified, session),
+        )
+      const { name } = made
+      return [{ name, exportName: ast.exportName, ir, ast, lowered: made, simplified, plan, stages: kernels }]
     }),
   )
 }

@@ -3,7 +3,18 @@
 import ts from 'typescript'
 import { assign } from './assign.ts'
 import { bindName, bindParameter } from './bind.ts'
-import { and, choose, conditionOf, LOOP_STEPS, not, or, report, textOf, type Context } from './context.ts'
+import {
+  and,
+  choose,
+  conditionOf,
+  LOOP_STEPS,
+  not,
+  or,
+  report,
+  ROUNDS,
+  textOf,
+  type Context,
+} from './context.ts'
 import type { Span } from './source.ts'
 import { functionName } from './syntax.ts'
 import { BAD, copyFrame, newFrame, UNDEFINED, type Condition, type Frame, type Value } from './value.ts'
@@ -31,7 +42,7 @@ export function callFunction(cx: Context, f: FunctionValue, args: readonly Value
     })
   }
   if (!node.body) return report(cx, 'unknown-call', where, { name: functionName(node), known: [] })
-  const frame = newFrame(f.frame)
+  const frame = newFrame(f.frame, cx.part === 'forward')
   cx.calls.push({ node, at: where })
   const bound = node.parameters.every((p, i) => bindParameter(cx, p, i, args, frame))
   const value = bound ? bodyValue(cx, node.body, node, frame) : BAD
@@ -133,6 +144,10 @@ function branch(cx: Context, s: ts.IfStatement, frame: Frame): Flow {
     const taken = c ? s.thenStatement : s.elseStatement
     return taken ? statement(cx, taken, frame) : FALLS_THROUGH
   }
+  if (cx.part === 'forward') {
+    if (c !== null) report(cx, 'stage-branch', s.expression, { text: textOf(s.expression) })
+    return FAILED
+  }
   const [yes, no] = [copyFrame(frame), copyFrame(frame)]
   const a = statement(cx, s.thenStatement, yes)
   const b = s.elseStatement ? statement(cx, s.elseStatement, no) : FALLS_THROUGH
@@ -193,7 +208,7 @@ function loopOver(cx: Context, s: ts.ForOfStatement, frame: Frame): Flow {
 
 function step(cx: Context, flow: Flow, s: ts.ForStatement | ts.ForOfStatement, frame: Frame): Flow {
   if (--cx.budget.loopSteps < 0) {
-    report(cx, 'loop-too-long', s, { limit: LOOP_STEPS })
+    report(cx, 'loop-too-long', s, { limit: cx.part === 'forward' ? ROUNDS : LOOP_STEPS })
     return FAILED
   }
   return sequence(cx, flow, statement(cx, s.statement, frame), s)

@@ -3,12 +3,10 @@
 import { nodesOf, type Expr, type Ir } from './ir.ts'
 import { OPS, type Domain, type OpRow, type Range, type Value } from './ops.ts'
 import type { PatternIr } from './plan.ts'
+import { VARS } from './vars.ts'
 
-/** Lengths up to which a pattern's integers are proven to stay inside int32. */
-export const LONGEST = 2 ** 22
 /** What an i32 param, table or derived uniform may hold when its declaration does not say. */
 export const WIDEST = 2 ** 30
-const MOST_HEADS = 2 ** 16
 
 export const NUMBERS: Domain<Value> = {
   num: (n) => n,
@@ -66,30 +64,7 @@ export function declaredBounds(pattern: Leaves): LeafRange<Value> {
       case 'const':
         return [e.arg, e.arg]
       case 'var':
-        switch (e.arg) {
-          case 'logit':
-            return [-Infinity, Infinity]
-          case 'q':
-          case 'qLo':
-          case 'qHi':
-            return [-LONGEST, LONGEST - 1]
-          case 'kv':
-          case 'kvLo':
-          case 'kvHi':
-            return [0, LONGEST - 1]
-          case 'qLen':
-          case 'kvLen':
-            return [0, LONGEST]
-          case 'headDim':
-            return [1, 4096]
-          case 'qHeads':
-          case 'kvHeads':
-            return [1, MOST_HEADS]
-          case 'batch':
-          case 'head':
-          case 'kvHead':
-            return [0, MOST_HEADS - 1]
-        }
+        return VARS[e.arg].range
       case 'param':
         return params.get(e.arg) ?? unknown(e)
       case 'derived': {

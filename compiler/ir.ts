@@ -2,28 +2,9 @@
 
 import { OPS, type Op, type Scalar, type Value } from './ops.ts'
 import { NO_SPAN, type Span } from './source.ts'
+import { VARS, type VarName } from './vars.ts'
 
-/** The fields of the index record that are integers in a kernel. Positions are absolute tokens. */
-export const INDEX_VARS = [
-  'batch',
-  'head',
-  'kvHead',
-  'q',
-  'kv',
-  'qLen',
-  'kvLen',
-  'qHeads',
-  'kvHeads',
-  'headDim',
-] as const
-export type IndexVar = (typeof INDEX_VARS)[number]
-
-/** First and last position (both inside) of a tile's real rows and of the kv tile under test. */
-export const TILE_VARS = ['qLo', 'qHi', 'kvLo', 'kvHi'] as const
-export type TileVar = (typeof TILE_VARS)[number]
-
-/** `logit` is the scaled score that a score function changes. */
-export type VarName = IndexVar | TileVar | 'logit'
+export { INDEX_VARS, TILE_VARS, type IndexVar, type TileVar, type VarName } from './vars.ts'
 
 interface Args {
   const: Value
@@ -89,7 +70,7 @@ export class Ir {
     return this.#intern('const', 'bool', [], value, span)
   }
   var(name: VarName, span: Span = NO_SPAN): Expr {
-    return this.#intern('var', name === 'logit' ? 'f32' : 'i32', [], name, span)
+    return this.#intern('var', VARS[name].type, [], name, span)
   }
   param(name: string, type: 'i32' | 'f32', span: Span = NO_SPAN): Expr {
     return this.#intern('param', type, [], name, span)

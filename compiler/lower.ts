@@ -7,6 +7,7 @@ import { choose, conditionOf, report, textOf, type Context } from './context.ts'
 import { fieldNode } from './fields.ts'
 import { nameValue, symbolOf, symbolValue } from './fold.ts'
 import { callFunction } from './inline.ts'
+import { chooseStage, stageMember } from './stages/words.ts'
 import { binary, logical, prefix } from './operators.ts'
 import { bareOf, isAssignment, propertyName } from './syntax.ts'
 import { BAD, boolean, describeValue, number, objectOf, type Frame, type Value } from './value.ts'
@@ -80,6 +81,7 @@ function conditional(cx: Context, node: ts.ConditionalExpression, frame: Frame |
   const c = conditionOf(cx, evaluate(cx, node.condition, frame), node.condition)
   if (typeof c === 'boolean') return evaluate(cx, c ? node.whenTrue : node.whenFalse, frame)
   const [a, b] = [evaluate(cx, node.whenTrue, frame), evaluate(cx, node.whenFalse, frame)]
+  if (c !== null && (a.kind === 'stage' || b.kind === 'stage')) return chooseStage(cx, c, a, b, node)
   return c === null ? BAD : choose(cx, c, a, b, node, [node.whenTrue, node.whenFalse])
 }
 
@@ -120,6 +122,11 @@ function member(
     case 'math': {
       const constant = MATH_CONSTANTS.find((c) => c === name)
       return constant ? number(Math[constant]) : { kind: 'word', of: 'Math', name }
+    }
+    case 'stage': {
+      const value = stageMember(cx, self.node, name, node)
+      if (value) return value
+      break
     }
     case 'table':
       if (name === 'at') return { kind: 'word', of: 'table', name, self }
@@ -178,7 +185,12 @@ function call(cx: Context, node: ts.CallExpression, frame: Frame | null): Value 
     case 'function':
       return callFunction(cx, callee, args, cx.program.spanOf(node))
     case 'word':
-      return callWord(cx, callee, { node, args, at, apply: (f, values) => applyValue(cx, f, values, node) })
+      return callWord(cx, callee, {
+        node,
+        args,
+        at,
+        apply: (inner, f, values) => applyValue(inner, f, values, node),
+      })
     default:
       return report(cx, 'unknown-call', node, { name: textOf(node.expression), known: [] })
   }
@@ -186,6 +198,16 @@ function call(cx: Context, node: ts.CallExpression, frame: Frame | null): Value 
 
 function applyValue(cx: Context, f: Value, args: readonly Value[], node: ts.CallExpression): Value {
   if (f.kind === 'function') return callFunction(cx, f, args, cx.program.spanOf(node))
+  if (f.kind === 'word') {
+    // A word as a function, such as `map(a, b, max)`, is given what it is called with, however few it reads.
+    const at = args.map(() => node)
+    return callWord(cx, f, {
+      node,
+      args,
+      at,
+      apply: (inner, g, values) => applyValue(inner, g, values, node),
+    })
+  }
   return f.kind === 'bad' ? BAD : report(cx, 'unknown-call', node, { name: textOf(node), known: [] })
 }
 

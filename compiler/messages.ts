@@ -294,6 +294,74 @@ export const MESSAGES = {
       `if \`${table}\` never decreases, declare it with { monotone: true } and compare positions with it`,
   ),
 
+  // Stages of `forward`
+  'stage-branch': error<{ text: string }>(
+    ({ text }) => `\`${text}\` is known only when the kernels run, and a \`forward\` runs straight on`,
+    () =>
+      'write `?:` on params, or sets: `intersect(set, where(scores, (s) => s > 0))` is empty where it does not hold',
+  ),
+  'stage-place': error<{ word: string }>(
+    ({ word }) => `\`${word}\` is a word of \`forward\`, not of a function over single pairs or cells`,
+  ),
+  'stage-result': error<{ got: string }>(
+    ({ got }) => `a \`forward\` returns what attend, merge or gated give, got ${got}`,
+    () => 'end with `return attend(Q, K, V, set)`',
+  ),
+  'stage-heads': error<{ first: string; second: string }>(
+    ({ first, second }) => `values of each ${first} and of each ${second} do not correspond`,
+    () => "pool the finer one, as in `pool(s, { share: 'request' }, 'sum')`",
+  ),
+  'stage-units': error<{ first: string; second: string }>(
+    ({ first, second }) => `${first} meet ${second}: units of both must be the same, or one of them whole`,
+    () => 'pool one of them to the units of the other',
+  ),
+  'stage-orders': error<{ side: string }>(
+    ({ side }) => `two different orders of the tokens of ${side} meet`,
+    () => 'permute by one argsort, kept in a `const`',
+  ),
+  'stage-clusters': error<{ first: string; second: string }>(
+    ({ first, second }) => `clusters by \`${first}\` meet clusters by \`${second}\``,
+    () => 'cut both by one table of labels',
+  ),
+  'stage-nesting': error<{ from: string; to: string; how: string }>(
+    ({ from, to, how }) =>
+      `\`${how}\` has no meaning here: a unit of ${from} may lie in part in one of ${to}`,
+    () => "choose sizes that nest, or take 'sum', which gives each unit its fraction",
+  ),
+  'stage-channels': error<{ first: string; second: string }>(
+    ({ first, second }) => `vectors of ${first} channels meet ${second}`,
+  ),
+  'stage-table': error<{ word: string; table: string; wanted: string }>(
+    ({ word, table, wanted }) => `\`${word}\` reads a table ${wanted}, and \`${table}\` is another`,
+  ),
+  'stage-argument': error<{ word: string; wanted: string; got: string }>(
+    ({ word, wanted, got }) => `\`${word}\` takes ${wanted} here, got ${got}`,
+  ),
+  'stage-constant': error<{ word: string; name: string; wanted: string; got: string }>(
+    ({ word, name, wanted, got }) => `${name} of \`${word}\` must be ${wanted}, got ${got}`,
+    () => 'what shapes the kernels belongs in `consts`',
+  ),
+  'stage-tile': error<{ option: string }>(
+    ({ option }) => `\`${option}\` is asked of tiles, whose size is a part of its meaning and is not given`,
+    () => 'write `tile: { q: 128, kv: 128 }` beside it',
+  ),
+  'stage-option': error<{ word: string; name: string; known: readonly string[] }>(
+    ({ word, name, known }) => `\`${word}\` has no option \`${name}\`; there are ${list(known)}`,
+  ),
+  'merge-overlap': error<object>(
+    () => 'these states cannot be shown to hold different pairs, and one that both hold would count twice',
+    () => 'write one after the other, `attend(Q, K, V, set, { after: first })`, or one attend over a `union`',
+  ),
+  'quadratic-buffer': error<{ word: string; what: string; pairs: number }>(
+    ({ word, what, pairs }) =>
+      `what \`${word}\` gives here needs ${what} for ${pairs === 1 ? 'each pair' : `every ${pairs} pairs`} of a query and a key`,
+    () => 'choose units first, as in `pool(s, { kv: blocks(64) }, ..)`, or a fixed number of them, by `topK`',
+  ),
+  'stage-choice': error<{ first: string; second: string }>(
+    ({ first, second }) => `\`?:\` cannot choose between ${first} and ${second}`,
+    () => 'give both sides the same kind of value over the same units',
+  ),
+
   internal: row<{ stage: string; detail: string }>(
     'internal',
     ({ stage, detail }) => `the stage \`${stage}\` broke: ${detail}`,

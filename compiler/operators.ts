@@ -176,6 +176,9 @@ export function integer(cx: Context, value: Value, at: ts.Node, user: string, wr
     return cx.ir.int(value.value | 0, cx.program.spanOf(at))
   }
   const e = wholeOf(cx, value, at)
+  // Bits of a score are those of its integer part, as in JavaScript.
+  const float = !e && wraps && cx.part === 'cell' ? numeric(cx, value, at) : null
+  if (float) return make(cx, 'toI32', [float], at)
   if (!e && numeric(cx, value, at)) report(cx, 'integers-only', at, { user, text: bareText(at) })
   return e
 }

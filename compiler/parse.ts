@@ -2,7 +2,14 @@
 
 import ts from 'typescript'
 import { report, textOf, type Context } from './context.ts'
-import { PATTERN_NAME, patternFields, readDeclarations, type Declarations, type FieldNode } from './fields.ts'
+import {
+  checkForwardNames,
+  PATTERN_NAME,
+  patternFields,
+  readDeclarations,
+  type Declarations,
+  type FieldNode,
+} from './fields.ts'
 import { symbolOf } from './fold.ts'
 import { isDslFile } from './program.ts'
 import type { Span } from './source.ts'
@@ -17,6 +24,7 @@ export type PartAst =
       readonly mask: FieldNode
       readonly score: FieldNode | null
       readonly sinkLogit: FieldNode | null
+      readonly forward: FieldNode | null
     }
   | { readonly kind: 'and' | 'or'; readonly span: Span; readonly parts: readonly PartAst[] }
   | { readonly kind: 'not'; readonly span: Span; readonly part: PartAst }
@@ -151,7 +159,9 @@ function readPattern(cx: Context, call: ts.CallExpression): PartAst | null {
     return null
   }
   const [score, sinkLogit] = [fields.get('score') ?? null, fields.get('sinkLogit') ?? null]
-  return { kind: 'pattern', span: cx.program.spanOf(call), declarations, mask, score, sinkLogit }
+  const forward = fields.get('forward') ?? null
+  if (forward) checkForwardNames(cx, declarations)
+  return { kind: 'pattern', span: cx.program.spanOf(call), declarations, mask, score, sinkLogit, forward }
 }
 
 function readRename(cx: Context, call: ts.CallExpression, seen: readonly ts.Node[]): PartAst | null {

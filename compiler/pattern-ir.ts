@@ -2,16 +2,19 @@
 
 import ts from 'typescript'
 import { combine, maskOf, type Combined, type Part } from './combine.ts'
-import { conditionOf, float, LOOP_STEPS, report, TERMS, textOf, type Context } from './context.ts'
+import { conditionOf, float, LOOP_STEPS, report, ROUNDS, TERMS, textOf, type Context } from './context.ts'
 import { isDeclaredInt, WIDEST_INT } from './declare.ts'
 import { Derivation } from './derive.ts'
-import type { Named } from './fields.ts'
+import type { Declarations, Named } from './fields.ts'
 import { callFunction } from './inline.ts'
 import { INDEX_VARS, type Expr } from './ir.ts'
 import { evaluate } from './lower.ts'
 import type { PatternAst } from './parse.ts'
 import type { AxisName, Dim, PatternIr, TableInfo } from './plan.ts'
 import type { Span } from './source.ts'
+import { forwardRecord, graphOf, inputRows, typingOf } from './stages/forward.ts'
+import type { StageGraph } from './stages/graph.ts'
+import type { Typing } from './stages/typing.ts'
 import { bareOf } from './syntax.ts'
 import { BAD, describeValue, exprValue, number, type TableSpec, type Value } from './value.ts'
 
@@ -24,12 +27,24 @@ interface Names extends Pick<PatternIr, 'consts' | 'params' | 'tables'> {
 
 type FunctionValue = Value & { kind: 'function' }
 
+export interface Lowered {
+  readonly pattern: PatternIr
+  /** What `forward` computes; null: attention over all that the mask keeps. */
+  readonly forward: LoweredForward | null
+}
+
+export interface LoweredForward {
+  readonly graph: StageGraph
+  /** What its nodes were typed with. */
+  readonly typing: Typing
+}
+
 /** Null if something was reported. `base.part` is set for each function in turn. */
 export function lowerPattern(
   base: Context,
   ast: PatternAst,
   overrides: Readonly<Record<string, number>>,
-): PatternIr | null {
+): Lowered | null {
   const before = base.session.errors
   const pattern = combine(base, ast.root)
   const names = resolveNames(base, pattern, overrides)
@@ -38,19 +53,19 @@ export function lowerPattern(
   const within = (part: Context['part']): Context => ({
     ...base,
     part,
-    budget: { loopSteps: LOOP_STEPS, terms: TERMS },
+    budget: { loopSteps: part === 'forward' ? ROUNDS : LOOP_STEPS, terms: TERMS },
   })
   const cx = within('mask')
   const mask = maskOf(cx, pattern.mask, (part) => {
     const f = functionOf(cx, part)
-    return f && conditionOf(cx, applyPart(cx, part, names, f, []), resultOf(f))
+    return f && conditionOf(cx, applyPart(cx, f, [indexRecord(cx, part, names)]), resultOf(f))
   })
   const numberFrom = (name: 'score' | 'sinkLogit', part: Part | null): Expr | null => {
     const inner = within(name)
     const f = part && functionOf(inner, part)
     if (!part || !f) return null
     const first = name === 'score' ? [exprValue(inner.ir.var('logit', inner.program.spanOf(f.node)))] : []
-    return float(inner, applyPart(inner, part, names, f, first), resultOf(f))
+    return float(inner, applyPart(inner, f, [...first, indexRecord(inner, part, names)]), resultOf(f))
   }
   const [score, sinkLogit] = [numberFrom('score', pattern.score), numberFrom('sinkLogit', pattern.sinkLogit)]
   if (mask === null || base.session.errors > before) return null
@@ -67,7 +82,28 @@ export function lowerPattern(
     sinkLogit: sinkLogit && derivation.number(sinkLogit),
     derived: derivation.list,
   }
-  return base.session.errors > before ? null : lowered
+  const forward =
+    pattern.forward && lowerForward(within('forward'), pattern.forward, names, lowered, derivation)
+  return base.session.errors > before ? null : { pattern: lowered, forward }
+}
+
+function lowerForward(
+  base: Context,
+  part: Part,
+  names: Names,
+  lowered: PatternIr,
+  derivation: Derivation,
+): LoweredForward | null {
+  const inputs = names.pattern.rows.map(({ name, value }) => ({ name, ...value }))
+  const typing = typingOf(base.ir, lowered, inputs, (keep) => derivation.condition(keep))
+  const cx: Context = { ...base, stages: typing }
+  const f = functionOf(cx, part)
+  if (!f) return null
+  const own = (name: string, span: Span) => ownName(cx, part, names, name, span)
+  const record = forwardRecord(cx, typing, namesOf(part.declarations), own)
+  const value = applyPart(cx, f, [record])
+  const graph = graphOf(cx, value, inputs, resultOf(f))
+  return graph && { graph, typing }
 }
 
 function resolveNames(cx: Context, pattern: Combined, overrides: Readonly<Record<string, number>>): Names {
@@ -116,7 +152,7 @@ function functionOf(cx: Context, { node }: Part): FunctionValue | null {
   return null
 }
 
-function applyPart(cx: Context, part: Part, names: Names, f: FunctionValue, first: readonly Value[]): Value {
+function applyPart(cx: Context, f: FunctionValue, args: readonly Value[]): Value {
   // What a kernel calls gives every argument, so a default would never be used there.
   const defaults = f.node.parameters.flatMap((p) => {
     const fields = ts.isObjectBindingPattern(p.name) ? p.name.elements.filter((e) => e.initializer) : []
@@ -124,7 +160,7 @@ function applyPart(cx: Context, part: Part, names: Names, f: FunctionValue, firs
   })
   for (const d of defaults) report(cx, 'default-value', d, { text: textOf(d.name) })
   if (defaults.length > 0) return BAD
-  return callFunction(cx, f, [...first, indexRecord(cx, part, names)], cx.program.spanOf(f.node))
+  return callFunction(cx, f, args, cx.program.spanOf(f.node))
 }
 
 /** The expression that a function gives, where it has only one: what an error about its result points at. */
@@ -132,7 +168,7 @@ const resultOf = ({ node }: FunctionValue): ts.Node =>
   node.body && !ts.isBlock(node.body) ? bareOf(node.body) : (node.name ?? node)
 
 /** The record that a mask or score gets: the index fields, and the part's own names for what the pattern declares. */
-function indexRecord(cx: Context, part: Part, { consts, tables }: Names): Value {
+function indexRecord(cx: Context, part: Part, names: Names): Value {
   const own = part.declarations
   const read = (name: string, span: Span): Value | undefined => {
     const field = INDEX_VARS.find((v) => v === name)
@@ -141,13 +177,27 @@ function indexRecord(cx: Context, part: Part, { consts, tables }: Names): Value 
         return report(cx, 'sink-logit-positions', span, { name })
       return exprValue(cx.ir.var(field, span))
     }
-    const outer = part.outer(name)
-    if (own.consts.some((c) => c.name === name)) return number(consts[outer]!)
-    const param = own.params.find((p) => p.name === name)
-    if (param) return exprValue(cx.ir.param(outer, param.value.type, span))
-    const table = own.tables.some((t) => t.name === name) ? tables.find((t) => t.name === outer) : undefined
-    return table && { kind: 'table', table }
+    return ownName(cx, part, names, name, span)
   }
-  const declared = [...own.consts, ...own.params, ...own.tables].map((n) => n.name)
-  return { kind: 'object', names: [...INDEX_VARS, ...declared], read }
+  return { kind: 'object', names: [...INDEX_VARS, ...namesOf(own)], read }
+}
+
+const namesOf = ({ consts, params, tables, rows }: Declarations): string[] =>
+  [...consts, ...params, ...tables, ...rows].map((n) => n.name)
+
+/** What a part's own name stands for in the pattern that is compiled. */
+function ownName(
+  cx: Context,
+  { declarations: own, outer: outerOf }: Part,
+  { consts, tables }: Names,
+  name: string,
+  span: Span,
+): Value | undefined {
+  const outer = outerOf(name)
+  if (own.consts.some((c) => c.name === name)) return number(consts[outer]!)
+  const param = own.params.find((p) => p.name === name)
+  if (param) return exprValue(cx.ir.param(outer, param.value.type, span))
+  const table = own.tables.some((t) => t.name === name) ? tables.find((t) => t.name === outer) : undefined
+  if (table) return { kind: 'table', table }
+  return own.rows.some((r) => r.name === name) ? inputRows(cx, outer, span) : undefined
 }

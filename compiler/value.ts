@@ -4,6 +4,7 @@ import type ts from 'typescript'
 import type { Expr } from './ir.ts'
 import type { ParamInfo, TableInfo } from './plan.ts'
 import type { Span } from './source.ts'
+import type { Grouping, Share, Side, StageNode } from './stages/graph.ts'
 
 export type FunctionNode =
   | ts.FunctionDeclaration
@@ -36,9 +37,13 @@ export type Value =
       readonly self?: Value
     }
   | { readonly kind: 'table'; readonly table: TableInfo }
+  /** What a word of `forward` gives, and a way to cut an axis. */
+  | { readonly kind: 'stage'; readonly node: StageNode }
+  | { readonly kind: 'grouping'; readonly grouping: Grouping }
   /** Declarations: what i32(..), perHead(..), table(..) and pattern(..) give. */
   | { readonly kind: 'param-spec'; readonly spec: ParamSpec }
   | { readonly kind: 'table-spec'; readonly spec: TableSpec }
+  | { readonly kind: 'rows-spec'; readonly spec: RowsSpec }
   | { readonly kind: 'pattern'; readonly call: ts.CallExpression }
   /** Something was reported; whoever meets it says no more. */
   | { readonly kind: 'bad' }
@@ -48,6 +53,13 @@ export type ParamSpec = Omit<ParamInfo, 'name'>
 /** Dims as written: an axis, a const's name or a number. */
 export interface TableSpec extends Omit<TableInfo, 'name' | 'dims'> {
   readonly dims: readonly (string | number)[]
+}
+
+/** An input of vectors that a pattern declares among its tables. */
+export interface RowsSpec {
+  readonly side: Side
+  readonly share: Share
+  readonly grain: 'token' | 'whole'
 }
 
 export const BAD: Value = { kind: 'bad' }
@@ -70,10 +82,22 @@ export function objectOf(fields: ReadonlyMap<string, Value>): Value {
 export interface Frame {
   readonly values: Map<ts.Symbol, Value>
   readonly parent: Frame | null
+  /** Of a function whose statements take effect one after another, as JavaScript's do: a closure reads what stands there. */
+  readonly live: boolean
 }
 
-export const newFrame = (parent: Frame | null): Frame => ({ values: new Map(), parent })
-export const copyFrame = (frame: Frame): Frame => ({ values: new Map(frame.values), parent: frame.parent })
+export const newFrame = (parent: Frame | null, live = false): Frame => ({ values: new Map(), parent, live })
+export const copyFrame = (frame: Frame): Frame => ({ ...frame, values: new Map(frame.values) })
+
+/** Values of stages in words. */
+export const KINDS = {
+  rows: 'rows',
+  scores: 'scores',
+  set: 'a set',
+  permutation: 'a permutation',
+  state: 'a state of attend',
+  output: 'an output of gated',
+} as const
 
 /** A value in a few words, for a sentence. */
 export function describeValue(value: Value): string {
@@ -98,6 +122,12 @@ export function describeValue(value: Value): string {
       return '`Math` itself'
     case 'table':
       return `the table \`${value.table.name}\` itself`
+    case 'stage':
+      return KINDS[value.node.type.kind]
+    case 'grouping':
+      return 'a way to cut an axis'
+    case 'rows-spec':
+      return 'the declaration of rows'
     case 'param-spec':
       return 'the declaration of a param'
     case 'table-spec':

@@ -7,11 +7,13 @@ import {
   checkNames,
   isPattern,
   type Consts,
+  type ForwardInputs,
   type PairIndex,
   type Pattern,
   type RowIndex,
   type Tables,
 } from './pattern.ts'
+import { isRowsSpec, type RowsSpec } from './stages/inputs.ts'
 import type { TableSpec } from './tables.ts'
 
 type Operands = readonly [Pattern, Pattern, ...Pattern[]]
@@ -106,7 +108,7 @@ export function rename<C, P, T, const M extends { readonly [K in keyof C | keyof
     const own = Object.fromEntries(known.map((old) => [old, outside[fresh(old)]]))
     return { ...ix, ...own }
   }
-  const { score, sinkLogit } = from
+  const { score, sinkLogit, forward } = from
   const made: Pattern = {
     ...from,
     name,
@@ -116,6 +118,7 @@ export function rename<C, P, T, const M extends { readonly [K in keyof C | keyof
     mask: (ix) => from.mask(inside(ix)),
     score: score && ((s: number, ix: PairIndex) => score(s, inside(ix))),
     sinkLogit: sinkLogit && ((ix: RowIndex) => sinkLogit(inside(ix))),
+    forward: forward && ((inputs: ForwardInputs) => forward(inside(inputs))),
   }
   checkNames(made)
   return made as unknown as Pattern<Renamed<C, M>, Renamed<P, M>, Renamed<T, M>>
@@ -126,10 +129,10 @@ function renameDims(
   tables: Tables,
   consts: Consts,
   fresh: (old: string) => string,
-): Record<string, TableSpec> {
+): Record<string, TableSpec | RowsSpec> {
   const dim = (d: string | number) => (typeof d === 'string' && Object.hasOwn(consts, d) ? fresh(d) : d)
   return Object.fromEntries(
-    Object.entries(tables).map(([name, t]) => [name, { ...t, dims: t.dims.map(dim) }]),
+    Object.entries(tables).map(([name, t]) => [name, isRowsSpec(t) ? t : { ...t, dims: t.dims.map(dim) }]),
   )
 }
 
@@ -153,6 +156,7 @@ function combine<A extends Operands>(
     mask,
     score: only(patterns, 'score', (p) => p.score),
     sinkLogit: only(patterns, 'sinkLogit', (p) => p.sinkLogit),
+    forward: only(patterns, 'forward', (p) => p.forward),
   }
   checkNames(made)
   return made as unknown as Combined<A>
@@ -174,7 +178,7 @@ function checkClashes(patterns: readonly Pattern[]): void {
 }
 
 /** The same text for the same declaration; JSON has no infinities. */
-const textOf = (spec: number | ParamSpec | TableSpec): string =>
+const textOf = (spec: number | ParamSpec | TableSpec | RowsSpec): string =>
   JSON.stringify(spec, (_, v: unknown) => (typeof v === 'number' ? String(v) : v))
 
 /** What at most one operand has. */

@@ -107,6 +107,117 @@ export const MESSAGES = {
     ({ name, known }) =>
       `the library has no pattern \`${name}\` and so no example of it; it has ${known.join(', ')}`,
   ),
+  // Forward programs
+  'reserved-input': row<{ section: string; name: string }>(
+    ({ section, name }) => `\`${name}\` in ${section} is the name of a value that every forward program gets`,
+    ({ name }) => `call it something else, such as \`my${name[0]!.toUpperCase()}${name.slice(1)}\``,
+  ),
+  'bad-rows': row<{ got: string }>(
+    ({ got }) =>
+      `rows(): takes a side ('q' or 'kv'), who shares them ('head', 'kvHead', 'request' or 'indexHead') and, if not 'token', the grain 'whole'; got ${got}`,
+    () => "write something like `qIndex: rows('q', 'indexHead')`",
+  ),
+  'bad-value': row<{ word: string; due: string; got: string }>(
+    ({ word, due, got }) => `${word}() takes ${due} here, got ${got}`,
+  ),
+  'bad-size': row<{ word: string; name: string; least: number; got: string }>(
+    ({ word, name, least, got }) => `${word}(): \`${name}\` must be a whole number from ${least}, got ${got}`,
+  ),
+  'bad-slice': row<{ start: number; end: number | undefined; step: number }>(
+    ({ start, end, step }) =>
+      `slice(): start and end must be whole numbers and step one from 1, got ${start}, ${String(end)}, ${step}`,
+  ),
+  'bad-span': row<{ start: number; end: number }>(
+    ({ start, end }) => `range(): a span's bounds must be whole numbers, got [${start}, ${end}]`,
+  ),
+  'bad-chunks': row<{ at: number; before: number; got: number }>(
+    ({ at, before, got }) =>
+      `chunks(): ends must not decrease, but ${before} is followed by ${got} at chunk ${at}`,
+  ),
+  'bad-rope': row<{ width: number; channels: number; base: number; position: string }>(
+    ({ width, channels, base, position }) =>
+      `rope(): needs an even width within the ${channels} channels, a base above 0 and finite positions; got width ${width}, base ${base}, position ${position}`,
+  ),
+  'bad-quantization': row<{ got: string }>(
+    ({ got }) => `quantize(): the type must be 'int8', 'int4', 'fp8' or 'sign', got ${got}`,
+  ),
+  'bad-reduction': row<{ got: string; known: readonly string[] }>(
+    ({ got, known }) => `pool(): these can be pooled by ${known.join(', ')}, got ${got}`,
+  ),
+  'bad-visible': row<{ got: string }>(({ got }) => `\`visible\` must be 'any', 'all' or 'off', got ${got}`),
+  'bad-amount': row<{ word: string; got: string }>(({ word, got }) =>
+    word === 'topK'
+      ? `topK(): k must be a whole number from 0, or Infinity, got ${got}`
+      : `topP(): p must be a number from 0, got ${got}`,
+  ),
+  'bad-channel': row<{ table: string; got: number; width: number }>(
+    ({ table, got, width }) => `channels(): table \`${table}\` names channel ${got} of vectors of ${width}`,
+  ),
+  'bad-offsets': row<{ grain: string }>(
+    ({ grain }) => `distances cannot be pooled to units of ${grain}`,
+    () => 'pool by key, before skew() or after unskew()',
+  ),
+  'bad-reuse': row<{ got: string }>(
+    ({ got }) => `reuse(): a rule is { steps } from 1, { layers: true } or { similar, above }, got ${got}`,
+  ),
+  'negative-mass': row<{ got: number }>(
+    ({ got }) => `topP() adds up weights, and one of these is ${got}`,
+    () => 'give it what softmax() makes',
+  ),
+  'table-shape': row<{ word: string; table: string; dims: readonly string[]; due: number }>(
+    ({ word, table, dims, due }) =>
+      `${word}() reads table \`${table}\` with ${due === 1 ? 'one dim' : `${due} dims`} behind batch and heads, but it is [${dims.join(', ')}]`,
+  ),
+  'calls-differ': row<{ word: string }>(
+    ({ word }) => `${word}() was given values of two calls; a value lives as long as the call it was made in`,
+  ),
+  'shares-differ': row<{ word: string; first: string; second: string }>(
+    ({ word, first, second }) =>
+      `${word}(): values for each ${first} do not correspond to values for each ${second} here`,
+  ),
+  'units-differ': row<{ word: string; side: string; first: string; second: string }>(
+    ({ word, side, first, second }) =>
+      `${word}(): the ${side} axes are cut differently: ${first} and ${second}`,
+  ),
+  'units-nest': row<{ word: string; unit: string; group: string }>(
+    ({ word, unit, group }) => `${word}(): a unit of ${unit} lies in two units of ${group}; sizes must nest`,
+  ),
+  'units-per-sharer': row<{ share: string; units: string }>(
+    ({ share, units }) =>
+      `pool(): each head has ${units} of its own, so they cannot be shared by the ${share}`,
+  ),
+  'no-units': row<{ word: string }>(
+    ({ word }) =>
+      `${word}() needs a set of units, which rules on positions and sets of different units are not`,
+    ({ word }) => `use ${word}() before the sets are combined, or write the rule as where(scores, ..)`,
+  ),
+  'orders-differ': row<{ word: string; side: string }>(
+    ({ word, side }) => `${word}(): the ${side} tokens were put in two different orders`,
+  ),
+  'widths-differ': row<{ word: string; first: number; second: number }>(
+    ({ word, first, second }) => `${word}(): vectors of ${first} channels meet ones of ${second}`,
+  ),
+  'ragged-concat': row<{ counts: readonly number[] }>(
+    ({ counts }) =>
+      `pool(.., 'concat'): units must have equally many members, these have ${counts.join(', ')}`,
+    () => 'windows(size, step) are always whole',
+  ),
+  'tile-missing': row<{ option: string }>(
+    ({ option }) => `attend(): what \`${option}\` decides depends on the tiles, and there is no \`tile\``,
+    ({ option }) => `write \`{ tile: { q: 128, kv: 128 }, ${option}: .. }\``,
+  ),
+  'states-overlap': row<{ head: number; q: number; kv: number }>(
+    ({ head, q, kv }) => `merge(): two states hold the same key: head ${head}, query ${q}, key ${kv}`,
+    () => 'build the second set with difference(), or go on with `{ after: state }`',
+  ),
+  'gated-sink': row<{ pattern: string }>(
+    ({ pattern }) =>
+      `pattern \`${pattern}\` has a sinkLogit, which belongs to one softmax, but its forward gives a gated sum of several`,
+  ),
+  'bad-answer': row<{ pattern: string; got: string }>(
+    ({ pattern, got }) =>
+      `forward of pattern \`${pattern}\` must return what attend(), merge() or gated() gives, got ${got}`,
+  ),
 } as const
 
 export type Code = keyof typeof MESSAGES

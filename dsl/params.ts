@@ -9,14 +9,14 @@ export const I32_LIMIT = 2 ** 30
 export const F32_LIMIT = 3.4028234663852886e38
 
 /** A value that a kernel reads when it runs: changing it never recompiles. */
-export interface ParamSpec {
+export interface ParamSpec<H extends boolean = boolean> {
   readonly kind: 'param'
   readonly type: 'i32' | 'f32'
   readonly default: number
   readonly min: number
   readonly max: number
   /** One value per query head; a single number given at the call serves all heads. */
-  readonly perHead: boolean
+  readonly perHead: H
 }
 
 /** The least and greatest value that a caller may give, both allowed. */
@@ -28,7 +28,7 @@ export interface Bounds {
 export const isInt = (x: unknown): x is number => Number.isInteger(x) && Math.abs(x as number) <= I32_LIMIT
 export const isFloat = (x: unknown): x is number => Number.isFinite(x) && Math.abs(x as number) <= F32_LIMIT
 
-function param(type: 'i32' | 'f32', value: number, bounds: Bounds): ParamSpec {
+function param(type: 'i32' | 'f32', value: number, bounds: Bounds): ParamSpec<false> {
   const limit = type === 'i32' ? I32_LIMIT : F32_LIMIT
   const valid = type === 'i32' ? isInt : isFloat
   const { min = -limit, max = limit } = bounds
@@ -53,7 +53,7 @@ function param(type: 'i32' | 'f32', value: number, bounds: Bounds): ParamSpec {
  * @throws PatternError `bad-default`, `bad-bound`, `bad-range`
  * @example i32(1024, { min: 1, max: 2 ** 24 })
  */
-export const i32 = (value: number, bounds: Bounds = {}): ParamSpec => param('i32', value, bounds)
+export const i32 = (value: number, bounds: Bounds = {}): ParamSpec<false> => param('i32', value, bounds)
 
 /**
  * A floating-point param: a run-time uniform, rounded to f32 before the pattern or the kernel sees it.
@@ -65,7 +65,7 @@ export const i32 = (value: number, bounds: Bounds = {}): ParamSpec => param('i32
  * @throws PatternError `bad-default`, `bad-bound`, `bad-range`
  * @example f32(50, { min: 0.001 })
  */
-export const f32 = (value: number, bounds: Bounds = {}): ParamSpec => param('f32', value, bounds)
+export const f32 = (value: number, bounds: Bounds = {}): ParamSpec<false> => param('f32', value, bounds)
 
 /**
  * One value of the param for each query head. In the index record it is a plain number, the head's own; a
@@ -75,7 +75,7 @@ export const f32 = (value: number, bounds: Bounds = {}): ParamSpec => param('f32
  * @throws PatternError `bad-per-head`
  * @example perHead(i32(0, { min: 0, max: 1 }))
  */
-export function perHead(param: ParamSpec): ParamSpec {
+export function perHead(param: ParamSpec): ParamSpec<true> {
   if (!isParam(param) || param.perHead) {
     const got = isParam(param) ? 'a param that is per head already' : describe(param)
     throw patternError('bad-per-head', { got })

@@ -2,56 +2,48 @@
 
 import { describe, patternError } from './messages.ts'
 import { isInt, isParam, type ParamSpec } from './params.ts'
+import { INDEX_FIELDS, type IndexField, type IndexRecord } from './record.ts'
+import {
+  INPUT_FIELDS,
+  isRowsSpec,
+  type ForwardTable,
+  type ForwardTableOf,
+  type Inputs,
+  type RowsOf,
+  type RowsSpec,
+} from './stages/inputs.ts'
+import type { Rows } from './stages/rows.ts'
+import type { Scores } from './stages/scores.ts'
+import type { Output, State } from './stages/state.ts'
+import type { Whole } from './stages/units.ts'
 import { AXES, isTable, type Axis, type TableSpec, type TableView } from './tables.ts'
-
-/**
- * What a mask or score is called with, besides the pattern's own params, consts and tables: one (query, key)
- * pair. All are integers. With fewer queries than keys the queries are the last ones: q starts at `kvLen -
- * qLen`.
- */
-export type IndexRecord = {
-  readonly batch: number
-  /** Query head, 0 to qHeads - 1. */
-  readonly head: number
-  /** The kv head that the query head reads: `floorDiv(head, qHeads / kvHeads)`. */
-  readonly kvHead: number
-  /** Absolute position of the query token. */
-  readonly q: number
-  /** Absolute position of the key token, 0 to kvLen - 1. */
-  readonly kv: number
-  /** Number of real query tokens of this batch entry. */
-  readonly qLen: number
-  /** Number of real key tokens of this batch entry. */
-  readonly kvLen: number
-  readonly qHeads: number
-  readonly kvHeads: number
-  /** Length of a query or key vector. */
-  readonly headDim: number
-}
-export type IndexField = keyof IndexRecord
-
-/** The index record's fields, whose names no param, const or table may take. */
-export const INDEX_FIELDS = [
-  'batch',
-  'head',
-  'kvHead',
-  'q',
-  'kv',
-  'qLen',
-  'kvLen',
-  'qHeads',
-  'kvHeads',
-  'headDim',
-] as const satisfies readonly IndexField[]
 
 export type Consts = Readonly<Record<string, number>>
 export type Params = Readonly<Record<string, ParamSpec>>
-export type Tables = Readonly<Record<string, TableSpec>>
+/** Tensors that the pattern reads: tables element by element, rows by the words of forward alone. */
+export type Tables = Readonly<Record<string, TableSpec | RowsSpec>>
 type None = { readonly [K in never]: never }
 
 /** The pattern's own names as its functions see them: params and consts are numbers, tables have `.at`. */
-type Own<C, P, T> = { readonly [K in keyof C | keyof P | keyof T]: K extends keyof T ? ViewOf<T[K]> : number }
+type Own<C, P, T> = {
+  readonly [K in keyof C | keyof P | keyof T]: K extends keyof T ? ViewOf<T[K]> : number
+}
 type ViewOf<S> = S extends TableSpec<infer D> ? TableView<D> : never
+
+/** The same names as a forward program sees them: a param of each head is a column of scores. */
+type Fed<C, P, T> = {
+  readonly [K in keyof C | keyof P | keyof T]: K extends keyof T
+    ? T[K] extends RowsSpec
+      ? RowsOf<T[K]>
+      : ForwardTableOf<T[K]>
+    : K extends keyof P
+      ? P[K] extends ParamSpec<true>
+        ? PerHead
+        : number
+      : number
+}
+/** A number for each query head. */
+export type PerHead = Scores<'head', Whole<'q'>, Whole<'kv'>>
 type AnyNames = { readonly [name: string]: number | TableView }
 
 /** The record that a `mask` or `score` gets, of a pattern whose names are not known. */
@@ -59,6 +51,11 @@ export type PairIndex = IndexRecord & AnyNames
 
 /** The record that a `sinkLogit` gets: a whole row's, so without `q` and `kv`. */
 export type RowIndex = Omit<IndexRecord, 'q' | 'kv'> & AnyNames
+
+/** The record that a `forward` gets, of a pattern whose names are not known. */
+export type ForwardInputs = Inputs & {
+  readonly [name: string]: number | PerHead | ForwardTable | Rows
+}
 
 /** What pattern() returns. Without arguments: any pattern. */
 export interface Pattern<C = Consts, P = Params, T = Tables> {
@@ -72,6 +69,7 @@ export interface Pattern<C = Consts, P = Params, T = Tables> {
   readonly mask: (ix: PairIndex) => boolean
   readonly score: ((s: number, ix: PairIndex) => number) | null
   readonly sinkLogit: ((ix: RowIndex) => number) | null
+  readonly forward: ((inputs: ForwardInputs) => State | Output) | null
 }
 
 // Pattern<C, P, T>, but an annotation of what pattern() gives, `const p: Pattern = pattern(..)`, must not
@@ -115,9 +113,25 @@ export interface PatternFields<C extends Consts, P extends Params, T extends Tab
    * position.
    */
   readonly sinkLogit?: (ix: Omit<IndexRecord, 'q' | 'kv'> & Own<C, P, T>) => number
+  /**
+   * Which of the pairs that the mask keeps are attended, where that depends on the data: a straight-line
+   * program over the words of selection (pool, dot, topK, attend ..). Without it a pattern means `attend(Q, K,
+   * V)`.
+   */
+  readonly forward?: (inputs: Inputs & Fed<C, P, T>) => State | Output
 }
 
-const FIELDS = ['name', 'cite', 'consts', 'params', 'tables', 'mask', 'score', 'sinkLogit'] as const
+const FIELDS = [
+  'name',
+  'cite',
+  'consts',
+  'params',
+  'tables',
+  'mask',
+  'score',
+  'sinkLogit',
+  'forward',
+] as const
 const NAME = /^[a-z][a-z0-9]*(-[a-z0-9]+)*$/
 // WGSL reserves identifiers with two underscores in front; single ones inside are safe in every target.
 const IDENTIFIER = /^[a-zA-Z][a-zA-Z0-9]*(_[a-zA-Z0-9]+)*$/
@@ -154,9 +168,22 @@ export function pattern<
     mask,
     score = null,
     sinkLogit = null,
+    forward = null,
   } = fields
-  const made = { kind: 'heddle/pattern', name, cite, consts, params, tables, mask, score, sinkLogit } as const
+  const made = {
+    kind: 'heddle/pattern',
+    name,
+    cite,
+    consts,
+    params,
+    tables,
+    mask,
+    score,
+    sinkLogit,
+    forward,
+  } as const
   checkNames(made)
+  if (forward) checkInputs(made)
   // The functions' own records are narrower than that of any pattern; checkNames has seen that the rest is
   // what it says.
   return made as unknown as Made<C, P, T>
@@ -182,11 +209,25 @@ function checkFields(fields: unknown): void {
     if (got !== undefined && !isRecord(got))
       throw patternError('bad-section', { section, got: describe(got) })
   }
-  const signatures = { mask: '(ix) => boolean', score: '(s, ix) => number', sinkLogit: '(ix) => number' }
+  const signatures = {
+    mask: '(ix) => boolean',
+    score: '(s, ix) => number',
+    sinkLogit: '(ix) => number',
+    forward: '(inputs) => State',
+  }
   for (const [field, signature] of Object.entries(signatures)) {
     const got = fields[field]
     if (typeof got === 'function' || (got === undefined && field !== 'mask')) continue
     throw patternError('bad-function', { field, signature, got: describe(got) })
+  }
+}
+
+/** A forward program's own names must not hide what it gets. */
+function checkInputs({ consts, params, tables }: Pick<Pattern, 'consts' | 'params' | 'tables'>): void {
+  for (const [section, names] of Object.entries({ consts, params, tables })) {
+    for (const name of Object.keys(names)) {
+      if (INPUT_FIELDS.some((f) => f === name)) throw patternError('reserved-input', { section, name })
+    }
   }
 }
 
@@ -216,6 +257,7 @@ export function checkNames({ consts, params, tables }: Pick<Pattern, 'consts' | 
     if (!isParam(spec)) throw patternError('bad-param', { name, got: describe(spec) })
   }
   for (const [name, spec] of Object.entries(tables)) {
+    if (isRowsSpec(spec)) continue
     if (!isTable(spec)) throw patternError('bad-table', { name, got: describe(spec) })
     for (const dim of spec.dims) {
       if (typeof dim === 'number' || AXES.some((a) => a === dim)) continue

@@ -73,3 +73,9 @@ export function table<const D extends readonly Dim[]>(
 
 export const isTable = (x: unknown): x is TableSpec =>
   typeof x === 'object' && x !== null && 'kind' in x && x.kind === 'table'
+
+/** The tables among a pattern's declarations that are read element by element, with their names. */
+export const elementTables = (
+  declared: Readonly<Record<string, { readonly kind: string }>>,
+): readonly (readonly [name: string, spec: TableSpec])[] =>
+  Object.entries(declared).flatMap(([name, spec]) => (isTable(spec) ? [[name, spec] as const] : []))

@@ -140,7 +140,7 @@ const found = (name: string): Example => {
 }
 
 /** A source of numbers in [0, 1) that is the same for the same seed on every machine. */
-const seeded = (seed: number): Random => {
+export const exampleSource = (seed: number): Random => {
   let step = 0
   return () => hash(seed, step++) / 2 ** 31
 }
@@ -156,7 +156,7 @@ export function exampleTables(
   sizes: ExampleSizes,
   random: number | Random = 1,
 ): Record<string, Int32Array | Float32Array> {
-  const source = typeof random === 'number' ? seeded(random) : random
+  const source = typeof random === 'number' ? exampleSource(random) : random
   return Object.fromEntries(
     Object.entries(found(name).tables).map(([table, make]) => [table, make(sizes, source)]),
   )

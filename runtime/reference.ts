@@ -1,32 +1,41 @@
-/** The oracle: a pattern run as JavaScript and tensors in, dense attention in f64 under that pattern out. */
+/** The oracle: a pattern run as JavaScript and tensors in, attention in f64 under that pattern out. */
 
 import type { Dim, TableInfo } from '../compiler/plan.ts'
+import type { RowsSpec, Step } from '../dsl/index.ts'
 import { roundBfloat } from './bfloat.ts'
 import { roundHalf } from './half.ts'
-import { resolveLengths, type Length } from './lengths.ts'
+import { resolveLengths, type Length, type RealLength } from './lengths.ts'
 import { HeddleError } from './messages.ts'
-import { resolveParams, type ParamSpec, type ParamValues } from './params.ts'
-import { resolveTables, tableAt, type TableData } from './tables.ts'
+import { resolveParams, type Params, type ParamSpec, type ParamValues } from './params.ts'
+import { attendForward, type Carried } from './reference-forward.ts'
+import { resolveTables, tableAt, type Table, type TableData } from './tables.ts'
 import {
   checkDtypes,
   readView,
   sizesOf,
   viewOf,
   type Layout,
+  type Sizes,
   type StorageDtype,
   type Tensor,
+  type View,
 } from './tensor.ts'
+
+type ElementTable = Omit<TableInfo, 'name' | 'dims'> & {
+  readonly kind?: 'table'
+  readonly dims: readonly (string | number)[]
+}
 
 /** What the oracle reads of what pattern() returns. */
 export interface ReferencePattern {
   readonly consts: Readonly<Record<string, number>>
   readonly params: Readonly<Record<string, ParamSpec>>
-  readonly tables: Readonly<
-    Record<string, Omit<TableInfo, 'name' | 'dims'> & { readonly dims: readonly (string | number)[] }>
-  >
+  readonly tables: Readonly<Record<string, ElementTable | RowsSpec>>
   readonly mask: (ix: never) => boolean
   readonly score: ((s: number, ix: never) => number) | null
   readonly sinkLogit: ((ix: never) => number) | null
+  /** Which pairs are attended, where that depends on the data; all that the mask keeps, without one. */
+  readonly forward?: ((inputs: never) => unknown) | null
 }
 
 export interface ReferenceCall {
@@ -37,6 +46,10 @@ export interface ReferenceCall {
   readonly tables?: Readonly<Record<string, TableData>>
   readonly scale?: number
   readonly lengths?: readonly Length[]
+  /** The vectors that a forward program reads besides q, k and v: [batch, sharers, tokens, channels]. */
+  readonly rows?: Readonly<Record<string, Tensor>>
+  /** For each batch entry, what reuse() keeps from call to call. */
+  readonly carried?: readonly Carried[]
   /** Of tensors that name none; results are always contiguous [batch, heads, len, dim]. */
   readonly layout?: Layout
 }
@@ -44,9 +57,12 @@ export interface ReferenceCall {
 export interface ReferenceResult {
   /** [batch, heads, qLen, valueDim]. */
   readonly out: Float64Array
-  /** [batch, heads, qLen]; -Infinity where a row attends nothing and the pattern has no sink logit. */
+  /**
+   * [batch, heads, qLen]; -Infinity where a row attends nothing and the pattern has no sink logit. NaN of a gated sum,
+   * which has none.
+   */
   readonly lse: Float64Array
-  /** Number of (batch, head, query, key) that the mask keeps. */
+  /** Number of (batch, head, query, key) that are attended. */
   readonly kept: number
   /** The largest magnitude of a kept logit, before or after the score function: what rounding errors grow with. */
   readonly logitMax: number
@@ -54,11 +70,16 @@ export interface ReferenceResult {
   readonly valueMax: number
   /** Whether a query row attends a key row (rows of the tensors, not positions). */
   keeps(batch: number, head: number, row: number, kvRow: number): boolean
+  /**
+   * By batch entry: what each selecting word of a forward program chose from and what it chose, in the program's order.
+   * Without one, nothing.
+   */
+  readonly steps: readonly (readonly Step[])[]
 }
 
 /** Attention as the definition says it, in f64: what every kernel is compared with. */
 export function reference(pattern: ReferencePattern, call: ReferenceCall): ReferenceResult {
-  return attend(pattern, call, (x) => x, false)
+  return attend(pattern, call, { weigh: (x) => x, single: false })
 }
 
 const ROUND: Readonly<Record<StorageDtype, (x: number) => number>> = {
@@ -73,7 +94,7 @@ const ROUND: Readonly<Record<StorageDtype, (x: number) => number>> = {
  */
 export function plain32(pattern: ReferencePattern, call: ReferenceCall): ReferenceResult {
   const store = ROUND[viewOf('q', call.q, call.layout).dtype]
-  const result = attend(pattern, call, (x) => x, true)
+  const result = attend(pattern, call, { weigh: (x) => x, single: true })
   return { ...result, out: result.out.map(store) }
 }
 
@@ -83,58 +104,93 @@ export function plain32(pattern: ReferencePattern, call: ReferenceCall): Referen
  */
 export function plain16(pattern: ReferencePattern, call: ReferenceCall): ReferenceResult {
   const store = ROUND[viewOf('q', call.q, call.layout).dtype]
-  const result = attend(pattern, call, store, true)
+  const result = attend(pattern, call, { weigh: store, single: true })
   return { ...result, out: result.out.map(store) }
 }
 
-interface Named {
+/** What a pattern's functions are called with: the index record and the pattern's own names. */
+export interface Named {
   [name: string]: number | { at(...indices: number[]): number }
 }
 
-/**
- * @param weigh rounds what values are weighed with
- * @param single rounds everything to f32
- */
-function attend(
-  pattern: ReferencePattern,
-  call: ReferenceCall,
-  weigh: (x: number) => number,
-  single: boolean,
-): ReferenceResult {
-  const round = (x: number): number => (single ? Math.fround(x) : x)
-  const [q, k, v] = [
-    viewOf('q', call.q, call.layout),
-    viewOf('k', call.k, call.layout),
-    viewOf('v', call.v, call.layout),
-  ]
-  checkDtypes(q, [k, v])
-  const sizes = sizesOf(q.shape, k.shape, v.shape)
-  const { batch, qHeads, kvHeads, qRows, kvRows, headDim, valueDim } = sizes
+/** How the arithmetic of attention is rounded. */
+export interface Precision {
+  /** Rounds what values are weighed with. */
+  readonly weigh: (x: number) => number
+  /** Everything is rounded to f32. */
+  readonly single: boolean
+}
+
+/** One call, checked, and the pattern's functions bound to it. */
+export interface Prepared {
+  readonly sizes: Sizes
+  readonly lengths: readonly RealLength[]
+  readonly views: { readonly q: View; readonly k: View; readonly v: View }
+  readonly params: Params
+  readonly tables: readonly Table[]
+  readonly scale: number
+  /** The record for all pairs: a pattern reads its fields and keeps nothing. */
+  readonly ix: Named
+  /** Sets the record to a head of a batch entry. */
+  enter(batch: number, head: number): void
+}
+
+function prepare(pattern: ReferencePattern, call: ReferenceCall): Prepared {
+  const views = {
+    q: viewOf('q', call.q, call.layout),
+    k: viewOf('k', call.k, call.layout),
+    v: viewOf('v', call.v, call.layout),
+  }
+  checkDtypes(views.q, [views.k, views.v])
+  const sizes = sizesOf(views.q.shape, views.k.shape, views.v.shape)
+  const { qHeads, kvHeads, headDim } = sizes
   const lengths = resolveLengths(call.lengths, sizes)
   const params = resolveParams(
     Object.entries(pattern.params).map(([name, spec]) => named(name, spec)),
     call.params,
     qHeads,
   )
-  const tables = resolveTables(tableInfos(pattern), call.tables, sizes)
+  const tables = resolveTables(tableInfos(pattern), call.tables, withIndexHeads(pattern, call, sizes))
   const scale: unknown = call.scale ?? headDim ** -0.5
   if (typeof scale !== 'number' || !Number.isFinite(scale)) throw new HeddleError('scale', { got: scale })
-  const factor = round(scale)
-
-  // One record for all pairs: a pattern reads its fields and keeps nothing.
   const ix: Named = { ...pattern.consts, qHeads, kvHeads, headDim }
   for (const table of tables) ix[table.info.name] = { at: (...indices) => tableAt(table, indices) }
-  const group = qHeads / kvHeads
   const enter = (b: number, head: number): void => {
-    Object.assign(ix, {
-      batch: b,
-      head,
-      kvHead: Math.floor(head / group),
-      qLen: lengths[b]!.qLen,
-      kvLen: lengths[b]!.kvLen,
-    })
+    const kvHead = Math.floor((head * kvHeads) / qHeads)
+    Object.assign(ix, { batch: b, head, kvHead, qLen: lengths[b]!.qLen, kvLen: lengths[b]!.kvLen })
     for (const [name, values] of params) ix[name] = values[head] ?? values[0]!
   }
+  return { sizes, lengths, views, params, tables, scale, ix, enter }
+}
+
+/** An indexer has as many heads as its rows. */
+function withIndexHeads(pattern: ReferencePattern, { rows }: ReferenceCall, sizes: Sizes): Sizes {
+  const named = Object.entries(pattern.tables).find(
+    ([, spec]) => spec.kind === 'rows-input' && spec.share === 'indexHead',
+  )
+  const tensor = named && rows?.[named[0]]
+  return tensor ? { ...sizes, indexHeads: tensor.shape[1] } : sizes
+}
+
+function attend(pattern: ReferencePattern, call: ReferenceCall, precision: Precision): ReferenceResult {
+  const prepared = prepare(pattern, call)
+  return pattern.forward
+    ? attendForward(pattern, call, prepared, precision)
+    : attendAll(pattern, prepared, precision)
+}
+
+/** Attention over all that the mask keeps. */
+function attendAll(
+  pattern: ReferencePattern,
+  prepared: Prepared,
+  { weigh, single }: Precision,
+): ReferenceResult {
+  const round = (x: number): number => (single ? Math.fround(x) : x)
+  const { sizes, lengths, ix, enter } = prepared
+  const { q, k, v } = prepared.views
+  const { batch, qHeads, kvHeads, qRows, kvRows, headDim, valueDim } = sizes
+  const factor = round(prepared.scale)
+  const group = qHeads / kvHeads
   const mask = pattern.mask as (ix: Named) => boolean
   const score = pattern.score as ((s: number, ix: Named) => number) | null
   const sinkLogit = pattern.sinkLogit as ((ix: Named) => number) | null
@@ -207,7 +263,7 @@ function attend(
     ix.kv = kvRow - kvStart
     return mask(ix)
   }
-  return { out, lse, kept, logitMax, valueMax, keeps }
+  return { out, lse, kept, logitMax, valueMax, keeps, steps: lengths.map(() => []) }
 }
 
 const named = <T extends object>(name: string, spec: T): T & { readonly name: string } => ({ ...spec, name })
@@ -216,7 +272,9 @@ const named = <T extends object>(name: string, spec: T): T & { readonly name: st
 const tableInfos = ({ tables, consts }: ReferencePattern): TableInfo[] => {
   const sizeOf = (d: string | number) =>
     typeof d === 'string' && Object.hasOwn(consts, d) ? consts[d]! : (d as Dim)
-  return Object.entries(tables).map(([name, spec]) => named(name, { ...spec, dims: spec.dims.map(sizeOf) }))
+  return Object.entries(tables).flatMap(([name, spec]) =>
+    'dims' in spec ? [named(name, { ...spec, dims: spec.dims.map(sizeOf) })] : [],
+  )
 }
 
 /** Attention over part of the keys. */

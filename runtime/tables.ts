@@ -18,7 +18,7 @@ export function tableSizes({ name, dims }: TableInfo, sizes: Sizes): number[] {
     batch: sizes.batch,
     head: sizes.qHeads,
     kvHead: sizes.kvHeads,
-    indexHead: null,
+    indexHead: sizes.indexHeads ?? null,
     qLen: sizes.qRows,
     kvLen: sizes.kvRows,
     headDim: sizes.headDim,

@@ -146,6 +146,8 @@ export interface Sizes {
   readonly kvRows: number
   readonly headDim: number
   readonly valueDim: number
+  /** Heads of a learned scorer, where the call has one. */
+  readonly indexHeads?: number
 }
 
 export function sizesOf(q: Shape, k: Shape, v: Shape): Sizes {

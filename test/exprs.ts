@@ -1,8 +1,9 @@
 /** Random expressions drawn from the op table itself, and random values for their leaves: a new op row is drawn at once. */
 
-import { Bounds, LONGEST } from '../compiler/interval.ts'
+import { Bounds } from '../compiler/interval.ts'
 import type { Environment, Expr, IndexVar, Ir, VarName } from '../compiler/ir.ts'
 import { INDEX_VARS } from '../compiler/ir.ts'
+import { LONGEST } from '../compiler/vars.ts'
 import { OPS, type Op, type Scalar } from '../compiler/ops.ts'
 import type { PatternIr } from '../compiler/plan.ts'
 import type { Draw } from '../runtime/testing/draw.ts'

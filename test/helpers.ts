@@ -1,6 +1,6 @@
 /** What tests on a device share: the device or the reason for skipping, kernels that are given back, plain results. */
 
-import type { Artifact, Dtype } from '../codegen/artifact.ts'
+import type { Artifact, Dtype, ListInfo } from '../codegen/artifact.ts'
 import { emit, type CapabilityName } from '../codegen/index.ts'
 import { createCompiler, type CompiledPattern } from '../compiler/index.ts'
 import type { Pattern } from '../dsl/index.ts'
@@ -50,6 +50,7 @@ export interface KernelChoice {
   readonly valueDim?: number
   readonly dtype?: Dtype
   readonly capabilities?: readonly CapabilityName[]
+  readonly lists?: readonly ListInfo[]
 }
 
 export type AttentionCall = Parameters<typeof attention>[1]
@@ -70,13 +71,14 @@ export class Bench {
   }
 
   artifact(from: Pick<CompiledPattern, 'plan'>, choice: KernelChoice = {}): Artifact {
-    const { headDim = 8, valueDim = headDim, dtype = 'f32', capabilities } = choice
+    const { headDim = 8, valueDim = headDim, dtype = 'f32', capabilities, lists } = choice
     return emit(from, {
       target: 'wgsl',
       headDims: [headDim],
       valueDims: [valueDim],
       dtypes: [dtype],
       ...(capabilities ? { capabilities } : {}),
+      ...(lists ? { lists } : {}),
     })
   }
 

@@ -17,7 +17,7 @@ const ALLOWED: Record<Unit, { values: readonly string[]; types: readonly string[
   compiler: { values: ['dsl'], types: [], packages: /^(typescript|ts-morph|node:.*)$/ },
   codegen: { values: ['dsl', 'compiler'], types: [], packages: /^(typescript|ts-morph|node:.*)$/ },
   runtime: {
-    values: ['dsl/math.ts'],
+    values: ['dsl/math.ts', 'dsl/stages/evaluate.ts'],
     types: ['dsl', 'compiler', 'codegen'],
     packages: /^(@petamoriken\/float16|node:.*|webgpu|koffi|@sparticuz\/chromium)$/,
   },

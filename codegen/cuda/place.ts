@@ -1,7 +1,8 @@
 /** What a plan reads of a call, in; struct Place, placeOf, the readers of tables, and an expression's leaves as C++, out. */
 
-import { nodesOf, type Expr, type VarName } from '../../compiler/ir.ts'
+import { nodesOf, type Expr } from '../../compiler/ir.ts'
 import type { Dim, KernelPlan, TableInfo } from '../../compiler/plan.ts'
+import type { PairVar, VarName } from '../../compiler/vars.ts'
 import type { Leaves } from '../expr.ts'
 import { expressionsOf } from '../frame.ts'
 import { name, type Code, type ConstantArray } from '../kernel.ts'
@@ -36,7 +37,7 @@ const extentOf = (dim: Dim): string => {
   return EXTENT[dim]
 }
 
-const VAR: Readonly<Record<VarName, string>> = {
+const VAR: Readonly<Record<PairVar, string>> = {
   batch: 'p.batch',
   head: 'p.head',
   kvHead: 'p.kvHead',
@@ -52,6 +53,12 @@ const VAR: Readonly<Record<VarName, string>> = {
   kvLo: 'kvLo',
   kvHi: 'kvHi',
   logit: 's',
+}
+
+const ofPair = (v: VarName): string => {
+  const text: string | undefined = VAR[v as PairVar]
+  if (text === undefined) throw new Error(`a mask or score has no ${v}`)
+  return text
 }
 
 const TYPE = { i32: 'int', f32: 'float', divisor: 'Divisor' } as const
@@ -136,7 +143,7 @@ export class PlaceText {
 
   /** Leaves as text in which `call` and `p` are in scope, and those of q, kv, qLo, qHi, kvLo, kvHi and s that are read. */
   readonly leaves: Leaves = {
-    var: (v) => name(v === 'logit' ? 'f32' : 'i32', VAR[v]),
+    var: (v) => name(v === 'logit' ? 'f32' : 'i32', ofPair(v)),
     param: (n) => {
       const { type } = this.#plan.params.find((p) => p.name === n)!
       return name(type, `p.${this.#fields.param.get(n)!}`)

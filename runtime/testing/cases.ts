@@ -1,6 +1,6 @@
 /** A pattern and choices in, one random call of attention out: sizes, params, tables and lengths; its tensors by seed. */
 
-import type { ParamSpec, Pattern, TableSpec } from '../../dsl/index.ts'
+import { elementTables, type ParamSpec, type Pattern, type TableSpec } from '../../dsl/index.ts'
 import { bfloatArray } from '../bfloat.ts'
 import { halfArray } from '../half.ts'
 import type { Length } from '../lengths.ts'
@@ -58,7 +58,7 @@ export function drawCase(d: Draw, pattern: Pattern, variant: CaseVariant): Atten
   const params = Object.entries(pattern.params).map(
     ([name, spec]) => [name, drawParam(d, spec, sizes)] as const,
   )
-  const tables = Object.entries(pattern.tables).map(
+  const tables = elementTables(pattern.tables).map(
     ([name, spec]) => [name, drawTable(d, spec, tableShape(spec, pattern.consts, sizes), sizes)] as const,
   )
   const lengths = kvRows < qRows || d.oneIn(3) ? d.list(batch, () => drawLengthEntry(d, sizes)) : undefined

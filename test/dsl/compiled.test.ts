@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { createCompiler } from '../../compiler/index.ts'
 import { evaluate, type Environment } from '../../compiler/ir.ts'
-import type { Pattern } from '../../dsl/index.ts'
+import { elementTables, type Pattern } from '../../dsl/index.ts'
 import { range, recordOf, type Sizes } from '../patterns/pairs.ts'
 import * as combinations from './combinations.ts'
 
@@ -25,7 +25,7 @@ function specsOf({ consts, params, tables }: Pattern) {
     const { type, default: value, min, max, perHead } = spec
     return { name, type, default: value, min, max, perHead }
   })
-  const read = Object.entries(tables).map(([name, { type, dims, min, max, monotone }]) => {
+  const read = elementTables(tables).map(([name, { type, dims, min, max, monotone }]) => {
     return { name, type, dims: dims.map(sizeOf), min, max, monotone }
   })
   return { consts, params: plain, tables: read }
@@ -39,7 +39,7 @@ function inputsFor({ tables, consts }: Pattern) {
       0,
       dims.reduce<number>((n, d) => n * (typeof d === 'number' ? d : sizes.get(d)!), 1),
     ).map((i) => (i * 7) % 23)
-  return { tables: Object.fromEntries(Object.entries(tables).map(([name, t]) => [name, fill(t.dims)])) }
+  return { tables: Object.fromEntries(elementTables(tables).map(([name, t]) => [name, fill(t.dims)])) }
 }
 
 describe.each(PATTERNS)('%s', (exportName, pattern) => {

@@ -16,6 +16,7 @@ import {
   table,
   type Pattern,
 } from '../../dsl/index.ts'
+import { STAGE_CASES } from './stage-errors.ts'
 
 const mask = () => true
 /** JavaScript callers have no types; these calls are theirs. */
@@ -28,6 +29,7 @@ const wide: Pattern = pattern({ name: 'wide-local', params: { window: i32(64, { 
 const capped = pattern({ name: 'capped', mask, score: (s) => s })
 
 const CASES: Record<Code, readonly (readonly [attempt: () => unknown, text: string])[]> = {
+  ...STAGE_CASES,
   'bad-record': [
     [
       () => make(undefined),
@@ -41,7 +43,7 @@ const CASES: Record<Code, readonly (readonly [attempt: () => unknown, text: stri
   'unknown-field': [
     [
       () => make({ name: 'x', mask, param: {} }),
-      'error[unknown-field]: a pattern has no field `param`; its fields are name, cite, consts, params, tables, mask, score, sinkLogit',
+      'error[unknown-field]: a pattern has no field `param`; its fields are name, cite, consts, params, tables, mask, score, sinkLogit, forward',
     ],
   ],
   'bad-name': [

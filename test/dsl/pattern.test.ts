@@ -56,6 +56,7 @@ describe('pattern()', () => {
       mask,
       score: null,
       sinkLogit: null,
+      forward: null,
     })
     expect(isPattern(plain)).toBe(true)
     expect([null, undefined, {}, mask, { kind: 'param' }].some(isPattern)).toBe(false)

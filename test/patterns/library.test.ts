@@ -3,36 +3,50 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
-import { isPattern, type TableSpec } from '../../dsl/index.ts'
-import { EXAMPLES, exampleParams, exampleTables, PATTERNS } from '../../patterns/index.ts'
+import { elementTables, isPattern, type TableSpec } from '../../dsl/index.ts'
+import {
+  EXAMPLES,
+  exampleParams,
+  exampleTables,
+  PATTERNS,
+  SELECTION_EXAMPLES,
+  SELECTIONS,
+} from '../../patterns/index.ts'
 import * as library from '../../patterns/index.ts'
 import { exampleInputs, keeps, range, square } from './pairs.ts'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 const camel = (name: string) => name.replace(/-(.)/g, (_, c: string) => c.toUpperCase())
-const names = PATTERNS.map(({ pattern }) => pattern.name)
+const ALL = [...PATTERNS, ...SELECTIONS]
+const names = ALL.map(({ pattern }) => pattern.name)
 
 describe('the registry', () => {
   it('lists every file of patterns/ once', () => {
-    const files = readdirSync(`${ROOT}patterns`).filter((f) => f !== 'index.ts' && f !== 'examples.ts')
-    expect(PATTERNS.map(({ file }) => file).toSorted()).toEqual(files.map((f) => `patterns/${f}`).toSorted())
+    const others = ['index.ts', 'examples.ts', 'selection-examples.ts']
+    const files = readdirSync(`${ROOT}patterns`).filter((f) => !others.includes(f))
+    expect(ALL.map(({ file }) => file).toSorted()).toEqual(files.map((f) => `patterns/${f}`).toSorted())
     expect(new Set(names).size).toBe(names.length)
   })
 
   it('exports every pattern by its name in camel case', () => {
     const exported = new Map(Object.entries(library).filter(([, value]) => isPattern(value)))
     expect([...exported.keys()].toSorted()).toEqual(names.map(camel).toSorted())
-    for (const { pattern } of PATTERNS) expect(exported.get(camel(pattern.name))).toBe(pattern)
+    for (const { pattern } of ALL) expect(exported.get(camel(pattern.name))).toBe(pattern)
   })
 
   it('has an example for every pattern', () => {
-    expect(Object.keys(EXAMPLES).toSorted()).toEqual([...names].toSorted())
+    const examples = [...Object.keys(EXAMPLES), ...Object.keys(SELECTION_EXAMPLES)]
+    expect(examples.toSorted()).toEqual(names.toSorted())
+  })
+
+  it('has a forward in the patterns that select, and in no other', () => {
+    expect(ALL.filter(({ pattern }) => pattern.forward)).toEqual(SELECTIONS)
   })
 })
 
-describe.each(PATTERNS)('$pattern.name', ({ pattern, file }) => {
+describe.each(ALL)('$pattern.name', ({ pattern, file }) => {
   const text = readFileSync(`${ROOT}${file}`, 'utf8')
-  const example = EXAMPLES[pattern.name]!
+  const example = SELECTION_EXAMPLES[pattern.name] ?? EXAMPLES[pattern.name]!
 
   it('cites a paper, has one paragraph of documentation and imports the DSL and other patterns alone', () => {
     expect(pattern.cite).toMatch(/arXiv:\d{4}\.\d{5}$/)
@@ -52,7 +66,9 @@ describe.each(PATTERNS)('$pattern.name', ({ pattern, file }) => {
   it('has an example within its declarations', () => {
     expect(example.heads % example.kvHeads).toBe(0)
     expect(Object.keys(example.params).filter((name) => !(name in pattern.params))).toEqual([])
-    expect(Object.keys(example.tables).toSorted()).toEqual(Object.keys(pattern.tables).toSorted())
+    const rows = SELECTION_EXAMPLES[pattern.name]?.rows ?? {}
+    const given = [...Object.keys(example.tables), ...Object.keys(rows)]
+    expect(given.toSorted()).toEqual(Object.keys(pattern.tables).toSorted())
     for (const [name, value] of Object.entries(example.params)) {
       const spec = pattern.params[name]!
       expect(typeof value !== 'number').toBe(spec.perHead)
@@ -65,13 +81,17 @@ describe.each(PATTERNS)('$pattern.name', ({ pattern, file }) => {
       }
     }
   })
+})
+
+describe.each(PATTERNS)('$pattern.name', ({ pattern }) => {
+  const example = EXAMPLES[pattern.name]!
 
   it.each([0, 1, 7, 64, 300])('has valid tables at kvLen %i', (kvLen) => {
     for (const seed of range(1, 6)) {
       const sizes = { batch: 2, qHeads: 6, kvHeads: 3, qLen: Math.ceil(kvLen / 2), kvLen }
       const tables = exampleTables(pattern.name, sizes, seed)
       expect(tables).toEqual(exampleTables(pattern.name, sizes, seed))
-      for (const [name, spec] of Object.entries(pattern.tables))
+      for (const [name, spec] of elementTables(pattern.tables))
         checkTable(spec, tables[name]!, sizes, pattern.consts)
     }
   })

@@ -1,6 +1,6 @@
 /** A pattern, sizes, params and tables in; a function that asks it for one pair out. */
 
-import type { PairIndex, Pattern, TableView } from '../../dsl/index.ts'
+import { elementTables, type PairIndex, type Pattern, type TableView } from '../../dsl/index.ts'
 import { exampleParams, exampleTables } from '../../patterns/index.ts'
 
 export interface Sizes {
@@ -31,7 +31,7 @@ export function recordOf(pattern: Pattern, sizes: Sizes, inputs: Inputs = {}) {
   const consts = { ...pattern.consts, ...inputs.consts }
   const axes = { batch: batches, head: heads, kvHead: kvHeads, qLen, kvLen, ...consts }
   const views: Record<string, TableView> = {}
-  for (const [name, { dims }] of Object.entries(pattern.tables)) {
+  for (const [name, { dims }] of elementTables(pattern.tables)) {
     const shape = dims.map((d) => (typeof d === 'number' ? d : new Map(Object.entries(axes)).get(d)!))
     const values = inputs.tables?.[name]
     const size = shape.reduce((a, b) => a * b, 1)

@@ -1,0 +1,339 @@
+/** emitStages(): the plan of a `forward` program in; for one pair of head dims, a type and a capability its kernels out. */
+
+import { findTiles } from '../../compiler/tiles.ts'
+import type { Expr } from '../../compiler/ir.ts'
+import type { KernelPlan } from '../../compiler/plan.ts'
+import { isWord, type Axis, type StageNode } from '../../compiler/stages/graph.ts'
+import type { AttendKernel, Part, StageBuffer, StageKernel, StagePlan } from '../../compiler/stages/plan.ts'
+import type { Sizes } from '../../compiler/stages/sizes.ts'
+import { setOf } from '../../compiler/stages/typing.ts'
+import {
+  LIST_HEADER,
+  stateVectors,
+  type JsonExpr,
+  type ListInfo,
+  type Share,
+  type StageAttend,
+  type StageBinding,
+  type StageModule,
+  type StageStep,
+  type StageVariant,
+  type StoredValue,
+} from '../artifact.ts'
+import type { Kernel } from '../kernel.ts'
+import { print } from '../print.ts'
+import { jsonOf } from '../record.ts'
+import type { Parts } from '../rows.ts'
+import { emitVariant, bytesOf, type VariantOptions } from '../variant.ts'
+import { storageType } from '../wgsl.ts'
+import { scoresOf } from '../../compiler/stages/typing.ts'
+import { combineEntry } from './combine.ts'
+import { filterEntry, listsEntry, rowsEntry, scoresEntry } from './elements.ts'
+import { TOGETHER } from './grid.ts'
+import { cellsOf } from './sets.ts'
+import { StageText, type StageProblem } from './text.ts'
+import { selectEntry, sortEntry, statisticsEntry } from './together.ts'
+import { Unknown } from './units.ts'
+
+export interface StagesOptions extends Pick<
+  VariantOptions,
+  'target' | 'capability' | 'headDim' | 'valueDim' | 'dtype'
+> {
+  readonly pattern: KernelPlan
+  readonly plan: StagePlan
+  readonly sizes: Sizes
+}
+
+/** @throws Unknown for what no kernel computes yet, in words */
+export function emitStages(options: StagesOptions): StageVariant | null {
+  const { plan } = options
+  const attends: StageAttend[] = []
+  const one = (kernel: StageKernel): StageModule | StageAttend | null => {
+    if (kernel.kind !== 'attend') return stageModule(options, kernel)
+    const made = attendKernel(options, kernel)
+    if (made) attends.push(made)
+    return made
+  }
+  const steps: StageStep[] = []
+  for (const step of plan.steps) {
+    if (step.kind === 'once') {
+      const kernel = one(step.kernel)
+      if (kernel === null) return null
+      steps.push({ kind: 'once', kernel })
+      continue
+    }
+    const kernels = step.kernels.map(one)
+    if (kernels.some((k) => k === null)) return null
+    steps.push({
+      kind: 'chunks',
+      rows: jsonOf(step.rows),
+      count: jsonOf(step.count),
+      units: jsonOf(options.sizes.units(step.axis)),
+      kernels: kernels as (StageModule | StageAttend)[],
+    })
+  }
+  const [first] = attends
+  if (!first) throw new Unknown('a program without attention')
+  const { headDim, valueDim, dtype, align } = first.variant
+  const limits = attends.map((a) => a.variant.capability.limits)
+  const most = (pick: (l: (typeof limits)[number]) => number, least: number) =>
+    Math.max(least, ...limits.map(pick))
+  const modules = steps
+    .flatMap((s) => (s.kind === 'once' ? [s.kernel] : s.kernels))
+    .filter((k) => k.kind === 'stage')
+  return {
+    id: first.variant.id,
+    headDim,
+    valueDim,
+    dtype,
+    align,
+    workgroup: Math.max(TOGETHER, ...attends.map((a) => a.variant.workgroup)),
+    capability: {
+      ...first.variant.capability,
+      limits: {
+        workgroupBytes: most((l) => l.workgroupBytes, 4 * TOGETHER * 2),
+        invocations: most((l) => l.invocations, TOGETHER),
+        storageBuffers: most(
+          (l) => l.storageBuffers,
+          Math.max(0, ...modules.map((m) => m.bindings.length - 1)),
+        ),
+      },
+    },
+    stored: plan.buffers.filter((b) => b.holds !== 'counts').map((b) => storedValue(options, b)),
+    steps,
+  }
+}
+
+/** How a buffer of the plan lies in memory: sets as lists with their header, states in vectors, the rest as planned. */
+function storedValue({ sizes, valueDim }: StagesOptions, buffer: StageBuffer): StoredValue {
+  const { name, holds, node, shape } = buffer
+  const times = (...factors: readonly JsonExpr[]): JsonExpr =>
+    factors.reduce((a, b) => ({ op: 'mul', src: [a, b] }))
+  const plus = (...terms: readonly JsonExpr[]): JsonExpr =>
+    terms.reduce((a, b) => ({ op: 'add', src: [a, b] }))
+  const all = shape.map(jsonOf)
+  const units = () => jsonOf(sizes.units(setOf(node).q))
+  const records = times(...all.slice(0, 3))
+  switch (holds) {
+    case 'ids':
+    case 'spans': {
+      const most = times(...all.slice(3))
+      return { name, words: plus(LIST_HEADER, times(2, records), times(records, most)), units: units() }
+    }
+    case 'bits':
+      return { name, words: plus(LIST_HEADER, times(...all)), units: units() }
+    case 'state':
+      return { name, words: times(...all.slice(0, 3), 4 * stateVectors(valueDim)), units: null }
+    default:
+      return { name, words: times(...all), units: null }
+  }
+}
+
+function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, AttendKernel>): StageModule {
+  const { pattern, plan, sizes, target, headDim, valueDim, dtype } = options
+  const problem: StageProblem = {
+    pattern,
+    sizes,
+    buffers: plan.buffers,
+    inputs: plan.graph.inputs,
+    headDim,
+    valueDim,
+    dtype,
+  }
+  const text = new StageText(problem, kernel.writes, target.reserved)
+  const cells = cellsOf(text, pattern.tiles)
+  const alone = (entry: ReturnType<typeof rowsEntry>) => ({ entry, memory: [] })
+  const made = (() => {
+    switch (kernel.kind) {
+      case 'rows':
+        return alone(rowsEntry(cells, kernel))
+      case 'scores':
+        return alone(scoresEntry(cells, kernel))
+      case 'filter':
+        return alone(filterEntry(cells, kernel))
+      case 'lists':
+        return alone(listsEntry(cells, kernel))
+      case 'combine':
+        return alone(combineEntry(cells, kernel))
+      case 'statistics':
+        return statisticsEntry(cells, kernel)
+      case 'select':
+        return selectEntry(cells, kernel)
+      case 'sort':
+        return sortEntry(cells, kernel)
+    }
+  })()
+  const file: Kernel = {
+    head: [`${pattern.name}: ${kernel.name}`, `${made.entry.threads} threads, d${headDim} ${dtype}`],
+    uniforms: {
+      name: text.uniforms,
+      binding: 0,
+      fields: text.fields.map((f) => ({ name: f.text, type: f.field.type })),
+    },
+    buffers: text.buffers.map((b) => b.buffer),
+    memory: made.memory,
+    constants: text.constants,
+    functions: text.functions,
+    entries: [made.entry],
+  }
+  if (bytesOf(made.memory) > 16384)
+    throw new Error(`${kernel.name} takes more workgroup memory than there is`)
+  const bindings: StageBinding[] = [
+    { binding: 0, role: 'uniforms', access: 'uniform', type: 'Uniforms' },
+    ...text.buffers.map(({ buffer, role, table, rows, stored }) => ({
+      binding: buffer.binding,
+      role,
+      ...(table === undefined ? {} : { table }),
+      ...(rows === undefined ? {} : { rows }),
+      ...(stored === undefined ? {} : { stored }),
+      access: buffer.access,
+      type: `array<${storageType(buffer)}>`,
+    })),
+  ]
+  const inner = innerOf(options, kernel)
+  return {
+    kind: 'stage',
+    name: kernel.name,
+    share: kernel.kind === 'combine' ? 'head' : kernel.grid.share,
+    units: jsonOf(gridUnits(options, kernel)),
+    inner: inner && jsonOf(inner),
+    workgroup: made.entry.threads,
+    bindings,
+    uniforms: text.fields.map((f) => f.field),
+    code: print(file, target),
+  }
+}
+
+/** Units of the grid: of an order, the groups within which it sorts. */
+function gridUnits({ sizes }: StagesOptions, { kind, node, grid }: Exclude<StageKernel, AttendKernel>): Expr {
+  if (kind !== 'sort' || !isWord(node, 'argsort') || node.arg.per === null) return grid.units
+  return sizes.units({ ...scoresOf(node.src[0]!).kv, units: node.arg.per })
+}
+
+/** Elements of a unit, one thread each; null: a workgroup has the unit. */
+function innerOf({ sizes }: StagesOptions, { kind, node }: Exclude<StageKernel, AttendKernel>): Expr | null {
+  switch (kind) {
+    case 'rows':
+      return node.type.kind === 'rows' ? node.type.channels : null
+    case 'scores':
+      return sizes.units(scoresOf(node).kv)
+    case 'filter':
+      return sizes.ceilDiv(sizes.units(setOf(node).kv), 32)
+    case 'lists':
+    case 'combine':
+      return sizes.num(1)
+    default:
+      return null
+  }
+}
+
+function attendKernel(options: StagesOptions, kernel: AttendKernel): StageAttend | null {
+  const { node, kept, makes } = kernel
+  const { bias, position, skip, stop } = node.arg
+  if (position || skip || stop) throw new Unknown('an attend that turns, skips or stops')
+  const inputs = node.src.slice(0, 3).map((n, i) => operandOf(n, 'QKV'[i]!))
+  const order = kept.layout.kv
+  if (kept.layout.q) throw new Unknown('an attend over sorted queries')
+  if (inputs.some((x) => x !== (order ? 'sorted' : 'own') && x !== 'own'))
+    throw new Unknown('an attend over other rows')
+  const { plan, parts, lists } = keptOf(options, kernel)
+  const scored = bias === null ? plan : { ...plan, score: biased(options, plan, bias) }
+  const before = node.src[4]
+  const variant = emitVariant({
+    ...options,
+    plan: scored,
+    parts: parts && { ...parts, listed: parts.listed === plan ? scored : parts.listed },
+    state: { before: before !== undefined, makes },
+  })
+  const nameOf = (n: StageNode, holds: StageBuffer['holds']) =>
+    options.plan.buffers.find((b) => b.node === n && b.holds === holds)?.name ?? null
+  return (
+    variant && {
+      kind: 'attend',
+      name: kernel.name,
+      variant,
+      lists,
+      kvOrder: order && nameOf(order, 'order'),
+      before: before ? nameOf(before, 'state') : null,
+      state: makes === 'state' ? nameOf(node, 'state') : null,
+    }
+  )
+}
+
+function operandOf(node: StageNode, name: string): 'own' | 'sorted' | 'other' {
+  if (isWord(node, 'input')) return node.arg.name === name ? 'own' : 'other'
+  return isWord(node, 'permute') && operandOf(node.src[0]!, name) === 'own' ? 'sorted' : 'other'
+}
+
+function biased({ sizes: { ir } }: StagesOptions, plan: KernelPlan, bias: Expr): Expr {
+  return ir.make('add', [plan.score ?? ir.var('logit'), bias])
+}
+
+/** What an attend keeps, as the skeleton walks it. */
+function keptOf(
+  options: StagesOptions,
+  { node, kept }: AttendKernel,
+): { plan: KernelPlan; parts: Parts | null; lists: string[] } {
+  const { pattern, sizes } = options
+  const { ir } = sizes
+  const closed = kept.parts.filter((p) => p.kind === 'ranges')
+  const listed = kept.parts.filter((p) => p.kind === 'list')
+  if (closed.length + listed.length < kept.parts.length) throw new Unknown('an attend over units or tests')
+  const both = (a: Expr, b: Expr) => ir.make('and', [a, b])
+  const [range] = closed
+  if (closed.length > 1 || closed.some((p) => p.without.length > 0))
+    throw new Unknown('ranges that leave others out')
+  const ranges: KernelPlan | null = range
+    ? { ...pattern, mask: both(pattern.mask, range.keep), tiles: range.tiles }
+    : null
+  if (listed.length === 0) {
+    if (!ranges) throw new Unknown('an attend that keeps nothing')
+    return { plan: ranges, parts: null, lists: [] }
+  }
+  // What the state that is gone on with has met is left out by what the plan says of each list.
+  let mask = pattern.mask
+  const leftOut = new Set<Expr>(range ? [range.keep] : [])
+  listed.forEach((part, n) => {
+    for (const term of part.without) {
+      const earlier = term.sets.every((s) => listed.slice(0, n).some((p) => p.set === s))
+      if (term.keep && term.sets.length === 0 && term.minus.length === 0) leftOut.add(term.keep)
+      else if (!earlier || term.keep || term.minus.length > 0) throw new Unknown('a list without other sets')
+    }
+    const { keep, sets, minus } = part.within
+    if (sets.length > 0 || minus.length > 0) throw new Unknown('a list within other sets')
+    if (keep) mask = both(mask, keep)
+  })
+  for (const keep of leftOut) mask = both(mask, ir.make('not', [keep]))
+  const { tiles } = findTiles(ir, { ...pattern, mask })
+  const plan: KernelPlan = { ...pattern, mask, tiles }
+  const parts: Parts = {
+    lists: listed.map(listInfo),
+    listed: plan,
+    ranges: ranges !== null,
+    kvOrder: kept.layout.kv ? orderShare(kept.layout.kv) : null,
+  }
+  const names = listed.map(({ set, form }) => {
+    const found = options.plan.buffers.find((b) => b.node === set && b.holds === form)
+    if (!found) throw new Unknown(`a ${node.word} over a set that is not stored`)
+    return found.name
+  })
+  return { plan: ranges ?? plan, parts, lists: names }
+}
+
+const orderShare = ({ type }: StageNode<'argsort'>): Share => {
+  if (type.kind !== 'permutation' || type.share === 'indexHead') throw new Unknown('an order of index heads')
+  return type.share
+}
+
+function listInfo({ share, q, kv, form }: Part & { readonly kind: 'list' }): ListInfo {
+  if (share === 'indexHead') throw new Unknown('an attend over lists of index heads')
+  const size = ({ units }: Axis): number | 'whole' => {
+    if (units.kind === 'token') return 1
+    if (units.kind === 'block') return units.size
+    if (units.kind === 'whole') return 'whole'
+    throw new Unknown(`a list of ${units.kind}s`)
+  }
+  const own = form === 'spans' ? 'span' : size(kv)
+  if (own === 'whole') throw new Unknown('a list of all keys or none')
+  return { share, q: size(q), kv: own, order: 'index', ...(form === 'bits' ? { form } : {}) }
+}

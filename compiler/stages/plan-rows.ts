@@ -1,0 +1,68 @@
+/** Rows and orders: operands in; what a loader reads of them, and the kernels that store what no loader can make, out. */
+
+import type { StageBuffer } from './plan.ts'
+import { isWord, type StageNode } from './graph.ts'
+import type { Planner } from './planner.ts'
+import { rowsOf, typeOf } from './typing.ts'
+import { stageRow } from './table.ts'
+
+/** Sees to it that a loader can read the rows; the buffers that it reads. */
+export function prepareRows(p: Planner, node: StageNode): Set<StageBuffer> {
+  switch (stageRow(node.word).had) {
+    case 'input':
+      return new Set()
+    case 'loader':
+    case 'control':
+      return p.prepare(...node.src)
+    default:
+      return storeRows(p, node)
+  }
+}
+
+function storeRows(p: Planner, node: StageNode): Set<StageBuffer> {
+  const known = p.stored.get(node)
+  if (known) return new Set(known)
+  const computes: StageNode[] = []
+  const reads = fused(p, node, computes)
+  const { share, axis, channels } = rowsOf(node)
+  const made = p.buffer(node, 'rows', share, [p.sizes.units(axis), channels])
+  const grid = { share, units: p.sizes.units(axis) }
+  p.kernel({ kind: 'rows', node, grid, reads, writes: [made], streams: [], computes })
+  return new Set([made])
+}
+
+/**
+ * The words that one kernel computes together: down to what others read too, and to rows over other units, of which a
+ * unit's own would have to be made again for every unit that holds it.
+ */
+function fused(p: Planner, node: StageNode, computes: StageNode[]): Set<StageBuffer> {
+  computes.push(node)
+  const reads = node.src.map((source) => {
+    const { had } = stageRow(source.word)
+    const own =
+      source.type.kind === 'rows' && p.isOnlyFor(source, node) && source.type.axis === rowsOf(node).axis
+    return own && (had === 'rows' || had === 'loader') ? fused(p, source, computes) : p.prepare(source)
+  })
+  return new Set(reads.flatMap((buffers) => [...buffers]))
+}
+
+/** Sees to it that an order is stored. */
+export function prepareOrder(p: Planner, node: StageNode): Set<StageBuffer> {
+  const known = p.stored.get(node)
+  if (known) return new Set(known)
+  if (!isWord(node, 'argsort')) return p.prepare(node.src[0]!)
+  const [scores] = node.src as [StageNode]
+  const reads = p.prepare(scores)
+  const { share, side } = typeOf(node, 'permutation')
+  const made = p.buffer(node, 'order', share, [p.sizes.tokens(side)])
+  p.kernel({
+    kind: 'sort',
+    node,
+    grid: { share, units: p.sizes.num(1) },
+    reads,
+    writes: [made],
+    streams: [scores],
+    computes: [...p.virtualUnder(scores), node],
+  })
+  return new Set([made])
+}

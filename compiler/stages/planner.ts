@@ -1,0 +1,235 @@
+/** What the steps of planning share: buffers and kernels made so far, and what each of them costs. */
+
+import type { Session } from '../diagnostics.ts'
+import type { Expr } from '../ir.ts'
+import type { Code, MessageArgs } from '../messages.ts'
+import type { PatternIr } from '../plan.ts'
+import { LONGEST } from '../vars.ts'
+import type { Axis, Grouping, Share, StageGraph, StageNode, Word } from './graph.ts'
+import { guardsOf, type Guard } from './guards.ts'
+import {
+  CHUNK_BYTES,
+  LEAST_PAIRS,
+  type Holds,
+  type StageBuffer,
+  type StageKernel,
+  type StagePlan,
+  type Step,
+} from './plan.ts'
+import { growth, type Sizes } from './sizes.ts'
+import { stageRow } from './table.ts'
+import type { Typing } from './typing.ts'
+
+/** What is said of a kernel; the planner fills in the rest. */
+type Filled = 'name' | 'flops' | 'bytes' | 'when' | 'keep' | 'reads'
+export type KernelWish = (StageKernel extends infer K
+  ? K extends StageKernel
+    ? Omit<K, Filled>
+    : never
+  : never) & {
+  readonly reads: Iterable<StageBuffer>
+  /** The nodes that are computed in it. */
+  readonly computes: readonly StageNode[]
+}
+
+export class Planner {
+  readonly typing: Typing
+  readonly graph: StageGraph
+  readonly pattern: PatternIr
+  readonly session: Session
+  readonly stored = new Map<StageNode, readonly StageBuffer[]>()
+  readonly #buffers: StageBuffer[] = []
+  readonly #steps: Step[] = []
+  readonly #prepare: (p: Planner, node: StageNode) => ReadonlySet<StageBuffer>
+  readonly #guard: (node: StageNode) => Guard
+  readonly #numbers: ReadonlyMap<StageNode, number>
+  readonly #users = new Map<StageNode, Set<StageNode>>()
+  /** Kernels of the chunk that is being planned; null outside of one. */
+  #chunk: StageKernel[] | null = null
+
+  constructor(
+    typing: Typing,
+    graph: StageGraph,
+    pattern: PatternIr,
+    session: Session,
+    prepare: (p: Planner, node: StageNode) => ReadonlySet<StageBuffer>,
+  ) {
+    this.#prepare = prepare
+    this.typing = typing
+    this.graph = graph
+    this.pattern = pattern
+    this.session = session
+    this.#guard = guardsOf(typing.sizes.ir, graph)
+    this.#numbers = new Map(graph.nodes.map((node, i) => [node, i]))
+    for (const node of graph.nodes)
+      for (const operand of node.src)
+        this.#users.set(operand, (this.#users.get(operand) ?? new Set()).add(node))
+  }
+
+  get sizes(): Sizes {
+    return this.typing.sizes
+  }
+
+  /** Sees to it that a kernel can read the values, kernels before it; the buffers that this reads. */
+  prepare(...nodes: readonly StageNode[]): Set<StageBuffer> {
+    return new Set(nodes.flatMap((node) => [...this.#prepare(this, node)]))
+  }
+
+  /** The nodes of scores that are evaluated wherever `node` is: down to what is stored. */
+  virtualUnder(node: StageNode): StageNode[] {
+    const seen = new Set<StageNode>()
+    // Statistics of a softmax are stored, and its cells are not.
+    const isStored = (n: StageNode) => this.stored.get(n)?.some((b) => b.holds === 'scores') ?? false
+    const go = (n: StageNode): void => {
+      if (seen.has(n) || n.type.kind !== 'scores' || (n !== node && isStored(n))) return
+      seen.add(n)
+      n.src.forEach(go)
+    }
+    go(node)
+    return [...seen]
+  }
+
+  /** True if nobody but `user` reads the node. */
+  isOnlyFor(node: StageNode, user: StageNode): boolean {
+    const users = this.#users.get(node)
+    return users !== undefined && users.size === 1 && users.has(user)
+  }
+
+  report<C extends Code>(code: C, node: StageNode, args: MessageArgs<C>): void {
+    this.session.report(code, node.span, args)
+  }
+
+  /** A new buffer of a node: `dims` after batch and sharers. */
+  buffer(
+    node: StageNode,
+    holds: Holds,
+    share: Share,
+    dims: readonly Expr[],
+    life: StageBuffer['life'] = this.#guard(node).keep ? 'kept' : 'call',
+  ): StageBuffer {
+    const { sizes } = this
+    const shape = [sizes.var('batches'), sizes.sharers(share), ...dims]
+    const made: StageBuffer = {
+      name: `${holds}${this.#numbers.get(node) ?? ''}`,
+      holds,
+      node,
+      dtype: DTYPES[holds],
+      share,
+      shape,
+      bytes: sizes.product(...shape, sizes.num(4)),
+      life,
+    }
+    this.#buffers.push(made)
+    this.stored.set(node, [...(this.stored.get(node) ?? []), made])
+    return made
+  }
+
+  kernel({ computes, reads, ...wish }: KernelWish): void {
+    const { sizes } = this
+    const { when, keep } = this.#guard(wish.node)
+    const work = computes.map((node) => stageRow(node.word).flops(this.typing, node))
+    const inputs = computes.flatMap((node) => node.src.filter((s) => s.word === 'input'))
+    const moved = [
+      ...[...reads, ...wish.writes].map((b) => b.bytes),
+      ...[...new Set(inputs)].map((n) =>
+        sizes.product(sizes.var('batches'), sizes.cells(n.type), sizes.num(4)),
+      ),
+    ]
+    const made = {
+      ...wish,
+      name: `${wish.kind}${this.#numbers.get(wish.node) ?? ''}`,
+      reads: [...reads],
+      flops: sizes.product(sizes.var('batches'), sizes.sum(...work)),
+      bytes: sizes.sum(...moved),
+      when,
+      keep,
+    } as StageKernel
+    if (this.#chunk) this.#chunk.push(made)
+    else this.#steps.push({ kind: 'once', kernel: made })
+  }
+
+  /** Plans kernels that run for one chunk of q units after another; `row` is the bytes of a unit's row, of one sharer. */
+  chunked(axis: Axis, share: Share, row: Expr, plan: (rows: Expr) => void): void {
+    const { sizes } = this
+    const { ir } = sizes
+    const one = sizes.product(sizes.var('batches'), sizes.sharers(share), row)
+    const units = sizes.units(axis)
+    const fit = ir.make('floorDiv', [sizes.num(CHUNK_BYTES), sizes.max(sizes.num(1), one)])
+    const rows = sizes.max(sizes.num(1), sizes.min(fit, units))
+    this.#chunk = []
+    plan(rows)
+    const count = ir.make('floorDiv', [sizes.sum(units, rows, sizes.num(-1)), rows])
+    this.#steps.push({ kind: 'chunks', axis, rows, count, kernels: this.#chunk })
+    this.#chunk = null
+  }
+
+  /** Refuses a buffer that would have a number for each pair of tokens, or nearly. */
+  checkSize(buffer: StageBuffer, q: Axis, kv: Axis): void {
+    if (buffer.life === 'chunk' || growth(buffer.bytes) < 2) return
+    const pairs = tokensOf(q.units) * tokensOf(kv.units) * (buffer.holds === 'bits' ? 32 : 1)
+    if (pairs >= LEAST_PAIRS) return
+    this.report('quadratic-buffer', buffer.node, {
+      word: WORD_TEXT[buffer.node.word] ?? buffer.node.word,
+      what: buffer.holds === 'bits' ? 'a bit' : 'a number',
+      pairs: Math.max(1, Math.floor(pairs / (buffer.holds === 'bits' ? 32 : 1))),
+    })
+  }
+
+  finish(): StagePlan {
+    const { sizes } = this
+    const total = (life: StageBuffer['life']) =>
+      sizes.sum(...this.#buffers.filter((b) => b.life === life).map((b) => b.bytes))
+    // One chunk's buffers are given back before the next step: the space of the largest serves all.
+    const chunks = this.#steps.flatMap((step) => (step.kind === 'chunks' ? [step.kernels] : []))
+    const most = chunks
+      .map((kernels) => kernels.flatMap((k) => k.writes.filter((b) => b.life === 'chunk')))
+      .map((buffers) => sizes.sum(...buffers.map((b) => b.bytes)))
+      .reduce((a, b) => sizes.max(a, b), sizes.num(0))
+    return {
+      graph: this.graph,
+      stored: this.stored,
+      steps: this.#steps,
+      buffers: this.#buffers,
+      workspace: sizes.sum(total('call'), most),
+      keptBytes: total('kept'),
+    }
+  }
+}
+
+const DTYPES: Readonly<Record<Holds, StageBuffer['dtype']>> = {
+  rows: 'f32',
+  scores: 'f32',
+  max: 'f32',
+  sum: 'f32',
+  counts: 'i32',
+  ids: 'i32',
+  spans: 'i32',
+  bits: 'u32',
+  order: 'i32',
+  state: 'f32',
+  lse: 'f32',
+}
+
+const WORD_TEXT: Partial<Readonly<Record<Word, string>>> = {
+  poolScores: 'pool',
+  poolSet: 'pool',
+  poolRows: 'pool',
+}
+
+/** How many tokens a unit has, as far as that is known; the whole of an axis has them all. */
+export function tokensOf(g: Grouping): number {
+  switch (g.kind) {
+    case 'block':
+      return g.size
+    case 'window':
+      return g.step
+    case 'whole':
+      return LONGEST
+    case 'slice':
+      return tokensOf(g.of) * g.step
+    case 'offset':
+      return tokensOf(g.of)
+    default:
+      return 1
+  }
+}

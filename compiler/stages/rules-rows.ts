@@ -1,0 +1,184 @@
+/** Rows of the stage table for words that make vectors: inputs, cuts, pools, linear maps, rotations. */
+
+import { constOf } from './sizes.ts'
+import { nesting, printGrouping, sameUnits } from './axes.ts'
+import type { Args, RowsType, Share, StageNode } from './graph.ts'
+import type { Rules } from './table.ts'
+import { misfit, differs, join, rowsOf, tableOf, tableShare, type Typing } from './typing.ts'
+import { nodesOf, type Expr } from '../ir.ts'
+
+type RowWord =
+  | 'input'
+  | 'slice'
+  | 'concat'
+  | 'channels'
+  | 'linear'
+  | 'rope'
+  | 'quantize'
+  | 'poolRows'
+  | 'mapRows'
+
+/** Operations that a function takes for one element. */
+export const workOf = (e: Expr): number => nodesOf(e).filter((n) => n.src.length > 0).length
+
+const none = (t: Typing) => t.sizes.num(0)
+const perElement = (t: Typing, node: StageNode, work: number): Expr =>
+  t.sizes.product(t.sizes.num(work), t.sizes.cells(node.type))
+
+export const ROWS_RULES: Rules<RowWord> = {
+  input: {
+    operands: [],
+    had: 'input',
+    type: (t, _, { name }) => {
+      const found = t.inputs.get(name)
+      if (!found) throw new Error(`no input ${name}`)
+      return found
+    },
+    flops: none,
+  },
+
+  slice: {
+    operands: ['rows'],
+    had: 'loader',
+    type: (t, [x], { start, end, step }) => {
+      const rows = rowsOf(x!)
+      const { side, units, order } = rows.axis
+      return { ...rows, axis: t.stages.axis(side, { kind: 'slice', of: units, start, end, step }, order) }
+    },
+    flops: none,
+  },
+
+  concat: {
+    operands: ['rows'],
+    more: '..',
+    had: 'loader',
+    type: (t, src) => {
+      const [first, ...rest] = src.map(rowsOf) as [RowsType, ...RowsType[]]
+      for (const { axis } of rest) if (!sameUnits(first.axis, axis)) differs(first.axis, axis)
+      const all = [first, ...rest]
+      const share = all.map((x) => x.share).reduce(join)
+      return { ...first, share, channels: t.sizes.sum(...all.map((x) => x.channels)), precision: 'f32' }
+    },
+    flops: none,
+  },
+
+  channels: {
+    operands: ['rows'],
+    had: 'loader',
+    type: (t, [x], { table }) => {
+      const rows = rowsOf(x!)
+      const info = tableOf(t, table)
+      const share = tableShare(info, 1)
+      if (share === null || info.type !== 'i32')
+        return misfit('stage-table', { word: 'channels', table, wanted: 'i32 [head, channels]' })
+      const joined = join(rows.share, share)
+      return { ...rows, share: joined, channels: t.sizes.tableSize(table, -1) }
+    },
+    flops: none,
+  },
+
+  linear: {
+    operands: ['rows'],
+    had: 'rows',
+    type: (t, [x], { weight, bias }) => linearType(t, rowsOf(x!), weight, bias),
+    flops: (t, node) => {
+      const x = rowsOf(node.src[0]!)
+      return t.sizes.product(t.sizes.num(2), t.sizes.cells(node.type), x.channels)
+    },
+  },
+
+  rope: {
+    operands: ['rows'],
+    had: 'rows',
+    type: (_, [x]) => ({ ...rowsOf(x!), precision: 'f32' }),
+    flops: (t, node) => perElement(t, node, 4),
+  },
+
+  quantize: {
+    operands: ['rows'],
+    had: 'rows',
+    type: (_, [x], { precision }) => ({ ...rowsOf(x!), precision }),
+    flops: (t, node) => perElement(t, node, 4),
+  },
+
+  poolRows: {
+    operands: ['rows'],
+    had: 'rows',
+    type: (t, [x], { by, how }) => {
+      const rows = rowsOf(x!)
+      const { side, units, order } = rows.axis
+      if (nesting(units, by) !== 'inside' && by.kind !== 'window')
+        return misfit('stage-nesting', { from: printGrouping(units), to: printGrouping(by), how })
+      const axis = t.stages.axis(side, by, order)
+      if (how !== 'concat') return { ...rows, axis, precision: 'f32' }
+      const members = membersOf(by)
+      if (members === null)
+        return misfit('stage-argument', {
+          word: 'pool',
+          wanted: 'units of one length, such as blocks or windows, where it concatenates',
+          got: printGrouping(by),
+        })
+      return { ...rows, axis, channels: t.sizes.product(t.sizes.num(members), rows.channels) }
+    },
+    // Every token is added to each unit that holds it: windows of twice their step read all twice.
+    flops: (t, node) => {
+      const x = rowsOf(node.src[0]!)
+      const { by } = node.arg
+      const times = by.kind === 'window' ? Math.ceil(by.size / by.step) : 1
+      return t.sizes.product(t.sizes.num(times), t.sizes.cells(x))
+    },
+  },
+
+  mapRows: {
+    operands: ['rows', 'rows'],
+    more: '?',
+    had: 'loader',
+    type: (_, src) => {
+      const [x, y] = src.map(rowsOf) as [RowsType, RowsType?]
+      if (!y) return { ...x, precision: 'f32' }
+      const share = join(x.share, y.share)
+      if (y.axis.units.kind !== 'whole' && !sameUnits(x.axis, y.axis)) return differs(x.axis, y.axis)
+      return channelsDiffer(x, y) ?? { ...x, share, precision: 'f32' }
+    },
+    flops: (t, node) => perElement(t, node, workOf(node.arg.value)),
+  },
+}
+
+/** How many tokens a unit has, where all have the same. */
+function membersOf(by: Args['poolRows']['by']): number | null {
+  switch (by.kind) {
+    case 'token':
+      return 1
+    case 'block':
+    case 'window':
+      return by.size
+    default:
+      return null
+  }
+}
+
+export function channelsDiffer(x: RowsType, y: RowsType) {
+  const [a, b] = [constOf(x.channels), constOf(y.channels)]
+  const differ = a !== null && b !== null && a !== b
+  return differ ? misfit('stage-channels', { first: String(a), second: String(b) }) : null
+}
+
+function linearType(t: Typing, x: RowsType, weight: string, bias: string | null) {
+  const info = tableOf(t, weight)
+  const shares: (Share | null)[] = [tableShare(info, 2)]
+  if (bias !== null) shares.push(tableShare(tableOf(t, bias), 1))
+  if (shares[0] === null || info.type !== 'f32')
+    return misfit('stage-table', { word: 'linear', table: weight, wanted: 'f32 [head, in, out]' })
+  if (shares[1] === null || (bias !== null && tableOf(t, bias).type !== 'f32'))
+    return misfit('stage-table', { word: 'linear', table: bias ?? weight, wanted: 'f32 [head, out]' })
+  const into = constOf(t.sizes.tableSize(weight, -2))
+  const have = constOf(x.channels)
+  if (into !== null && have !== null && into !== have)
+    return misfit('stage-channels', { first: String(have), second: String(into) })
+  let share: Share = x.share
+  for (const s of shares) {
+    const joined = join(share, s!)
+    share = joined
+  }
+  return { ...x, share, channels: t.sizes.tableSize(weight, -1), precision: 'f32' as const }
+}

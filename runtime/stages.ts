@@ -1,0 +1,252 @@
+/** Stages: a `forward` program's kernels and a call in; its dispatches, in one pass and without a word from the host, out. */
+
+import type {
+  Artifact,
+  JsonExpr,
+  RowsInfo,
+  StageAttend,
+  StageBinding,
+  StageModule,
+  StageVariant,
+} from '../codegen/artifact.ts'
+import { recordSlice, uploaded, type Call, type Resource, type Resources } from './call.ts'
+import { evaluateJson } from './derived.ts'
+import { sharersOf } from './lists.ts'
+import { HeddleError } from './messages.ts'
+import type { CallStrides, Slice } from './meta.ts'
+import { USAGE, type Lease } from './pool.ts'
+import { roundBinding } from './slices.ts'
+import { readView, viewOf, type Layout, type Sizes, type Tensor } from './tensor.ts'
+import type { Compilable, Compiled, Gpu } from './webgpu.ts'
+
+/** What a call of a `forward` program has beyond one of a mask. */
+export interface StageCall extends Omit<Call, 'variant'> {
+  readonly variant: StageVariant
+  readonly rows: ReadonlyMap<string, RowsData>
+  readonly indexHeads: number
+}
+
+export interface RowsData {
+  readonly data: Float32Array<ArrayBuffer>
+  readonly channels: number
+}
+
+/** The vectors that the call gives beside q, k and v, contiguous. */
+export function resolveRows(
+  infos: readonly RowsInfo[],
+  given: Readonly<Record<string, Tensor>> | undefined,
+  sizes: Sizes,
+  layout: Layout,
+): { rows: Map<string, RowsData>; indexHeads: number } {
+  const known = infos.map((i) => i.name)
+  for (const name of Object.keys(given ?? {})) {
+    if (!known.includes(name)) throw new HeddleError('table-unknown', { name, known })
+  }
+  const rows = new Map<string, RowsData>()
+  let indexHeads = 0
+  for (const { name, side, share, grain } of infos) {
+    const tensor = given?.[name]
+    const tokens = grain === 'whole' ? 1 : side === 'q' ? sizes.qRows : sizes.kvRows
+    const dims = ['batch', share, 'tokens', 'channels']
+    const sharers = share === 'indexHead' ? indexHeads : sharersOf(share, sizes)
+    if (!tensor)
+      throw new HeddleError('table-missing', { name, dims, sizes: [sizes.batch, sharers, tokens, 0] })
+    const view = viewOf(name, tensor, layout)
+    const [batch, heads, length, channels] = view.shape
+    const expected = [sizes.batch, sharers || heads, tokens, channels]
+    if (batch !== expected[0] || heads !== expected[1] || length !== expected[2])
+      throw new HeddleError('shape', { tensor: name, axes: dims, expected, got: view.shape })
+    if (share === 'indexHead') indexHeads = heads
+    rows.set(name, { data: Float32Array.from(readView(view)), channels })
+  }
+  return { rows, indexHeads }
+}
+
+type AnyKernel = StageModule | StageAttend
+
+export const kernelsOf = ({ steps }: StageVariant): AnyKernel[] =>
+  steps.flatMap((s) => (s.kind === 'once' ? [s.kernel] : s.kernels))
+
+const compilable = (kernel: AnyKernel): Compilable =>
+  kernel.kind === 'attend'
+    ? kernel.variant
+    : {
+        id: kernel.name,
+        code: kernel.code,
+        bindings: kernel.bindings,
+        entries: { attend: 'run', list: null },
+      }
+
+/** Every kernel of a program, compiled; those of one text once. */
+export async function compileStages(gpu: Gpu, variant: StageVariant): Promise<Map<AnyKernel, Compiled>> {
+  const made = new Map<AnyKernel, Compiled>()
+  for (const kernel of kernelsOf(variant)) made.set(kernel, await gpu.compile(compilable(kernel)))
+  return made
+}
+
+/** Records all of a call's dispatches. */
+export function recordStages(
+  device: GPUDevice,
+  pass: GPUComputePassEncoder,
+  call: StageCall,
+  compiled: ReadonlyMap<AnyKernel, Compiled>,
+  strides: CallStrides,
+  resources: Resources,
+  lease: Lease,
+): void {
+  const size = sizesOfCall(call)
+  const stored = new Map(
+    call.variant.stored.map(({ name, words, units }): [string, Resource] => {
+      const bytes = roundBinding(4 * size(words))
+      checkBinding(device, name, bytes)
+      const buffer = lease.take(bytes, USAGE.storage)
+      if (units !== null) device.queue.writeBuffer(buffer, 0, Int32Array.of(size(units), 0, 0, 0))
+      return [name, { buffer, offset: 0, size: bytes }]
+    }),
+  )
+  const rows = new Map(
+    [...call.rows].map(([name, { data }]) => [name, uploaded(device, lease, data)] as const),
+  )
+  const stage: Stage = { device, pass, call, strides, resources, lease, stored, rows, size }
+  const run = (kernel: AnyKernel, base: number, count: number | null) =>
+    kernel.kind === 'attend'
+      ? attend(stage, kernel, compiled.get(kernel)!)
+      : dispatch(stage, kernel, compiled.get(kernel)!, base, count ?? size(kernel.units))
+  for (const step of call.variant.steps) {
+    if (step.kind === 'once') {
+      run(step.kernel, 0, null)
+      continue
+    }
+    const [rowsOfChunk, units] = [size(step.rows), size(step.units)]
+    for (let base = 0; base < units; base += rowsOfChunk) {
+      for (const kernel of step.kernels) run(kernel, base, Math.min(rowsOfChunk, units - base))
+    }
+  }
+}
+
+interface Stage {
+  readonly device: GPUDevice
+  readonly pass: GPUComputePassEncoder
+  readonly call: StageCall
+  readonly strides: CallStrides
+  readonly resources: Resources
+  readonly lease: Lease
+  readonly stored: ReadonlyMap<string, Resource>
+  readonly rows: ReadonlyMap<string, Resource>
+  readonly size: (e: JsonExpr) => number
+}
+
+/** Sizes as numbers: of lengths, heads, params (of those per head the greatest) and widths of rows. */
+function sizesOfCall({ sizes, params, rows, indexHeads }: StageCall): (e: JsonExpr) => number {
+  const { batch, qHeads, kvHeads, qRows, kvRows, headDim, valueDim } = sizes
+  const vars = { batches: batch, qHeads, kvHeads, indexHeads, qLen: qRows, kvLen: kvRows, headDim, valueDim }
+  const param = (name: string) => {
+    const values = params.get(name)
+    return values ? Math.max(...values) : rows.get(name.replace(/\.channels$/, ''))!.channels
+  }
+  return (e) => Number(evaluateJson(e, { vars, param }))
+}
+
+function checkBinding({ limits }: GPUDevice, tensor: string, needed: number): void {
+  const limit = Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize)
+  if (needed > limit)
+    throw new HeddleError('binding-limit', { tensor, what: 'a stored value', needed, limit })
+}
+
+function dispatch(
+  stage: Stage,
+  kernel: StageModule,
+  { layout, attend: pipeline }: Compiled,
+  base: number,
+  count: number,
+): void {
+  const { device, pass, call, lease, size } = stage
+  const { sizes } = call
+  const sharers = kernel.share === 'indexHead' ? call.indexHeads : sharersOf(kernel.share, sizes)
+  const units = sizes.batch * sharers * count
+  const groups = kernel.inner === null ? units : Math.ceil((units * size(kernel.inner)) / kernel.workgroup)
+  if (groups === 0) return
+  const most = device.limits.maxComputeWorkgroupsPerDimension
+  const x = Math.min(groups, most)
+  const y = Math.ceil(groups / x)
+  if (y > most) throw new HeddleError('grid-limit', { tiles: groups, most: most * most })
+  const block = uniformsOf(stage, kernel, { unitBase: base, unitCount: count, gridX: x, groupCount: groups })
+  const uniforms = uploaded(device, lease, new Uint8Array(block), USAGE.uniform)
+  pass.setPipeline(pipeline)
+  pass.setBindGroup(
+    0,
+    device.createBindGroup({
+      layout,
+      entries: kernel.bindings.map((b) => ({ binding: b.binding, resource: resourceOf(stage, b, uniforms) })),
+    }),
+  )
+  pass.dispatchWorkgroups(x, y)
+}
+
+function resourceOf({ resources, stored, rows }: Stage, b: StageBinding, uniforms: Resource): Resource {
+  switch (b.role) {
+    case 'uniforms':
+      return uniforms
+    case 'stored':
+      return stored.get(b.stored!)!
+    case 'rows':
+      return rows.get(b.rows!)!
+    case 'table':
+      return resources.tables.get(b.table!)!
+    default:
+      return resources[b.role]
+  }
+}
+
+type Grid = Readonly<Record<'unitBase' | 'unitCount' | 'gridX' | 'groupCount', number>>
+
+function uniformsOf({ call, strides }: Stage, { uniforms }: StageModule, grid: Grid): ArrayBuffer {
+  const { sizes, scale, params, rows, indexHeads } = call
+  const { batch, qHeads, kvHeads, qRows, kvRows } = sizes
+  const fixed: Record<string, number> = {
+    batches: batch,
+    qHeads,
+    kvHeads,
+    indexHeads,
+    qRows,
+    kvRows,
+    scale,
+    ...grid,
+  }
+  for (const role of ['q', 'k', 'v', 'out'] as const) {
+    const [b, h, r] = strides[role]
+    Object.assign(fixed, { [`${role}BatchStride`]: b, [`${role}HeadStride`]: h, [`${role}RowStride`]: r })
+  }
+  const block = new ArrayBuffer(Math.ceil((uniforms.length * 4) / 16) * 16)
+  const view = new DataView(block)
+  uniforms.forEach(({ name, type }, i) => {
+    const width = rows.get(name.replace(/\.channels$/, ''))?.channels
+    const value = i < FIXED_FIELDS ? fixed[name]! : (params.get(name)?.[0] ?? width!)
+    if (type === 'f32') view.setFloat32(4 * i, value, true)
+    else if (type === 'i32') view.setInt32(4 * i, value, true)
+    else view.setUint32(4 * i, value, true)
+  })
+  return block
+}
+
+/** Fields that every stage kernel's block begins with; a param may be called like one of them. */
+export const FIXED_FIELDS = 23
+
+function attend(stage: Stage, kernel: StageAttend, compiled: Compiled): void {
+  const { device, pass, call, strides, resources, lease, stored } = stage
+  const { batch, qHeads } = call.sizes
+  const slice: Slice = { batchBase: 0, batch, headBase: 0, heads: qHeads }
+  const one = (name: string | null) => (name === null ? undefined : stored.get(name)!)
+  const [before, state, kvOrder] = [one(kernel.before), one(kernel.state), one(kernel.kvOrder)]
+  const own: Resources = {
+    ...resources,
+    lists: kernel.lists.map((name) => stored.get(name)!),
+    ...(before ? { before } : {}),
+    ...(state ? { state } : {}),
+    ...(kvOrder ? { kvOrder } : {}),
+  }
+  recordSlice(device, pass, { ...call, variant: kernel.variant }, compiled, slice, strides, own, lease)
+}
+
+/** A program's artefact has kernels of this kind and no others. */
+export const stagesOf = ({ stages }: Artifact): NonNullable<Artifact['stages']> | null => stages ?? null
