@@ -111,6 +111,7 @@ const stageModule = recordOf<StageModule>({
   units: size,
   inner: size,
   workgroup: count,
+  sharedBytes: place,
   bindings: listOf(
     recordOf<StageBinding>({
       binding: place,

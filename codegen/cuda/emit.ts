@@ -16,11 +16,13 @@ import {
   type CudaArtifact,
   type CudaDtype,
   type CudaEntry,
+  type CudaStageStep,
   type CudaVariant,
   type SizeRule,
   type Skeleton,
 } from './manifest.ts'
 import { stepJson } from './order.ts'
+import { emitCudaStages } from './stages.ts'
 import { passesOf, patternSection, type Pass } from './pattern.ts'
 import { and, le, min, mul, product, v } from './rules.ts'
 import type { Request, Shape, SkeletonSpec } from './skeleton.ts'
@@ -45,14 +47,21 @@ export interface EmitCudaOptions {
 
 export type ShapeChoice = (spec: SkeletonSpec, request: Request, shapes: readonly Shape[]) => Shape
 
+/** A pattern of a mask alone needs no more than its plan. */
+type Emitted =
+  | Pick<CompiledPattern, 'plan'>
+  | (Pick<CompiledPattern, 'plan' | 'ir'> & { readonly stages: NonNullable<CompiledPattern['stages']> })
+
 /** @throws RangeError for a dim or a number of tables that there is no kernel for */
-export function emitCuda({ plan }: Pick<CompiledPattern, 'plan'>, options: EmitCudaOptions): CudaArtifact {
+export function emitCuda(pattern: Emitted, options: EmitCudaOptions): CudaArtifact {
+  const { plan } = pattern
   const { headDims, valueDims, dtypes, debug = false, shapes: choose = first } = options
   const wanted = SKELETONS.filter((s) => options.skeletons?.includes(s.name) ?? true)
   const dims = headDims.map((headDim, n) => [headDim, valueDims?.[n] ?? headDim] as const)
   dims.flat().forEach(checkHeadDim)
   const variants = new Map<string, CudaVariant>()
-  for (const spec of wanted) {
+  const program = 'stages' in pattern && pattern.stages ? pattern : null
+  for (const spec of program ? [] : wanted) {
     const passes = passesOf(plan, spec.byResidue)
     // The last is the one by residue, where there is such a one.
     const pass = passes.at(-1)
@@ -86,10 +95,30 @@ export function emitCuda({ plan }: Pick<CompiledPattern, 'plan'>, options: EmitC
     tiles: plan.tiles.how,
     sharesLists: !readsHead(plan),
     call: { bytes: CALL_BYTES, fields: CALL_FIELDS },
+    stages: program && {
+      rows: program.stages.graph.inputs,
+      variants: dims.flatMap(([headDim, valueDim]) =>
+        dtypes.map((dtype) => emitCudaStages(program, { headDim, valueDim, dtype })),
+      ),
+    },
     variants: [...variants.values()],
   }
-  const hashed = { ...record, variants: record.variants.map(({ cubins: _, ...v }) => v) }
-  return { ...record, hash: contentHash(hashed) }
+  return { ...record, hash: contentHash(withoutCubins(record)) }
+}
+
+/** What the hash is over: cubins are made of the rest, when there is a compiler. */
+function withoutCubins({ variants, stages, ...record }: Omit<CudaArtifact, 'hash'>): object {
+  const bare = <T extends { readonly cubins: unknown }>({ cubins: _, ...rest }: T) => rest
+  const step = (s: CudaStageStep) =>
+    s.kind === 'once' ? { ...s, kernel: bare(s.kernel) } : { ...s, kernels: s.kernels.map(bare) }
+  return {
+    ...record,
+    variants: variants.map(bare),
+    stages: stages && {
+      ...stages,
+      variants: stages.variants.map((v) => ({ ...v, steps: v.steps.map(step) })),
+    },
+  }
 }
 
 const isListed = (plan: KernelPlan, { sharesTests }: SkeletonSpec): boolean =>

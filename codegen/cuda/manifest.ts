@@ -4,7 +4,16 @@
  */
 
 import type { ParamInfo, TableInfo } from '../../compiler/plan.ts'
-import type { DerivedUniform, JsonExpr } from '../artifact.ts'
+import type {
+  DerivedUniform,
+  JsonExpr,
+  RowsInfo,
+  Share,
+  StageStep,
+  StoredValue,
+  UniformField,
+  Variant,
+} from '../artifact.ts'
 import type { CallField } from './call.ts'
 
 export const CUDA_ARTIFACT_VERSION = 2
@@ -114,6 +123,59 @@ export interface CudaVariant {
   readonly cubins: readonly Cubin[]
 }
 
+/** How many blocks a kernel of a `forward` program has. */
+export type CudaStageGrid =
+  /** A block for each of `units` q units of every sharer, or a thread for each of the `inner` elements of those. */
+  | {
+      readonly kind: 'units'
+      readonly share: Share | 'indexHead'
+      readonly units: JsonExpr
+      readonly inner: JsonExpr | null
+    }
+  /** A block for each query tile. */
+  | { readonly kind: 'tiles'; readonly tile: Variant['tile']; readonly unit?: NonNullable<Variant['unit']> }
+
+/**
+ * A kernel of a `forward` program: one text, its entry `launch`. Its one argument is a struct: the uniforms, four bytes each,
+ * filled up to eight, then of each buffer its address and, in the eight bytes after that, how many elements of four bytes it
+ * has (pairs of halves are one).
+ */
+export interface CudaStageKernel {
+  readonly name: string
+  readonly threads: number
+  readonly sharedBytes: number
+  readonly grid: CudaStageGrid
+  readonly uniforms: readonly UniformField[]
+  /** `name`: of a stored value, a table or rows. */
+  readonly buffers: readonly {
+    readonly role: 'meta' | 'q' | 'k' | 'v' | 'out' | 'lse' | 'rows' | 'stored' | 'table'
+    readonly name: string | null
+  }[]
+  readonly hash: string
+  readonly code: string
+  readonly cubins: readonly Cubin[]
+}
+
+export type CudaStageStep =
+  | { readonly kind: 'once'; readonly kernel: CudaStageKernel }
+  | (Omit<StageStep & { readonly kind: 'chunks' }, 'kernels'> & {
+      readonly kernels: readonly CudaStageKernel[]
+    })
+
+/** A `forward` program for one pair of head dims and a type. */
+export interface CudaStageVariant {
+  /** `d128-bf16-stages`. */
+  readonly id: string
+  readonly headDim: number
+  readonly valueDim: number
+  readonly dtype: CudaDtype
+  readonly capability: CudaVariant['capability']
+  /** Strides of q, k, v and out are multiples of this many elements, of 2 at least. */
+  readonly align: number
+  readonly stored: readonly StoredValue[]
+  readonly steps: readonly CudaStageStep[]
+}
+
 export interface CudaArtifact {
   readonly version: typeof CUDA_ARTIFACT_VERSION
   readonly heddle: string
@@ -131,6 +193,11 @@ export interface CudaArtifact {
   readonly sharesLists: boolean
   /** The layout of struct Call; a loader fills it by name. */
   readonly call: { readonly bytes: number; readonly fields: readonly CallField[] }
+  /** Of a pattern with a `forward`, in place of `variants`, which are none; and the rows that a call gives it. */
+  readonly stages: {
+    readonly rows: readonly RowsInfo[]
+    readonly variants: readonly CudaStageVariant[]
+  } | null
   /** Best first: a loader takes the first that fits dtype, dims, device and call. */
   readonly variants: readonly CudaVariant[]
 }

@@ -33,6 +33,8 @@ import {
 } from '../schema.ts'
 import { CALL_KNOWN, MOST_TABLES } from './block.ts'
 import { SIZE_VARS } from './sizes.ts'
+import { stageDisagreement, stagesCheck } from './stage-schema.ts'
+import { kernelsOf } from './stages.ts'
 
 /** The one version that this runtime reads. */
 export const READS_CUDA_VERSION: CudaArtifact['version'] = 2
@@ -94,7 +96,7 @@ const variant = recordOf<CudaVariant>({
   cubins: listOf(cubin),
 })
 
-const artifact = recordOf<CudaArtifact>({
+const manifest = recordOf<CudaArtifact>({
   version: anything,
   heddle: string,
   pattern: string,
@@ -109,11 +111,13 @@ const artifact = recordOf<CudaArtifact>({
   tiles: oneOf('ranges', 'test', 'list'),
   sharesLists: boolean,
   call: recordOf<CudaArtifact['call']>({ bytes: count, fields: listOf(callField) }),
+  stages: stagesCheck(cubin),
   variants: listOf(variant),
 })
 
 /** Names that the parts of a well-shaped record use of each other, and of this runtime. */
-function disagreement({ params, tables, derived, call, variants }: CudaArtifact): string | null {
+function disagreement(artifact: CudaArtifact): string | null {
+  const { params, tables, derived, call, variants } = artifact
   const known = new Set(params.map((p) => p.name))
   const scalars = new Set(params.flatMap((p) => (p.perHead ? [] : [p.name])))
   if (tables.length > MOST_TABLES) return `it has ${tables.length} tables, a call holds ${MOST_TABLES}`
@@ -130,7 +134,8 @@ function disagreement({ params, tables, derived, call, variants }: CudaArtifact)
         ? null
         : `call has ${name}, ${n} of ${type}, which this runtime does not fill`
     }) ??
-    first(variants, (v) => unknownSize(v, scalars))
+    first(variants, (v) => unknownSize(v, scalars)) ??
+    stageDisagreement(artifact)
   )
 }
 
@@ -156,9 +161,16 @@ function unknownSize(
 
 /** The hash that an artefact's record should carry: over all fields but `hash` and the variants' `cubins`. */
 export function cudaContentHash(record: Readonly<Record<string, unknown>>): string {
-  const { hash: _, variants, ...rest } = record
-  const texts = (variants as readonly CudaVariant[]).map(({ cubins: __, ...v }) => v)
-  return sha256(canonicalJson({ ...rest, variants: texts }))
+  const { hash: _, ...rest } = record
+  return sha256(canonicalJson(withoutCubins(rest)))
+}
+
+/** A record without what was compiled of it, at whatever depth. */
+function withoutCubins(x: unknown): unknown {
+  if (Array.isArray(x)) return x.map(withoutCubins)
+  if (!isRecord(x)) return x
+  const kept = Object.entries(x).filter(([name]) => name !== 'cubins')
+  return Object.fromEntries(kept.map(([name, value]) => [name, withoutCubins(value)]))
 }
 
 const sha256 = (text: string) => createHash('sha256').update(text).digest('hex')
@@ -174,12 +186,13 @@ export function parseCudaArtifact(source: unknown): CudaArtifact {
     throw new HeddleError('not-an-artifact', { what: 'it has no version and hash' })
   if (record.version !== READS_CUDA_VERSION)
     throw new HeddleError('artifact-version', { expected: READS_CUDA_VERSION, got: record.version })
-  const wrong = artifact(record, '') ?? disagreement(record as unknown as CudaArtifact)
+  const wrong = manifest(record, '') ?? disagreement(record as unknown as CudaArtifact)
   if (wrong !== null) throw new HeddleError('not-an-artifact', { what: wrong })
   const got = cudaContentHash(record)
   if (got !== record.hash) throw new HeddleError('artifact-hash', { expected: String(record.hash), got })
   const checked = record as unknown as CudaArtifact
-  const changed = checked.variants.find((v) => sha256(v.code) !== v.hash)
+  const texts = [...checked.variants, ...(checked.stages?.variants ?? []).flatMap(kernelsOf)]
+  const changed = texts.find((v) => sha256(v.code) !== v.hash)
   if (changed) throw new HeddleError('artifact-hash', { expected: changed.hash, got: sha256(changed.code) })
   return checked
 }

@@ -117,6 +117,7 @@ export function artifact(changes: Partial<CudaArtifact> = {}): CudaArtifact {
     tables: [{ name: 'ids', type: 'i32', dims: ['batch', 'kvLen'], min: 0, max: 9, monotone: false }],
     derived: [{ name: 'last', type: 'i32', value: op('add', v('kvLen'), v('head')) }],
     sinkLogit: false,
+    stages: null,
     tiles: 'ranges',
     sharesLists: true,
     call: { bytes: CALL_BYTES, fields: CALL_FIELDS },
