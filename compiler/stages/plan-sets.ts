@@ -73,7 +73,7 @@ function setBuffers(p: Planner, node: StageNode): StageBuffer[] {
     bits: [units, p.sizes.ceilDiv(p.sizes.units(kv), 32)],
   }[form]
   const made = [p.buffer(node, 'counts', share, [units]), p.buffer(node, form, share, dims)]
-  for (const buffer of made) p.checkSize(buffer, q, kv)
+  for (const buffer of made) p.checkSize(buffer)
   return made
 }
 

@@ -9,8 +9,8 @@
  *   scores   a pool or argmax of which at most one axis grows with the length; statistics of a softmax, two numbers a row;
  *            of a plane that topK or topP chooses from, one chunk of q units at a time
  *   sets     lists of what topK chose, bits of what where and topP let pass
- * A buffer that grows with both lengths has at most one number (or word of bits) for LEAST_PAIRS pairs of tokens; what would
- * need more is refused.
+ * A buffer that grows with both lengths has at most one word of memory for LEAST_PAIRS pairs of tokens; what would need more is
+ * refused.
  */
 
 import type { Expr } from '../ir.ts'
@@ -195,7 +195,7 @@ export type Step =
       readonly kernels: readonly StageKernel[]
     }
 
-/** Pairs of tokens that stand behind one number of a buffer that grows with both lengths. */
+/** Pairs of tokens that stand behind one word of a buffer that grows with both lengths. */
 export const LEAST_PAIRS = 256
 
 /** What the buffers of a chunk may take together. */

@@ -1,10 +1,10 @@
 /** What the steps of planning share: buffers and kernels made so far, and what each of them costs. */
 
 import type { Session } from '../diagnostics.ts'
-import type { Expr } from '../ir.ts'
+import { evaluate, type Environment, type Expr } from '../ir.ts'
 import type { Code, MessageArgs } from '../messages.ts'
 import type { PatternIr } from '../plan.ts'
-import { LONGEST } from '../vars.ts'
+import { LONGEST, type VarName } from '../vars.ts'
 import type { Axis, Grouping, Share, StageGraph, StageNode, Word } from './graph.ts'
 import { guardsOf, type Guard } from './guards.ts'
 import {
@@ -81,7 +81,7 @@ export class Planner {
     // Statistics of a softmax are stored, and its cells are not.
     const isStored = (n: StageNode) => this.stored.get(n)?.some((b) => b.holds === 'scores') ?? false
     const go = (n: StageNode): void => {
-      if (seen.has(n) || n.type.kind !== 'scores' || (n !== node && isStored(n))) return
+      if (seen.has(n) || n.type.kind !== 'scores' || isStored(n)) return
       seen.add(n)
       n.src.forEach(go)
     }
@@ -120,7 +120,8 @@ export class Planner {
       life,
     }
     this.#buffers.push(made)
-    this.stored.set(node, [...(this.stored.get(node) ?? []), made])
+    // A chunk's rows are there for its own kernels alone.
+    if (life !== 'chunk') this.stored.set(node, [...(this.stored.get(node) ?? []), made])
     return made
   }
 
@@ -164,14 +165,15 @@ export class Planner {
   }
 
   /** Refuses a buffer that would have a number for each pair of tokens, or nearly. */
-  checkSize(buffer: StageBuffer, q: Axis, kv: Axis): void {
+  checkSize(buffer: StageBuffer): void {
     if (buffer.life === 'chunk' || growth(buffer.bytes) < 2) return
-    const pairs = tokensOf(q.units) * tokensOf(kv.units) * (buffer.holds === 'bits' ? 32 : 1)
+    const numbers = evaluate(this.sizes.product(...buffer.shape), longCall(this.pattern)) as number
+    const pairs = LENGTH ** 2 / numbers
     if (pairs >= LEAST_PAIRS) return
+    const { word } = buffer.node
     this.report('quadratic-buffer', buffer.node, {
-      word: WORD_TEXT[buffer.node.word] ?? buffer.node.word,
-      what: buffer.holds === 'bits' ? 'a bit' : 'a number',
-      pairs: Math.max(1, Math.floor(pairs / (buffer.holds === 'bits' ? 32 : 1))),
+      word: SPELLED[word] ?? word,
+      pairs: Math.max(1, Math.round(pairs)),
     })
   }
 
@@ -196,6 +198,18 @@ export class Planner {
   }
 }
 
+/** A call long enough that what grows with both lengths shows: one head, params at their defaults. */
+const LENGTH = 2 ** 20
+function longCall({ params }: PatternIr): Environment {
+  const vars: Partial<Record<VarName, number>> = { qLen: LENGTH, kvLen: LENGTH }
+  return {
+    var: (name) => vars[name] ?? 1,
+    param: (name) => params.find((p) => p.name === name)?.default ?? 1,
+    derived: () => 1,
+    load: () => 1,
+  }
+}
+
 const DTYPES: Readonly<Record<Holds, StageBuffer['dtype']>> = {
   rows: 'f32',
   scores: 'f32',
@@ -210,7 +224,7 @@ const DTYPES: Readonly<Record<Holds, StageBuffer['dtype']>> = {
   lse: 'f32',
 }
 
-const WORD_TEXT: Partial<Readonly<Record<Word, string>>> = {
+const SPELLED: Partial<Readonly<Record<Word, string>>> = {
   poolScores: 'pool',
   poolSet: 'pool',
   poolRows: 'pool',
