@@ -127,7 +127,7 @@ function inputsOf(
     const data = readView(view)
     const [, sharers, len, width] = view.shape
     const first = grain === 'whole' ? 0 : side === 'q' ? qRow : kvStart
-    return inputRows(context, side, share, grain as 'token' | 'whole', (sharer, row) => {
+    return inputRows(context, side, share, grain as 'token' | 'whole', width, (sharer, row) => {
       const at = ((b * sharers + sharer) * len + first + row) * width
       return data.slice(at, at + width)
     })
@@ -192,9 +192,12 @@ function rowViews(
   let indexHeads: number | null = null
   for (const [name, spec] of declared) {
     const tensor = rows[name]
-    const sharers: number | null = { head: sizes.qHeads, kvHead: sizes.kvHeads, request: 1, indexHead: indexHeads }[
-      spec.share
-    ]
+    const sharers: number | null = {
+      head: sizes.qHeads,
+      kvHead: sizes.kvHeads,
+      request: 1,
+      indexHead: indexHeads,
+    }[spec.share]
     const len = spec.grain === 'whole' ? 1 : spec.side === 'q' ? sizes.qRows : sizes.kvRows
     if (!tensor) {
       const due = [sizes.batch, sharers ?? 0, len, 0]

@@ -4,7 +4,15 @@ import { describe, patternError } from '../messages.ts'
 import { isCoarser, sharerAt, type Call, type Coarser, type Share } from './call.ts'
 import { checkKind, isKind, nameOf } from './check.ts'
 import { cutUnits, type Grouping } from './groupings.ts'
-import { pooledRows, pooledScores, pooledSet, type PoolPair, type Reduce, type Vote } from './pooling.ts'
+import {
+  concatenatedRows,
+  pooledRows,
+  pooledScores,
+  pooledSet,
+  type PoolPair,
+  type Reduce,
+  type Vote,
+} from './pooling.ts'
 import type { Rows } from './rows.ts'
 import type { Scores } from './scores.ts'
 import { cellForm, isOffsets, type AnySet, type Sel } from './sets.ts'
@@ -90,13 +98,13 @@ export function pool(
   if (isKind(value, 'rows')) {
     const x = value as Rows
     checkKind('pool', to, 'grouping')
-    const units = cutUnits(to as Grouping, x.units, x.call, x.share)
-    return pooledRows(
-      x,
-      units,
-      reduction(how, ['sum', 'mean', 'max', 'min', 'concat']),
-      of as (u: Unit) => boolean,
-    )
+    const by = to as Grouping
+    const units = cutUnits(by, x.units, x.call, x.share)
+    const filter = of as (unit: Unit) => boolean
+    const word = reduction(how, ['sum', 'mean', 'max', 'min', 'concat'])
+    return word === 'concat'
+      ? concatenatedRows(x, units, by.size, filter)
+      : pooledRows(x, units, word, filter)
   }
   if (isKind(value, 'scores')) {
     const s = value as Scores

@@ -52,9 +52,9 @@ export function valuesOf(setting: Setting): Values {
   const vector = () => Float64Array.from({ length: headDim }, random)
   return {
     call,
-    Q: inputRows(call, 'q', 'head', 'token', vector) as Values['Q'],
-    K: inputRows(call, 'kv', 'kvHead', 'token', vector) as Values['K'],
-    V: inputRows(call, 'kv', 'kvHead', 'token', vector) as Values['V'],
+    Q: inputRows(call, 'q', 'head', 'token', headDim, vector) as Values['Q'],
+    K: inputRows(call, 'kv', 'kvHead', 'token', headDim, vector) as Values['K'],
+    V: inputRows(call, 'kv', 'kvHead', 'token', headDim, vector) as Values['V'],
     random,
   }
 }
