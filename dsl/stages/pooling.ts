@@ -203,7 +203,7 @@ export function pooledSet(set: ReturnType<typeof cellForm>, to: Target, vote: Vo
 function drawnLines(set: ReturnType<typeof cellForm>, to: Target, vote: Vote): Sel {
   const { call } = set.body
   if (!isOffsets(set.kv)) throw patternError('bad-offsets', { grain: set.kv.grain })
-  const member = membership(set, call, set.q)
+  const member = membership(set, call)
   const kv = set.kv.of
   const keeps = (sharer: Sharer, row: number, column: number): boolean => {
     const [q, unit] = [unitsAt(to.q, sharer.at)[row]!, unitsAt(kv, sharer.at)[column]!]
