@@ -1,15 +1,14 @@
 /** What the steps of planning share: buffers and kernels made so far, and what each of them costs. */
 
 import type { Session } from '../diagnostics.ts'
-import { evaluate, type Environment, type Expr } from '../ir.ts'
+import type { Expr } from '../ir.ts'
 import type { Code, MessageArgs } from '../messages.ts'
 import type { PatternIr } from '../plan.ts'
-import { LONGEST, type VarName } from '../vars.ts'
+import { LONGEST } from '../vars.ts'
 import type { Axis, Grouping, Share, StageGraph, StageNode, Word } from './graph.ts'
 import { guardsOf, type Guard } from './guards.ts'
 import {
   CHUNK_BYTES,
-  LEAST_PAIRS,
   type Holds,
   type StageBuffer,
   type StageKernel,
@@ -164,17 +163,11 @@ export class Planner {
     this.#chunk = null
   }
 
-  /** Refuses a buffer that would have a number for each pair of tokens, or nearly. */
-  checkSize(buffer: StageBuffer): void {
-    if (buffer.life === 'chunk' || growth(buffer.bytes) < 2) return
-    const numbers = evaluate(this.sizes.product(...buffer.shape), longCall(this.pattern)) as number
-    const pairs = LENGTH ** 2 / numbers
-    if (pairs >= LEAST_PAIRS) return
+  /** Refuses a buffer with a place for each pair of tokens. */
+  checkSize(buffer: StageBuffer, q: Axis, kv: Axis): void {
+    if (growth(buffer.bytes) < 2 || tokensOf(q.units) > 1 || tokensOf(kv.units) > 1) return
     const { word } = buffer.node
-    this.report('quadratic-buffer', buffer.node, {
-      word: SPELLED[word] ?? word,
-      pairs: Math.max(1, Math.round(pairs)),
-    })
+    this.report('quadratic-buffer', buffer.node, { word: SPELLED[word] ?? word })
   }
 
   finish(): StagePlan {
@@ -195,18 +188,6 @@ export class Planner {
       workspace: sizes.sum(total('call'), most),
       keptBytes: total('kept'),
     }
-  }
-}
-
-/** A call long enough that what grows with both lengths shows: one head, params at their defaults. */
-const LENGTH = 2 ** 20
-function longCall({ params }: PatternIr): Environment {
-  const vars: Partial<Record<VarName, number>> = { qLen: LENGTH, kvLen: LENGTH }
-  return {
-    var: (name) => vars[name] ?? 1,
-    param: (name) => params.find((p) => p.name === name)?.default ?? 1,
-    derived: () => 1,
-    load: () => 1,
   }
 }
 

@@ -10,7 +10,10 @@ describe.each(METHODS)('%s', (method) => {
     const { pattern, compiled, inputs, graph } = await runOf(method, seed)
     const program = { name: method, forward: pattern.forward!, sinkAt: null }
     const run = runForward(program, inputs)
-    const made = runForward({ ...program, forward: () => evaluateGraph(compiled.stages!.graph, graph) }, inputs)
+    const made = runForward(
+      { ...program, forward: () => evaluateGraph(compiled.stages!.graph, graph) },
+      inputs,
+    )
     expect(made.out).toEqual(run.out)
     expect(run.out.flat(2).some((v) => v.some((x) => x !== 0))).toBe(true)
   })
