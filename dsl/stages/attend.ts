@@ -4,7 +4,7 @@ import { patternError } from '../messages.ts'
 import { sharerAt, type Call, type Sharer } from './call.ts'
 import { checkCall, checkKind, checkSize, checkUnits, checkWidth } from './check.ts'
 import { keyMembership } from './keys.ts'
-import { vectorOf, widthOf, type Rows } from './rows.ts'
+import { vectorOf, type Rows } from './rows.ts'
 import { seen, unitPair, VISIBLE, type UnitPair, type Visible } from './scores.ts'
 import type { AnySet, Sel } from './sets.ts'
 import {
@@ -90,7 +90,7 @@ export function attend<
   if (set !== undefined) checkKind('attend', set, 'set')
   for (const x of [k, v]) checkCall('attend', q.call, x.call)
   checkUnits('attend', k.units, v.units)
-  checkWidth('attend', widthOf(q) || widthOf(k), widthOf(k) || widthOf(q))
+  checkWidth('attend', q.width, k.width)
   checkTiles(options)
   const { call } = q
   const made = attendRows(q, k, v, set ?? null, options)
@@ -115,7 +115,7 @@ export interface KeptKey {
 
 function attendRows(q: Rows, k: Rows, v: Rows, set: AnySet | null, options: AttendOptions): State {
   const { call } = q
-  const width = widthOf(v)
+  const { width } = v
   const keysFor = keyFinder(q, k, v, set, options)
   const tokens = k.units.grain === 'token'
   const keyCount = tokens ? call.kvLen : Math.max(0, ...k.vectors.map((units) => units.length))

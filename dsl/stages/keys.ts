@@ -9,7 +9,7 @@ import { sameUnits, unitsAt, type Units } from './units.ts'
 /** Whether a set holds a query and a key: a token's position, or the number of the operand's unit. */
 export function keyMembership(set: AnySet, q: Units, k: Units, call: Call): Member {
   checkFit(set, q, k)
-  return k.grain === 'token' ? membership(set, call, q) : unitMembership(set, k, call)
+  return k.grain === 'token' ? membership(set, call) : unitMembership(set, k, call)
 }
 
 /** Sets over sorted units speak of the operand's own order, and none of an indexer's heads. */
