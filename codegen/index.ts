@@ -2,16 +2,26 @@
 
 import type { CompiledPattern } from '../compiler/index.ts'
 import { readsHead } from '../compiler/plan.ts'
-import { ARTIFACT_VERSION, type Artifact, type Dtype, type ListInfo, type Variant } from './artifact.ts'
+import { Sizes } from '../compiler/stages/sizes.ts'
+import {
+  ARTIFACT_VERSION,
+  type Artifact,
+  type Dtype,
+  type ListInfo,
+  type StageVariant,
+  type Variant,
+} from './artifact.ts'
 import { contentHash } from './hash.ts'
 import { derivedUniforms, VERSION } from './record.ts'
 import { CAPABILITY_NAMES, DEFAULT_CAPABILITIES, type CapabilityName } from './schedule.ts'
+import { emitStages } from './stages/emit.ts'
 import type { Target } from './target.ts'
 import { emitVariant, PLAIN } from './variant.ts'
 import { WGSL } from './wgsl.ts'
 
 export { CAPABILITY_NAMES, DEFAULT_CAPABILITIES, type CapabilityName } from './schedule.ts'
 export { HEAD_DIMS, VERSION } from './record.ts'
+export { Unsupported } from './stages/units.ts'
 export { emitCuda, SKELETONS, type EmitCudaOptions } from './cuda/emit.ts'
 export type { Arch, CudaArtifact, CudaDtype, CudaEntry, CudaVariant, Skeleton } from './cuda/manifest.ts'
 export type {
@@ -42,7 +52,11 @@ export interface EmitOptions {
   readonly lists?: readonly ListInfo[]
 }
 
-export function emit(pattern: Pick<CompiledPattern, 'plan'>, options: EmitOptions): Artifact {
+/** A pattern with a `forward` brings its stages, and the sizes that they are made of. */
+export type Emitted = Pick<CompiledPattern, 'plan'> & Partial<Pick<CompiledPattern, 'stages' | 'ir'>>
+
+/** @throws Unsupported for stages that no kernel computes */
+export function emit(pattern: Emitted, options: EmitOptions): Artifact {
   const { plan } = pattern
   const target = TARGETS[options.target]
   const { lists } = options
@@ -51,21 +65,18 @@ export function emit(pattern: Pick<CompiledPattern, 'plan'>, options: EmitOption
   const wanted = options.capabilities ?? DEFAULT_CAPABILITIES
   // A runtime takes the first that fits, so they stand best first whatever the order of the wish.
   const capabilities = CAPABILITY_NAMES.filter((c) => wanted.includes(c))
+  const sizes = pattern.ir && new Sizes(pattern.ir, plan.tables)
+  const program = pattern.stages && sizes ? { pattern: plan, plan: pattern.stages, sizes } : null
   const variants: Variant[] = []
+  const programs: StageVariant[] = []
   options.headDims.forEach((headDim, n) => {
     const valueDim = options.valueDims?.[n] ?? headDim
     for (const dtype of options.dtypes) {
       for (const capability of capabilities) {
-        const variant = emitVariant({
-          plan,
-          parts,
-          state: PLAIN,
-          target,
-          headDim,
-          valueDim,
-          dtype,
-          capability,
-        })
+        const asked = { target, headDim, valueDim, dtype, capability }
+        const staged = program && emitStages({ ...program, ...asked })
+        if (staged) programs.push(staged)
+        const variant = program ? null : emitVariant({ plan, parts, state: PLAIN, ...asked })
         if (variant) variants.push(variant)
       }
     }
@@ -85,6 +96,7 @@ export function emit(pattern: Pick<CompiledPattern, 'plan'>, options: EmitOption
     tiles: plan.tiles.how,
     sharesLists: !readsHead(plan),
     ...(lists ? { lists } : {}),
+    ...(program ? { stages: { rows: program.plan.graph.inputs, variants: programs } } : {}),
     variants,
   } as const
   return { ...record, hash: contentHash(record) }

@@ -4,6 +4,7 @@ import { evaluateConstant } from './constant.ts'
 import type { AnyOp, Code, Kernel, Stmt, Type } from './kernel.ts'
 import {
   STRENGTH,
+  wrap,
   type Helper,
   type Language,
   type Piece,
@@ -125,7 +126,8 @@ export function printer(language: Language, memory: ReadonlySet<string> = new Se
           s.name,
           type,
           text(s.from),
-          text(s.below),
+          // To WGSL `n < a >> 1u` opens a template.
+          wrap(piece(s.below), STRENGTH.add),
           text({ kind: 'literal', type: s.from.type, value: s.step }),
         )
         return `${braces(head, s.body, indent)}\n`

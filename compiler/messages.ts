@@ -352,9 +352,8 @@ export const MESSAGES = {
     () => 'these states cannot be shown to hold different pairs, and one that both hold would count twice',
     () => 'write one after the other, `attend(Q, K, V, set, { after: first })`, or one attend over a `union`',
   ),
-  'quadratic-buffer': error<{ word: string; what: string; pairs: number }>(
-    ({ word, what, pairs }) =>
-      `what \`${word}\` gives here needs ${what} for ${pairs === 1 ? 'each pair' : `every ${pairs} pairs`} of a query and a key`,
+  'quadratic-buffer': error<{ word: string }>(
+    ({ word }) => `what \`${word}\` gives here takes memory for each pair of a query and a key`,
     () => 'choose units first, as in `pool(s, { kv: blocks(64) }, ..)`, or a fixed number of them, by `topK`',
   ),
   'stage-choice': error<{ first: string; second: string }>(

@@ -127,7 +127,7 @@ function inputsOf(
     const data = readView(view)
     const [, sharers, len, width] = view.shape
     const first = grain === 'whole' ? 0 : side === 'q' ? qRow : kvStart
-    return inputRows(context, side, share, grain as 'token' | 'whole', (sharer, row) => {
+    return inputRows(context, side, share, grain as 'token' | 'whole', width, (sharer, row) => {
       const at = ((b * sharers + sharer) * len + first + row) * width
       return data.slice(at, at + width)
     })

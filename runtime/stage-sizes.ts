@@ -89,9 +89,13 @@ export function stageUniforms(
   }
   const block = new ArrayBuffer(Math.ceil((uniforms.length * 4) / 16) * 16)
   const view = new DataView(block)
+  // Beside the scalar params: widths of rows, and the greatest values of params per head.
+  const ofCall = (name: string): number => {
+    const greatest = params.get(name.replace(/\.most$/, ''))
+    return greatest ? Math.max(...greatest) : rows.get(name.replace(/\.channels$/, ''))!.channels
+  }
   uniforms.forEach(({ name, type }, i) => {
-    const width = rows.get(name.replace(/\.channels$/, ''))?.channels
-    const value = i < FIXED_FIELDS ? fixed[name]! : (params.get(name)?.[0] ?? width!)
+    const value = i < FIXED_FIELDS ? fixed[name]! : (params.get(name)?.[0] ?? ofCall(name))
     if (type === 'f32') view.setFloat32(4 * i, value, true)
     else if (type === 'i32') view.setInt32(4 * i, value, true)
     else view.setUint32(4 * i, value, true)

@@ -41,7 +41,7 @@ import {
   joinVars,
   sourcesOf,
   unitVars,
-  Unknown,
+  Unsupported,
   type Run,
   type Sources,
   type Unit,
@@ -151,7 +151,7 @@ function value(c: Cells, b: Block, node: StageNode, place: CellPlace): Code {
   if (isWord(node, 'poolScores')) return pooled(c, b, node, place).value
   if (isWord(node, 'count')) return op('f32', 'toF32', setCount(t, node.src[0]!, place))
   if (isWord(node, 'stateMax', 'stateLse')) return ofState(t, b, node, place)
-  throw new Unknown(`scores of ${node.word}`)
+  throw new Unsupported(`scores of ${node.word}`)
 }
 
 function seen(c: Cells, b: Block, node: StageNode, place: CellPlace): Code {
@@ -177,7 +177,7 @@ const asFloat = (e: Code): Code => (e.type === 'f32' ? e : op('f32', 'toF32', e)
 
 const ruleOf = (node: StageNode) => {
   const { visible } = scoresOf(node)
-  if (visible === 'sources') throw new Unknown('distances of an inner product')
+  if (visible === 'sources') throw new Unsupported('distances of an inner product')
   return visible
 }
 
@@ -193,7 +193,7 @@ function dot(t: StageText, b: Block, node: StageNode<'dot'>, { of, q, kv }: Cell
 /** Maximum and sum of the row of a softmax. */
 function statistics(t: StageText, node: StageNode, place: CellPlace): readonly [Code, Code] {
   const [m, l] = [t.find(node, 'max'), t.find(node, 'sum')]
-  if (!m || !l) throw new Unknown('a softmax whose rows have no stored statistics')
+  if (!m || !l) throw new Unsupported('a softmax whose rows have no stored statistics')
   const index = storedRow(t, node, 'max', place)
   return [at(t.stored(m), index), at(t.stored(l), index)]
 }
@@ -358,7 +358,7 @@ const LN2 = Math.LN2
 /** A number of the online softmax of a query: its state's first words are the maximum, in base 2, and the sum. */
 function ofState(t: StageText, b: Block, node: StageNode, { of, q }: CellPlace): Code {
   const buffer = t.find(node.src[0]!, 'state')
-  if (!buffer) throw new Unknown('a state that is not stored')
+  if (!buffer) throw new Unsupported('a state that is not stored')
   const vectors = t.problem.valueDim
   const stride = 4 * (Math.ceil(vectors / 4) + 1)
   const index = b.let(

@@ -23,7 +23,7 @@ import type { Block } from '../block.ts'
 import { valueAt, type Cells } from './cells.ts'
 import { elementwise } from './grid.ts'
 import type { StageText } from './text.ts'
-import { Unknown } from './units.ts'
+import { Unsupported } from './units.ts'
 
 const LN2 = Math.LN2
 const FLOOR = -1.0e30
@@ -35,7 +35,7 @@ const NAN_BITS = 0x7fc00000
 export function combineEntry(c: Cells, { node, makes }: CombineKernel): Entry {
   const { text: t } = c
   const gated = isWord(node, 'gated')
-  if (!gated && !isWord(node, 'merge')) throw new Unknown(`a choice between states`)
+  if (!gated && !isWord(node, 'merge')) throw new Unsupported(`a choice between states`)
   const states = node.src.filter((n) => n.type.kind === 'state')
   const stride = i32(4 * stateVectors(t.problem.valueDim))
   return elementwise(t, 'head', i32(1), (b, { of, row }) => {
@@ -81,7 +81,7 @@ export function combineEntry(c: Cells, { node, makes }: CombineKernel): Entry {
 }
 
 const missing = (): never => {
-  throw new Unknown('a state that is not stored')
+  throw new Unsupported('a state that is not stored')
 }
 
 /** A gate over the sum of its state: what the weighted values are multiplied with. */
@@ -114,7 +114,7 @@ function writeOutput(
     b.for('i', i32(0), i32(valueDim), 1, (d, i) => d.set(at(out, add(start, toU32(i))), value(d, i)))
     return
   }
-  if (valueDim % 2 !== 0) throw new Unknown('combined states of halves in odd numbers')
+  if (valueDim % 2 !== 0) throw new Unsupported('combined states of halves in odd numbers')
   const half = (e: Code) => op('u32', 'bitAnd', op('u32', 'packHalf', e), u32(65535))
   b.for('i', i32(0), i32(valueDim), 2, (d, i) => {
     const [low, high] = [value(d, i), value(d, add(i, i32(1)))]

@@ -33,7 +33,7 @@ import { TOGETHER } from './grid.ts'
 import { cellsOf } from './sets.ts'
 import { StageText, type StageProblem } from './text.ts'
 import { selectEntry, sortEntry, statisticsEntry } from './together.ts'
-import { Unknown } from './units.ts'
+import { Unsupported } from './units.ts'
 
 export interface StagesOptions extends Pick<
   VariantOptions,
@@ -44,7 +44,7 @@ export interface StagesOptions extends Pick<
   readonly sizes: Sizes
 }
 
-/** @throws Unknown for what no kernel computes yet, in words */
+/** @throws Unsupported for what no kernel computes yet, in words */
 export function emitStages(options: StagesOptions): StageVariant | null {
   const { plan } = options
   const attends: StageAttend[] = []
@@ -73,7 +73,7 @@ export function emitStages(options: StagesOptions): StageVariant | null {
     })
   }
   const [first] = attends
-  if (!first) throw new Unknown('a program without attention')
+  if (!first) throw new Unsupported('a program without attention')
   const { headDim, valueDim, dtype, align } = first.variant
   const limits = attends.map((a) => a.variant.capability.limits)
   const most = (pick: (l: (typeof limits)[number]) => number, least: number) =>
@@ -231,12 +231,12 @@ function innerOf({ sizes }: StagesOptions, { kind, node }: Exclude<StageKernel, 
 function attendKernel(options: StagesOptions, kernel: AttendKernel): StageAttend | null {
   const { node, kept, makes } = kernel
   const { bias, position, skip, stop } = node.arg
-  if (position || skip || stop) throw new Unknown('an attend that turns, skips or stops')
+  if (position || skip || stop) throw new Unsupported('an attend that turns, skips or stops')
   const inputs = node.src.slice(0, 3).map((n, i) => operandOf(n, 'QKV'[i]!))
   const order = kept.layout.kv
-  if (kept.layout.q) throw new Unknown('an attend over sorted queries')
+  if (kept.layout.q) throw new Unsupported('an attend over sorted queries')
   if (inputs.some((x) => x !== (order ? 'sorted' : 'own') && x !== 'own'))
-    throw new Unknown('an attend over other rows')
+    throw new Unsupported('an attend over other rows')
   const { plan, parts, lists } = keptOf(options, kernel)
   const scored = bias === null ? plan : { ...plan, score: biased(options, plan, bias) }
   const before = node.src[4]
@@ -279,16 +279,17 @@ function keptOf(
   const { ir } = sizes
   const closed = kept.parts.filter((p) => p.kind === 'ranges')
   const listed = kept.parts.filter((p) => p.kind === 'list')
-  if (closed.length + listed.length < kept.parts.length) throw new Unknown('an attend over units or tests')
+  if (closed.length + listed.length < kept.parts.length)
+    throw new Unsupported('an attend over units or tests')
   const both = (a: Expr, b: Expr) => ir.make('and', [a, b])
   const [range] = closed
   if (closed.length > 1 || closed.some((p) => p.without.length > 0))
-    throw new Unknown('ranges that leave others out')
+    throw new Unsupported('ranges that leave others out')
   const ranges: KernelPlan | null = range
     ? { ...pattern, mask: both(pattern.mask, range.keep), tiles: range.tiles }
     : null
   if (listed.length === 0) {
-    if (!ranges) throw new Unknown('an attend that keeps nothing')
+    if (!ranges) throw new Unsupported('an attend that keeps nothing')
     return { plan: ranges, parts: null, lists: [] }
   }
   // What the state that is gone on with has met is left out by what the plan says of each list.
@@ -298,10 +299,11 @@ function keptOf(
     for (const term of part.without) {
       const earlier = term.sets.every((s) => listed.slice(0, n).some((p) => p.set === s))
       if (term.keep && term.sets.length === 0 && term.minus.length === 0) leftOut.add(term.keep)
-      else if (!earlier || term.keep || term.minus.length > 0) throw new Unknown('a list without other sets')
+      else if (!earlier || term.keep || term.minus.length > 0)
+        throw new Unsupported('a list without other sets')
     }
     const { keep, sets, minus } = part.within
-    if (sets.length > 0 || minus.length > 0) throw new Unknown('a list within other sets')
+    if (sets.length > 0 || minus.length > 0) throw new Unsupported('a list within other sets')
     if (keep) mask = both(mask, keep)
   })
   for (const keep of leftOut) mask = both(mask, ir.make('not', [keep]))
@@ -315,26 +317,27 @@ function keptOf(
   }
   const names = listed.map(({ set, form }) => {
     const found = options.plan.buffers.find((b) => b.node === set && b.holds === form)
-    if (!found) throw new Unknown(`a ${node.word} over a set that is not stored`)
+    if (!found) throw new Unsupported(`a ${node.word} over a set that is not stored`)
     return found.name
   })
   return { plan: ranges ?? plan, parts, lists: names }
 }
 
 const orderShare = ({ type }: StageNode<'argsort'>): Share => {
-  if (type.kind !== 'permutation' || type.share === 'indexHead') throw new Unknown('an order of index heads')
+  if (type.kind !== 'permutation' || type.share === 'indexHead')
+    throw new Unsupported('an order of index heads')
   return type.share
 }
 
 function listInfo({ share, q, kv, form }: Part & { readonly kind: 'list' }): ListInfo {
-  if (share === 'indexHead') throw new Unknown('an attend over lists of index heads')
+  if (share === 'indexHead') throw new Unsupported('an attend over lists of index heads')
   const size = ({ units }: Axis): number | 'whole' => {
     if (units.kind === 'token') return 1
     if (units.kind === 'block') return units.size
     if (units.kind === 'whole') return 'whole'
-    throw new Unknown(`a list of ${units.kind}s`)
+    throw new Unsupported(`a list of ${units.kind}s`)
   }
   const own = form === 'spans' ? 'span' : size(kv)
-  if (own === 'whole') throw new Unknown('a list of all keys or none')
+  if (own === 'whole') throw new Unsupported('a list of all keys or none')
   return { share, q: size(q), kv: own, order: 'index', ...(form === 'bits' ? { form } : {}) }
 }

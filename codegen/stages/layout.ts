@@ -5,7 +5,7 @@ import { setOf } from '../../compiler/stages/typing.ts'
 import { LIST_HEADER } from '../artifact.ts'
 import { add, at, i32, mul, quotient, type Code } from '../kernel.ts'
 import type { Sharer, StageText } from './text.ts'
-import { countOf, Unknown } from './units.ts'
+import { countOf, Unsupported } from './units.ts'
 
 /** The record of a (sharer, q unit), among all of a set's. */
 export function recordOf(t: StageText, node: StageNode, of: Sharer, row: Code): Code {
@@ -33,7 +33,7 @@ export function setCount(
   { of, q }: { readonly of: Sharer; readonly q: Code },
 ): Code {
   const ids = t.find(node, 'ids', 'spans')
-  if (!ids) throw new Unknown('the count of a set that is no list')
+  if (!ids) throw new Unsupported('the count of a set that is no list')
   return at(t.stored(ids), countIndex(recordOf(t, node, of, q)))
 }
 

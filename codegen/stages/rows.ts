@@ -31,7 +31,7 @@ import {
   slicedPlace,
   sourcesOf,
   unitVars,
-  Unknown,
+  Unsupported,
   type Unit,
 } from './units.ts'
 
@@ -77,7 +77,7 @@ export function made(t: StageText, b: Block, { node, of, place, channel }: Place
   if (isWord(node, 'input')) return input(t, node.arg.name, of, place, channel, node)
   if (isWord(node, 'slice')) {
     const { units } = rowsOf(node).axis
-    if (units.kind !== 'slice') throw new Unknown('a slice of other units')
+    if (units.kind !== 'slice') throw new Unsupported('a slice of other units')
     return from(node.src[0]!, slicedPlace(t, rowsOf(node).axis, units, place))
   }
   if (isWord(node, 'concat')) return concatenated(t, b, node, from, channel)
@@ -100,7 +100,7 @@ export function made(t: StageText, b: Block, { node, of, place, channel }: Place
   }
   if (isWord(node, 'quantize')) return quantized(t, b, node.arg.precision, node.src[0]!, from)
   if (isWord(node, 'rope')) return rotated(t, b, node.arg, rowsOf(node), unit, from, node.src[0]!, channel)
-  throw new Unknown(`rows of ${node.word}`)
+  throw new Unsupported(`rows of ${node.word}`)
 }
 
 function input(t: StageText, which: string, of: Sharer, place: Code, channel: Code, node: StageNode): Code {
@@ -203,8 +203,8 @@ function pooled(t: StageText, b: Block, node: StageNode<'poolRows'>, unit: Unit,
 /** The least f32: what stands for -Infinity where no infinity can be written. */
 export const LOWEST = -3.4028234663852886e38
 
-/** The largest integer of each type that is rounded to; signs have none. */
-const LARGEST = { int8: 127, int4: 7 } as const
+/** The greatest number of each type that is rounded to; signs have no scale. */
+const GREATEST = { int8: 127, int4: 7, fp8: 448 } as const
 
 /** Symmetric, one scale a row, to the nearest, ties to even. */
 function quantized(
@@ -214,15 +214,26 @@ function quantized(
   x: StageNode,
   from: (n: StageNode, p?: Code, c?: Code) => Code,
 ): Code {
+  const value = b.let('value', from(x))
+  if (precision === 'sign') return select(lt(f32(0), value), f32(1), f32(-1))
   const most = b.var('most', f32(0))
   b.for('i', i32(0), channelsOf(t, rowsOf(x)), 1, (c, i) =>
     c.set(most, max(most, op('f32', 'abs', from(x, undefined, i)))),
   )
-  const value = b.let('value', from(x))
-  if (precision !== 'int8' && precision !== 'int4') throw new Unknown(`rows in ${precision}`)
-  const scale = b.let('scale', op('f32', 'div', most, f32(LARGEST[precision])))
-  const steps = op('f32', 'roundEven', op('f32', 'div', value, max(scale, f32(1e-38))))
-  return select(le(most, f32(0)), f32(0), mul(steps, scale))
+  const scale = b.let('scale', op('f32', 'div', most, f32(GREATEST[precision])))
+  const scaled = b.let('scaled', op('f32', 'div', value, max(scale, f32(1e-38))))
+  const rounded = precision === 'fp8' ? roundFp8(b, scaled) : op('f32', 'roundEven', scaled)
+  return select(le(most, f32(0)), f32(0), mul(rounded, scale))
+}
+
+/** e4m3: three bits behind the leading one, exponents from -6 on, subnormals below. */
+function roundFp8(b: Block, x: Code): Code {
+  const size = b.let('size', op('f32', 'abs', x))
+  const biased = op('i32', 'shr', op('i32', 'fromU32', op('u32', 'floatBits', size)), i32(23))
+  const exponent = b.let('exponent', max(sub(biased, i32(127)), i32(-6)))
+  const step = b.let('unit', op('f32', 'bitsFloat', op('i32', 'shl', add(exponent, i32(124)), i32(23))))
+  const near = min(mul(op('f32', 'roundEven', op('f32', 'div', size, step)), step), f32(448))
+  return select(lt(x, f32(0)), op('f32', 'neg', near), near)
 }
 
 function rotated(

@@ -31,7 +31,7 @@ import {
 import { cellVars, finerSharers, operandVars, seenAt, type Cells, type Pair } from './cells.ts'
 import { countIndex, idsIndex, mostOf, recordOf, wordsOf } from './layout.ts'
 import type { Sharer, StageText } from './text.ts'
-import { joinVars, sourcesOf, unitAround, Unknown } from './units.ts'
+import { joinVars, sourcesOf, unitAround, Unsupported } from './units.ts'
 
 const PARAMETERS = ['batch', 'at', 'row', 'column'] as const
 
@@ -88,14 +88,14 @@ function computed(c: Cells, b: Block, node: StageNode, place: SetPlace): Code {
     const parts = node.src.map((n) => {
       const from = setOf(n)
       if (!sameUnits(from.q, type.q) || !sameUnits(from.kv, type.kv))
-        throw new Unknown(`${node.word} of other units`)
+        throw new Unsupported(`${node.word} of other units`)
       return holds(c, n, own)
     })
     const [first, ...rest] = parts as [Code, ...Code[]]
     if (node.word === 'union') return or(...parts)
     return and(first, ...rest.map((p) => (node.word === 'intersect' ? p : not(p))))
   }
-  throw new Unknown(`a set of ${node.word}`)
+  throw new Unsupported(`a set of ${node.word}`)
 }
 
 /** Votes of the visible source cells that share tokens with a pair of units. */

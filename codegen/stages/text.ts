@@ -25,9 +25,9 @@ export interface StageProblem {
   readonly dtype: Dtype
 }
 
-const widthParam = (rows: string): ParamInfo => ({
-  name: `${rows}.channels`,
-  type: 'i32',
+const ofCall = (wish: string, type: 'i32' | 'f32'): ParamInfo => ({
+  name: wish,
+  type,
   default: 0,
   min: 0,
   max: 2 ** 20,
@@ -54,9 +54,10 @@ export class StageText extends Module<StageRole> {
 
   constructor(problem: StageProblem, writes: readonly StageBuffer[], reserved: ReadonlySet<string>) {
     const { pattern, headDim } = problem
-    // Widths of declared rows are known when the call is: numbers that stand among the params.
-    const widths = problem.inputs.map(({ name: n }) => widthParam(n))
-    const params = [...pattern.params, ...widths]
+    // Known when the call is: widths of declared rows, and the greatest value of a param per head, which sizes mean.
+    const widths = problem.inputs.map(({ name: n }) => ofCall(`${n}.channels`, 'i32'))
+    const greatest = pattern.params.flatMap((p) => (p.perHead ? [ofCall(`${p.name}.most`, p.type)] : []))
+    const params = [...pattern.params, ...widths, ...greatest]
     super({ fixed: STAGE_FIELDS, params, tables: pattern.tables, headDim, reserved })
     this.problem = problem
     this.#writes = new Set(writes)
@@ -159,26 +160,30 @@ export class StageText extends Module<StageRole> {
 
   /** A size, which hangs on lengths and params alone. */
   size(e: Expr): Code {
-    const nobody: Scope = { batch: i32(0), share: 'request', at: i32(0) }
-    // Sizes are small sums: what they need named is folded into the one use.
+    // Sizes are small sums; one that uses a part of itself twice becomes a function.
     const block = new Block(this.names.child())
-    const made = write(block, this.#leaves(nobody), new Values(), e)
+    const made = write(block, this.#sizeLeaves(), new Values(), e)
     if (block.stmts.length === 0) return made
     return this.#sized(e)
   }
 
   readonly #sizes = new Map<Expr, string>()
-  /** A size that uses a part of itself twice becomes a function. */
   #sized(e: Expr): Code {
     let callee = this.#sizes.get(e)
     if (callee === undefined) {
       callee = this.names.fresh('size')
       this.#sizes.set(e, callee)
       const block = new Block(this.names.child())
-      block.return(this.write(block, e, { batch: i32(0), share: 'request', at: i32(0) }))
+      block.return(write(block, this.#sizeLeaves(), new Values(), e))
       this.functions.push({ name: callee, parameters: [], result: 'i32', body: block.stmts })
     }
     return { kind: 'call', type: 'i32', callee, args: [] }
+  }
+
+  #sizeLeaves(): Leaves {
+    const leaves = this.#leaves({ batch: i32(0), share: 'request', at: i32(0) })
+    const isPerHead = (p: string) => this.problem.pattern.params.some((i) => i.name === p && i.perHead)
+    return { ...leaves, param: (p) => (isPerHead(p) ? this.uniform(`${p}.most`, true) : leaves.param(p)) }
   }
 
   #leaves(scope: Scope): Leaves {

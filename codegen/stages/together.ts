@@ -33,7 +33,7 @@ import { cellVars, seenAt, storedRow, unitsOf, valueAt, type Cells, type CellPla
 import { reduceAll, rowwise, TOGETHER, type GridUnit } from './grid.ts'
 import { countIndex, idsIndex, mostOf, recordOf, startIndex, wordsOf } from './layout.ts'
 import { LOWEST } from './rows.ts'
-import { countOf, tokensOf, Unknown } from './units.ts'
+import { countOf, tokensOf, Unsupported } from './units.ts'
 
 interface Made {
   readonly entry: Entry
@@ -81,8 +81,8 @@ export function statisticsEntry(c: Cells, { node, grid }: StatisticsKernel): Mad
 export function selectEntry(c: Cells, kernel: SelectKernel): Made {
   const { node, grid } = kernel
   if (!isWord(node, 'topK', 'topP') || kernel.scope !== 'row')
-    throw new Unknown(`${node.word} of each ${kernel.scope}`)
-  if (isWord(node, 'topK') && node.arg.sorted === 'score') throw new Unknown('a list in order of score')
+    throw new Unsupported(`${node.word} of each ${kernel.scope}`)
+  if (isWord(node, 'topK') && node.arg.sorted === 'score') throw new Unsupported('a list in order of score')
   const { text: t } = c
   const scratch = t.workgroup('scratch', 'f32', [TOGETHER])
   const scan = t.workgroup('scan', 'i32', [TOGETHER])
@@ -330,11 +330,11 @@ function runningCount(b: Block, scan: Memory, lane: Code, yes: Code): { upTo: Co
 /** Each token's place is the number of those of its group that stand before it: groups are small, so it is counted. */
 export function sortEntry(c: Cells, { node, grid }: SortKernel): Made {
   const { text: t } = c
-  if (!isWord(node, 'argsort')) throw new Unknown(`an order of ${node.word}`)
+  if (!isWord(node, 'argsort')) throw new Unsupported(`an order of ${node.word}`)
   const { per, descending } = node.arg
   const source = node.src[0]!
   const axis = scoresOf(source).kv
-  if (per === null || per.kind !== 'block') throw new Unknown('an order of a whole side')
+  if (per === null || per.kind !== 'block') throw new Unsupported('an order of a whole side')
   const target = t.stored(t.find(node, 'order')!)
   const group = { ...axis, units: per }
   const entry = rowwise(t, grid.share, (b, { of, row }, lane) => {

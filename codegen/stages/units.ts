@@ -20,9 +20,15 @@ export interface Run {
   readonly hi: Code
 }
 
-export class Unknown extends Error {}
+/** What no kernel computes yet, in words. */
+export class Unsupported extends Error {
+  constructor(what: string) {
+    super(`no kernel computes ${what}`)
+    this.name = 'Unsupported'
+  }
+}
 const unknown = (what: string): never => {
-  throw new Unknown(what)
+  throw new Unsupported(what)
 }
 
 const floorDiv = (a: Code, n: number): Code => (n === 1 ? a : op('i32', 'floorDiv', a, i32(n)))

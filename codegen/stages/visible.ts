@@ -6,7 +6,7 @@ import type { VarName } from '../../compiler/vars.ts'
 import type { Block } from '../block.ts'
 import { and, bool, le, not, or, type Code } from '../kernel.ts'
 import type { Sharer, StageText } from './text.ts'
-import { fieldOf, Unknown, type Unit } from './units.ts'
+import { fieldOf, Unsupported, type Unit } from './units.ts'
 
 /** Bounds of a pair of units, as positions. */
 interface Bounds {
@@ -21,7 +21,7 @@ const PARAMETERS = ['batch', 'at', 'qLo', 'qHi', 'kvLo', 'kvHi'] as const
 /** True if a cell may be seen by the mask's rule. */
 export function maskSees(t: StageText, tiles: KvTiles, rule: Visible, of: Sharer, q: Unit, kv: Unit): Code {
   if (rule === 'off') return bool(true)
-  if (tiles.how === 'list') throw new Unknown('units seen through a mask that has no closed form')
+  if (tiles.how === 'list') throw new Unsupported('units seen through a mask that has no closed form')
   const bounds = [
     fieldOf(t, q, 'first'),
     fieldOf(t, q, 'last'),

@@ -29,8 +29,8 @@ export type Grouping =
   | { readonly kind: 'cluster'; readonly labels: string | null }
   /** Index modulo step. */
   | { readonly kind: 'residue'; readonly step: number }
-  /** Spans of tokens that a range or a split gives: for each sharer and q unit other ones, at most `most`. */
-  | { readonly kind: 'span'; readonly most: Expr }
+  /** Spans of tokens that a range or a split gives: for each sharer and q unit other ones, at most `most`, none longer. */
+  | { readonly kind: 'span'; readonly most: Expr; readonly longest: Expr }
   /** The units of a set: for each sharer and q unit those that it holds, in the order of its list. */
   | { readonly kind: 'units'; readonly of: StageNode }
   /** Distances q - kv, counted in units of `of` (token or block) from `least` on; on the kv side alone. */

@@ -7,7 +7,6 @@ import type { SetForm, StageBuffer } from './plan.ts'
 import { isSmall, storeChunk, storeScores } from './plan-scores.ts'
 import type { Planner } from './planner.ts'
 import { tokensOf } from './planner.ts'
-import { LEAST_PAIRS } from './plan.ts'
 import { growth } from './sizes.ts'
 import { scoresOf, setOf } from './typing.ts'
 
@@ -118,9 +117,8 @@ function select(p: Planner, node: StageNode): Set<StageBuffer> {
 /** True of a predicate that reads no score and is too fine for a buffer. */
 export function isTest(node: StageNode): boolean {
   if (!isWord(node, 'where') || readsScore(node)) return false
-  const { q, kv, most } = setOf(node)
-  const pairs = tokensOf(q.units) * tokensOf(kv.units) * 32
-  return pairs < LEAST_PAIRS && growth(most) > 0 && q.units.kind !== 'whole'
+  const { q, kv } = setOf(node)
+  return tokensOf(q.units) === 1 && tokensOf(kv.units) === 1
 }
 
 /** A dot whose value nobody reads says only which cells there are. */

@@ -9,8 +9,8 @@
  *   scores   a pool or argmax of which at most one axis grows with the length; statistics of a softmax, two numbers a row;
  *            of a plane that topK or topP chooses from, one chunk of q units at a time
  *   sets     lists of what topK chose, bits of what where and topP let pass
- * A buffer that grows with both lengths has at most one number (or word of bits) for LEAST_PAIRS pairs of tokens; what would
- * need more is refused.
+ * A buffer never has a place for each pair of tokens: where one that grows with both lengths would be over tokens on both
+ * sides, the program is refused.
  */
 
 import type { Expr } from '../ir.ts'
@@ -194,9 +194,6 @@ export type Step =
       readonly count: Expr
       readonly kernels: readonly StageKernel[]
     }
-
-/** Pairs of tokens that stand behind one number of a buffer that grows with both lengths. */
-export const LEAST_PAIRS = 256
 
 /** What the buffers of a chunk may take together. */
 export const CHUNK_BYTES = 2 ** 26

@@ -9,7 +9,6 @@ import type { Axis, Grouping, Share, StageGraph, StageNode, Word } from './graph
 import { guardsOf, type Guard } from './guards.ts'
 import {
   CHUNK_BYTES,
-  LEAST_PAIRS,
   type Holds,
   type StageBuffer,
   type StageKernel,
@@ -81,7 +80,7 @@ export class Planner {
     // Statistics of a softmax are stored, and its cells are not.
     const isStored = (n: StageNode) => this.stored.get(n)?.some((b) => b.holds === 'scores') ?? false
     const go = (n: StageNode): void => {
-      if (seen.has(n) || n.type.kind !== 'scores' || (n !== node && isStored(n))) return
+      if (seen.has(n) || n.type.kind !== 'scores' || isStored(n)) return
       seen.add(n)
       n.src.forEach(go)
     }
@@ -120,7 +119,8 @@ export class Planner {
       life,
     }
     this.#buffers.push(made)
-    this.stored.set(node, [...(this.stored.get(node) ?? []), made])
+    // A chunk's rows are there for its own kernels alone.
+    if (life !== 'chunk') this.stored.set(node, [...(this.stored.get(node) ?? []), made])
     return made
   }
 
@@ -163,16 +163,11 @@ export class Planner {
     this.#chunk = null
   }
 
-  /** Refuses a buffer that would have a number for each pair of tokens, or nearly. */
+  /** Refuses a buffer with a place for each pair of tokens. */
   checkSize(buffer: StageBuffer, q: Axis, kv: Axis): void {
-    if (buffer.life === 'chunk' || growth(buffer.bytes) < 2) return
-    const pairs = tokensOf(q.units) * tokensOf(kv.units) * (buffer.holds === 'bits' ? 32 : 1)
-    if (pairs >= LEAST_PAIRS) return
-    this.report('quadratic-buffer', buffer.node, {
-      word: WORD_TEXT[buffer.node.word] ?? buffer.node.word,
-      what: buffer.holds === 'bits' ? 'a bit' : 'a number',
-      pairs: Math.max(1, Math.floor(pairs / (buffer.holds === 'bits' ? 32 : 1))),
-    })
+    if (growth(buffer.bytes) < 2 || tokensOf(q.units) > 1 || tokensOf(kv.units) > 1) return
+    const { word } = buffer.node
+    this.report('quadratic-buffer', buffer.node, { word: SPELLED[word] ?? word })
   }
 
   finish(): StagePlan {
@@ -210,7 +205,7 @@ const DTYPES: Readonly<Record<Holds, StageBuffer['dtype']>> = {
   lse: 'f32',
 }
 
-const WORD_TEXT: Partial<Readonly<Record<Word, string>>> = {
+const SPELLED: Partial<Readonly<Record<Word, string>>> = {
   poolScores: 'pool',
   poolSet: 'pool',
   poolRows: 'pool',

@@ -6,6 +6,7 @@ import { forcedMost } from './forced.ts'
 import type { Args, Axis, ScoresType, SetType, StageNode } from './graph.ts'
 import { workOf } from './rules-rows.ts'
 import { regrouped, together } from './rules-scores.ts'
+import { growth } from './sizes.ts'
 import type { Rules } from './table.ts'
 import { misfit, join, scoresOf, setOf, type Typing } from './typing.ts'
 
@@ -43,7 +44,7 @@ export const SETS_RULES: Rules<SetWord> = {
       kind: 'set',
       share: 'request',
       q: t.stages.axis('q', by),
-      kv: t.stages.axis('kv', { kind: 'span', most: t.sizes.num(1) }),
+      kv: t.stages.axis('kv', { kind: 'span', most: t.sizes.num(1), longest: t.sizes.tokens('kv') }),
       sorted: 'index',
       most: t.sizes.num(1),
     }),
@@ -102,9 +103,10 @@ export const SETS_RULES: Rules<SetWord> = {
       // Distances, drawn for groups of queries, are keys: runs of them.
       const drawn = arg.q !== null && units.kind === 'offset'
       const kv = drawn ? t.stages.axis('kv', units.of, order) : regrouped(t, type.kv, arg.kv, arg.how)
-      const repeats =
-        !drawn && arg.kv === null && share === type.share && nesting(type.q.units, q.units) === 'around'
-      const most = repeats ? type.most : t.sizes.units(kv)
+      const same = arg.kv === null && share === type.share
+      const repeats = same && nesting(type.q.units, q.units) === 'around'
+      // A distance draws one run of keys for a group of queries.
+      const most = repeats || drawn ? type.most : t.sizes.units(kv)
       return { ...type, share, q, kv, sorted: 'index', most }
     },
     flops: (t, node) => perSource(t, node, 1),
@@ -119,22 +121,30 @@ export const SETS_RULES: Rules<SetWord> = {
     had: 'list',
     type: (t, [set], { by, amount }) => {
       const type = setOf(set!)
-      const { kind } = type.kv.units
-      if (kind !== 'span' && kind !== 'units')
+      const longest = longestOf(type)
+      if (longest === null)
         return misfit('stage-argument', {
           word: 'split',
           wanted: 'spans, as range and split give',
           got: printGrouping(type.kv.units),
         })
       const { sizes } = t
-      const most =
-        by === 'parts'
-          ? sizes.product(type.most, sizes.num(amount))
-          : sizes.sum(sizes.floorDiv(sizes.tokens('kv'), amount), type.most)
-      return { ...type, kv: t.stages.axis('kv', { kind: 'span', most }), most }
+      const pieces = by === 'parts' ? sizes.num(amount) : sizes.ceilDiv(longest, amount)
+      const of = by === 'parts' ? sizes.ceilDiv(longest, amount) : sizes.min(sizes.num(amount), longest)
+      const byPieces = sizes.product(type.most, pieces)
+      // Spans of one row do not overlap, so full pieces are no more than the keys hold.
+      const byKeys = sizes.sum(sizes.floorDiv(sizes.tokens('kv'), amount), type.most)
+      const most = by === 'parts' || growth(byPieces) === 0 ? byPieces : sizes.min(byPieces, byKeys)
+      return { ...type, kv: t.stages.axis('kv', { kind: 'span', most, longest: of }), most }
     },
     flops: none,
   },
+}
+
+/** The length of a set's longest span; null if its units are no spans. */
+function longestOf({ kv }: SetType): Expr | null {
+  if (kv.units.kind === 'span') return kv.units.longest
+  return kv.units.kind === 'units' ? longestOf(setOf(kv.units.of)) : null
 }
 
 /** All visible cells at most. */

@@ -23,8 +23,9 @@ export class Sizes {
   }
 
   sum(...terms: readonly Expr[]): Expr {
-    const rest = terms.filter((t) => !isConst(t, 0))
-    return this.#fold('add', rest, 0)
+    const constant = terms.reduce((n, t) => n + (constOf(t) ?? 0), 0)
+    const rest = terms.filter((t) => constOf(t) === null)
+    return this.#fold('add', constant === 0 ? rest : [...rest, this.num(constant)], 0)
   }
   product(...factors: readonly Expr[]): Expr {
     if (factors.some((f) => isConst(f, 0))) return this.num(0)

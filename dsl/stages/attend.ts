@@ -3,8 +3,8 @@
 import { patternError } from '../messages.ts'
 import { sharerAt, type Call, type Sharer } from './call.ts'
 import { checkCall, checkKind, checkSize, checkUnits, checkWidth } from './check.ts'
-import { keyMembership } from './keys.ts'
-import { vectorOf, widthOf, type Rows } from './rows.ts'
+import { keyMembership, keyRank } from './keys.ts'
+import { vectorOf, type Rows } from './rows.ts'
 import { seen, unitPair, VISIBLE, type UnitPair, type Visible } from './scores.ts'
 import type { AnySet, Sel } from './sets.ts'
 import {
@@ -56,7 +56,8 @@ export interface AttendOptions {
   }) => readonly [q: number, kv: number]
   /**
    * The tiles that skip and stop decide on, which are part of their meaning: `q` queries by `kv` keys, cut from
-   * token 0 of the sequence.
+   * token 0 of the sequence and visited from the first on. Keys of a list that is sorted by score come after the
+   * others, in that order, `kv` at a time.
    */
   readonly tile?: TileSizes
   /** A tile is left out if this is true for each of its queries that sees a key of it. */
@@ -90,7 +91,7 @@ export function attend<
   if (set !== undefined) checkKind('attend', set, 'set')
   for (const x of [k, v]) checkCall('attend', q.call, x.call)
   checkUnits('attend', k.units, v.units)
-  checkWidth('attend', widthOf(q) || widthOf(k), widthOf(k) || widthOf(q))
+  checkWidth('attend', q.width, k.width)
   checkTiles(options)
   const { call } = q
   const made = attendRows(q, k, v, set ?? null, options)
@@ -109,13 +110,15 @@ function checkTiles({ tile, skip, stop }: AttendOptions): void {
 export interface KeptKey {
   readonly column: number
   readonly unit: Members
+  /** Where its list is visited by falling score, the place in it. */
+  readonly rank: number | null
   readonly logit: number
   readonly value: Float64Array
 }
 
 function attendRows(q: Rows, k: Rows, v: Rows, set: AnySet | null, options: AttendOptions): State {
   const { call } = q
-  const width = widthOf(v)
+  const { width } = v
   const keysFor = keyFinder(q, k, v, set, options)
   const tokens = k.units.grain === 'token'
   const keyCount = tokens ? call.kvLen : Math.max(0, ...k.vectors.map((units) => units.length))
@@ -155,7 +158,8 @@ const startOf =
 function keyFinder(q: Rows, k: Rows, v: Rows, set: AnySet | null, options: AttendOptions) {
   const { call } = q
   const { after, visible = 'any', bias, position } = options
-  const inSet = set && keyMembership(set, q.units, k.units, call)
+  const inSet = set && keyMembership(set, q, k)
+  const rankOf = set && options.tile ? keyRank(set, call) : null
   const before = (after?.held ?? []).filter(({ units }) =>
     units === null ? k.units.grain === 'token' : units.lists === k.units.lists,
   )
@@ -184,7 +188,8 @@ function keyFinder(q: Rows, k: Rows, v: Rows, set: AnySet | null, options: Atten
       const product = places ? dot(rotated(from, places[0], {}), rotated(to, places[1], {})) : dot(from, to)
       const scored = round(call.logit(round(product * scale), head, token, unit.first))
       const logit = bias ? round(scored + bias(unitPair({ sharer, q: query, kv: unit }))) : scored
-      return { column, unit, logit, value: vectorOf(v, 'head', head, column) }
+      const rank = rankOf?.(sharer, token, unit.first) ?? null
+      return { column, unit, rank, logit, value: vectorOf(v, 'head', head, column) }
     })
   }
 }

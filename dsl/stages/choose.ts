@@ -8,7 +8,7 @@ import { cutUnits, type Grouping } from './groupings.ts'
 import { axisFor } from './rows.ts'
 import { unitPair, VISIBLE, type Scores, type UnitPair } from './scores.ts'
 import { zip, type Like } from './score-words.ts'
-import { cellForm, chosenFrom, type AnySet, type Sel } from './sets.ts'
+import { chosenFrom, chosenUnits, type AnySet, type Sel } from './sets.ts'
 import { record } from './trace.ts'
 import { unitsAt, type Units } from './units.ts'
 
@@ -162,7 +162,7 @@ function budgets(
   if (per === 'head') return () => 'all'
   const groups: Units = isKind(per, 'grouping')
     ? cutUnits(per as Grouping, s.kv as Units<'kv'>, s.call, s.share)
-    : cellForm(word, per as AnySet, s.q, s.call).kv
+    : chosenUnits(word, per as AnySet, s.q, s.share, s.call)
   return (sharer, row, column) => {
     const unit = unitsAt(s.kv, sharer, row)[column]!
     const holding = unitsAt(groups, sharer, row).filter((g) => unit.places.some((p) => g.places.includes(p)))

@@ -20,10 +20,12 @@ export function inputRows<H extends Share>(
   side: Side,
   share: H,
   grain: 'token' | 'whole',
+  width: number,
   vectorAt: (sharer: number, row: number) => Float64Array,
 ): Rows<H> {
   const tokens: Units = side === 'q' ? qTokens(call) : kvTokens(call)
-  return rowsOf(call, share, grain === 'whole' ? wholeOf(tokens) : tokens, ({ at }, row) => vectorAt(at, row))
+  const units = grain === 'whole' ? wholeOf(tokens) : tokens
+  return rowsOf(call, share, units, width, ({ at }, row) => vectorAt(at, row))
 }
 
 /** A param of each head as a forward program sees it. */

@@ -10,6 +10,8 @@ import { members, type Grain, type Members, type Order, type Side, type Units } 
 export interface Grouping<G extends Grain = Grain> {
   readonly kind: 'grouping'
   readonly grain: G
+  /** How many tokens every unit has, where that is fixed. */
+  readonly size: number | null
   /** The units, each as the places of its tokens; `places` are those that the axis has, ascending. */
   readonly cut: (places: readonly number[], sharer: Sharer) => readonly Cut[]
 }
@@ -34,12 +36,18 @@ const byNumber =
   }
 
 /** Each token a unit of its own. */
-export const tokens: Grouping<'token'> = { kind: 'grouping', grain: 'token', cut: byNumber((place) => place) }
+export const tokens: Grouping<'token'> = {
+  kind: 'grouping',
+  grain: 'token',
+  size: 1,
+  cut: byNumber((place) => place),
+}
 
 /** The whole axis as one unit, which is there even where the axis has no token. */
 export const whole: Grouping<'whole'> = {
   kind: 'grouping',
   grain: 'whole',
+  size: null,
   cut: (places) => [{ index: 0, places }],
 }
 
@@ -52,7 +60,7 @@ export const whole: Grouping<'whole'> = {
  */
 export function blocks(size: number): Grouping<'block'> {
   checkSize('blocks', 'size', size)
-  return { kind: 'grouping', grain: 'block', cut: byNumber((place) => Math.floor(place / size)) }
+  return { kind: 'grouping', grain: 'block', size: null, cut: byNumber((place) => Math.floor(place / size)) }
 }
 
 /**
@@ -73,7 +81,7 @@ export function windows(size: number, step: number): Grouping<'window'> {
     }))
     return all.filter((w) => w.places.every((place) => there.has(place)))
   }
-  return { kind: 'grouping', grain: 'window', cut }
+  return { kind: 'grouping', grain: 'window', size, cut }
 }
 
 /**
@@ -94,7 +102,7 @@ export function chunks(ends: ForwardTable): Grouping<'chunk'> {
       return chunk < 0 ? length : chunk
     })(places).filter(({ index }) => index < length)
   }
-  return { kind: 'grouping', grain: 'chunk', cut }
+  return { kind: 'grouping', grain: 'chunk', size: null, cut }
 }
 
 /**
@@ -109,7 +117,7 @@ export function clusters(labels: ForwardTable): Grouping<'cluster'> {
     const { at } = indexed('clusters', labels, sharer)
     return byNumber(at)(places).filter(({ index }) => index >= 0)
   }
-  return { kind: 'grouping', grain: 'cluster', cut }
+  return { kind: 'grouping', grain: 'cluster', size: null, cut }
 }
 
 /**
@@ -119,7 +127,7 @@ export function clusters(labels: ForwardTable): Grouping<'cluster'> {
  */
 export function residues(step: number): Grouping<'residue'> {
   checkSize('residues', 'step', step)
-  return { kind: 'grouping', grain: 'residue', cut: byNumber((place) => place % step) }
+  return { kind: 'grouping', grain: 'residue', size: null, cut: byNumber((place) => place % step) }
 }
 
 /** The tokens of an axis's side, in its order, cut into units; sharers whose order or table is their own get their own. */

@@ -89,7 +89,7 @@ export function permute<H extends Share, S extends Side, H2 extends Share>(
     lists: line.map((l) => [l]),
     line,
   } as const
-  return rowsOf(call, share, sorted as Units as Units<S, 'token', 'sorted'>, (sharer, _, unit) =>
+  return rowsOf(call, share, sorted as Units as Units<S, 'token', 'sorted'>, x.width, (sharer, _, unit) =>
     vectorOf(x, share, sharer.at, columnOf.get(unit.first)!),
   )
 }

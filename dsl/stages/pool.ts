@@ -4,20 +4,19 @@ import { describe, patternError } from '../messages.ts'
 import { isCoarser, sharerAt, type Call, type Coarser, type Share } from './call.ts'
 import { checkKind, isKind, nameOf } from './check.ts'
 import { cutUnits, type Grouping } from './groupings.ts'
-import { pooledRows, pooledScores, pooledSet, type PoolPair, type Reduce, type Vote } from './pooling.ts'
+import {
+  concatenatedRows,
+  pooledRows,
+  pooledScores,
+  pooledSet,
+  type PoolPair,
+  type Reduce,
+  type Vote,
+} from './pooling.ts'
 import type { Rows } from './rows.ts'
 import type { Scores } from './scores.ts'
-import { cellForm, isOffsets, type AnySet, type Sel } from './sets.ts'
-import {
-  sameUnits,
-  unitsAt,
-  type Grain,
-  type Offsets,
-  type Order,
-  type Side,
-  type Unit,
-  type Units,
-} from './units.ts'
+import { cellForm, chosenUnits, isOffsets, type AnySet, type Sel } from './sets.ts'
+import { sameUnits, type Grain, type Offsets, type Order, type Side, type Unit, type Units } from './units.ts'
 
 /** An axis cut by a grouping, or into the units of a set. */
 type To<A extends Units, U> =
@@ -90,13 +89,13 @@ export function pool(
   if (isKind(value, 'rows')) {
     const x = value as Rows
     checkKind('pool', to, 'grouping')
-    const units = cutUnits(to as Grouping, x.units, x.call, x.share)
-    return pooledRows(
-      x,
-      units,
-      reduction(how, ['sum', 'mean', 'max', 'min', 'concat']),
-      of as (u: Unit) => boolean,
-    )
+    const by = to as Grouping
+    const units = cutUnits(by, x.units, x.call, x.share)
+    const filter = of as (unit: Unit) => boolean
+    const word = reduction(how, ['sum', 'mean', 'max', 'min', 'concat'])
+    return word === 'concat'
+      ? concatenatedRows(x, units, by.size, filter)
+      : pooledRows(x, units, word, filter)
   }
   if (isKind(value, 'scores')) {
     const s = value as Scores
@@ -109,7 +108,7 @@ export function pool(
     )
   }
   checkKind('pool', value, 'set')
-  const set = cellForm('pool', value as AnySet)
+  const set = cellForm('pool', value as AnySet, null)
   return pooledSet(set, targetOf(set, to as Target<Share>, set.body.call), reduction(how, ['any', 'all']))
 }
 
@@ -132,18 +131,10 @@ function targetOf(s: Scores | Sel, to: Target<Share>, call: Call): { q: Units; k
         throw patternError('bad-offsets', { grain: grouping.grain })
       return cutUnits<Side, Grain, Order>(grouping, from, call, s.share)
     }
-    return selected(cellForm('pool', by as AnySet, to.q ? axis(to.q, s.q) : s.q, call))
+    return chosenUnits('pool', by as AnySet, to.q ? axis(to.q, s.q) : s.q, s.share, call)
   }
   const made = { q: axis(q, s.q), kv: axis(kv, s.kv) }
   return { q: sharedBy(made.q, s.share, share, call), kv: sharedBy(made.kv, s.share, share, call), share }
-}
-
-/** The chosen units of a set as an axis: each query unit's own. */
-function selected(set: ReturnType<typeof cellForm>): Units {
-  const lists = set.body.has.map((rows, at) =>
-    rows.map((has, row) => unitsAt(set.kv, at, row).filter((_, column) => has[column] === 1)),
-  )
-  return { ...set.kv, lists }
 }
 
 /** An axis as a coarser level sees it: its sharers must have cut it alike. */

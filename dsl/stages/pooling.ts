@@ -2,7 +2,7 @@
 
 import { patternError } from '../messages.ts'
 import { sharerAt, sharersOf, type Call, type Share, type Sharer } from './call.ts'
-import { rowsOf, widthOf, type Rows } from './rows.ts'
+import { rowsOf, type Rows } from './rows.ts'
 import {
   HIDDEN,
   OUTSIDE,
@@ -44,24 +44,42 @@ function reduce(parts: readonly Part[], how: Reduce): number {
 export function pooledRows<H extends Share>(
   x: Rows<H>,
   units: Units,
-  how: Reduce | 'concat',
+  how: Reduce,
   of: (unit: Unit) => boolean = () => true,
 ): Rows<H> {
-  const width = widthOf(x)
-  return rowsOf(x.call, x.share, units, ({ at: s }, at) => {
+  return rowsOf(x.call, x.share, units, x.width, ({ at: s }, at) => {
     const source = unitsAt(x.units, s)
     const parts = overlapsOf(source, unitsAt(units, s), units.grain)[at]!.filter((p) => of(source[p.source]!))
-    const vectors = parts.map((p) => x.vectors[s]![p.source]!)
-    if (how === 'concat') {
-      const counts = overlapsOf(source, unitsAt(units, s), units.grain).map((list) => list.length)
-      if (new Set(counts).size > 1) throw patternError('ragged-concat', { counts })
-      return Float64Array.from(vectors.flatMap((v) => [...v]))
-    }
-    return Float64Array.from({ length: width }, (_, c) => {
-      const channel = parts.map((p, i) => ({ value: vectors[i]![c]!, fraction: p.fraction }))
+    return Float64Array.from({ length: x.width }, (_, c) => {
+      const channel = parts.map((p) => ({ value: x.vectors[s]![p.source]![c]!, fraction: p.fraction }))
       return channel.length === 0 ? 0 : reduce(channel, how)
     })
   })
+}
+
+/**
+ * The members' vectors one behind the other.
+ *
+ * @param size how many members a unit has where the grouping fixes it, so that no unit at all has a width
+ */
+export function concatenatedRows<H extends Share>(
+  x: Rows<H>,
+  units: Units,
+  size: number | null,
+  of: (unit: Unit) => boolean = () => true,
+): Rows<H> {
+  const partsOf = (s: number): number[][] => {
+    const source = unitsAt(x.units, s)
+    return overlapsOf(source, unitsAt(units, s), units.grain).map((parts) =>
+      parts.map((p) => p.source).filter((i) => of(source[i]!)),
+    )
+  }
+  const counts = x.vectors.flatMap((_, s) => partsOf(s).map((parts) => parts.length))
+  if (new Set(counts).size > 1)
+    throw patternError('ragged-concat', { counts: partsOf(0).map((p) => p.length) })
+  return rowsOf(x.call, x.share, units, x.width * (counts[0] ?? size ?? 0), ({ at: s }, at) =>
+    Float64Array.from(partsOf(s)[at]!.flatMap((i) => [...x.vectors[s]![i]!])),
+  )
 }
 
 const memory = new WeakMap<readonly Members[], WeakMap<readonly Members[], Overlap[][]>>()
@@ -185,7 +203,7 @@ export function pooledSet(set: ReturnType<typeof cellForm>, to: Target, vote: Vo
 function drawnLines(set: ReturnType<typeof cellForm>, to: Target, vote: Vote): Sel {
   const { call } = set.body
   if (!isOffsets(set.kv)) throw patternError('bad-offsets', { grain: set.kv.grain })
-  const member = membership(set, call, set.q)
+  const member = membership(set, call)
   const kv = set.kv.of
   const keeps = (sharer: Sharer, row: number, column: number): boolean => {
     const [q, unit] = [unitsAt(to.q, sharer.at)[row]!, unitsAt(kv, sharer.at)[column]!]

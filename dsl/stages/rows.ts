@@ -13,6 +13,8 @@ export interface Rows<H extends Share = Share, A extends Units = Units> {
   readonly call: Call
   readonly share: H
   readonly units: A
+  /** Channels of a vector. */
+  readonly width: number
   /** By sharer, then by unit. */
   readonly vectors: readonly (readonly Float64Array[])[]
 }
@@ -22,12 +24,14 @@ export const rowsOf = <H extends Share, A extends Units>(
   call: Call,
   share: H,
   units: A,
+  width: number,
   vectorAt: (sharer: Sharer, at: number, unit: Members) => Float64Array,
 ): Rows<H, A> => ({
   kind: 'rows',
   call,
   share,
   units,
+  width,
   vectors: Array.from({ length: sharersOf(share, call) }, (_, s) =>
     unitsAt(units, s).map((unit, at) => vectorAt({ call, share, at: s }, at, unit)),
   ),
@@ -46,8 +50,12 @@ export function axisFor<A extends Units>(axis: A, from: Share, to: Share, call: 
 export const vectorOf = (x: Rows, share: Share, sharer: number, at: number): Float64Array =>
   x.vectors[sharerAt(x.share, share, sharer, x.call)]![at]!
 
-/** How many channels the vectors have; 0 where there is none. */
-export const widthOf = (x: Rows): number => x.vectors[0]?.[0]?.length ?? 0
+/** The same rows with every vector made anew. */
+export const remade = <H extends Share, A extends Units>(
+  x: Rows<H, A>,
+  f: (vector: Float64Array, unit: Members) => Float64Array,
+): Rows<H, A> =>
+  rowsOf(x.call, x.share, x.units, x.width, ({ at: s }, at, unit) => f(x.vectors[s]![at]!, unit))
 
 /**
  * Some of the units, as Python slices a list: from `start` up to `end`, every `step`-th; negative numbers count
@@ -89,7 +97,8 @@ export function concat<H extends Share, A extends Units>(
     checkJoin('concat', first.share, x.share)
     checkUnits('concat', first.units, x.units)
   }
-  return rowsOf(first.call, first.share, first.units, ({ at: s }, at) =>
+  const width = [first, ...rest].reduce((sum, x) => sum + x.width, 0)
+  return rowsOf(first.call, first.share, first.units, width, ({ at: s }, at) =>
     Float64Array.from([first, ...rest].flatMap((x) => [...x.vectors[s]![at]!])),
   )
 }
@@ -107,7 +116,8 @@ export function channels<H extends Share, A extends Units, T extends Share = H>(
 ): Rows<Join<H, T>, A> {
   checkKind('channels', x, 'rows')
   const share = checkJoin('channels', x.share, index.share) as Join<H, T>
-  return rowsOf(x.call, share, axisFor(x.units, x.share, share, x.call), (sharer, at) => {
+  const units = axisFor(x.units, x.share, share, x.call)
+  return rowsOf(x.call, share, units, index.sizes.at(-1)!, (sharer, at) => {
     const part = partOf('channels', index, sharer, 1)
     const vector = vectorOf(x, share, sharer.at, at)
     return Float64Array.from({ length: part.sizes[0]! }, (_, i) => {
@@ -136,7 +146,8 @@ export function linear<H extends Share, A extends Units, T extends Share = H>(
 ): Rows<Join<H, T>, A> {
   checkKind('linear', x, 'rows')
   const share = checkJoin('linear', x.share, weight.share) as Join<H, T>
-  return rowsOf(x.call, share, axisFor(x.units, x.share, share, x.call), (sharer, at) => {
+  const units = axisFor(x.units, x.share, share, x.call)
+  return rowsOf(x.call, share, units, weight.sizes.at(-1)!, (sharer, at) => {
     const w = partOf('linear', weight, sharer, 2, 3)
     const b = bias && partOf('linear', bias, sharer, 1)
     const vector = vectorOf(x, share, sharer.at, at)
@@ -168,9 +179,7 @@ export function rope<H extends Share, A extends Units>(
   options: RopeOptions = {},
 ): Rows<H, A> {
   checkKind('rope', x, 'rows')
-  return rowsOf(x.call, x.share, x.units, ({ at: s }, at, unit) =>
-    rotated(x.vectors[s]![at]!, position(unit), options),
-  )
+  return remade(x, (vector, unit) => rotated(vector, position(unit), options))
 }
 
 /**
@@ -182,5 +191,5 @@ export function rope<H extends Share, A extends Units>(
  */
 export function quantize<H extends Share, A extends Units>(x: Rows<H, A>, type: Quantized): Rows<H, A> {
   checkKind('quantize', x, 'rows')
-  return rowsOf(x.call, x.share, x.units, ({ at: s }, at) => quantized(x.vectors[s]![at]!, type))
+  return remade(x, (vector) => quantized(vector, type))
 }

@@ -3,7 +3,7 @@
 import { describe, patternError } from '../messages.ts'
 import { headIndex, type Join, type Share } from './call.ts'
 import { checkCall, checkJoin, checkKind, checkUnits, checkWidth, isKind } from './check.ts'
-import { axisFor, rowsOf, vectorOf, widthOf, type Rows } from './rows.ts'
+import { axisFor, remade, rowsOf, vectorOf, type Rows } from './rows.ts'
 import {
   cellOf,
   scoresOf,
@@ -69,7 +69,7 @@ export function dot<H extends Share, Q extends Units, H2 extends Share, K extend
   checkKind('dot', b, 'rows')
   checkCall('dot', a.call, b.call)
   const share = checkJoin('dot', a.share, b.share)
-  checkWidth('dot', widthOf(a) || widthOf(b), widthOf(b) || widthOf(a))
+  checkWidth('dot', a.width, b.width)
   if (!['any', 'all', 'off'].includes(visible)) throw patternError('bad-visible', { got: describe(visible) })
   const [q, kv] = [axisFor(a.units, a.share, share, a.call), axisFor(b.units, b.share, share, a.call)]
   // Sides are what the types say, unless rows of one side meet on purpose, as hash planes do: those have no mask.
@@ -159,16 +159,15 @@ export function map(first: Rows | Scores, ...rest: readonly unknown[]): Rows | S
 
 function mapRows(operands: readonly Rows[], f: (...xs: readonly number[]) => number): Rows {
   const [x, y] = [operands[0]!, operands[1]]
-  if (!y)
-    return rowsOf(x.call, x.share, x.units, ({ at: s }, at) => x.vectors[s]![at]!.map((v, c) => f(v, c)))
+  if (!y) return remade(x, (vector) => vector.map((v, c) => f(v, c)))
   checkCall('map', x.call, y.call)
   const share = checkJoin('map', x.share, y.share)
   const spread = y.units.grain === 'whole'
   const axis = axisFor(x.units, x.share, share, x.call)
   if (!spread) checkUnits('map', axis, axisFor(y.units, y.share, share, x.call))
-  return rowsOf(x.call, share, axis, ({ at: s }, at) => {
+  checkWidth('map', x.width, y.width)
+  return rowsOf(x.call, share, axis, x.width, ({ at: s }, at) => {
     const [a, b] = [vectorOf(x, share, s, at), vectorOf(y, share, s, spread ? 0 : at)]
-    checkWidth('map', a.length, b.length)
     return a.map((v, c) => f(v, b[c]!))
   })
 }

@@ -69,7 +69,7 @@ export function count<H extends Share, Q extends Units, K extends Units>(
   set: Sel<H, Q, K>,
 ): Scores<H, Q, WholeOf<K>> {
   checkKind('count', set, 'set')
-  const { call, has } = cellForm('count', set).body
+  const { call, has } = cellForm('count', set, null).body
   return scoresOf(call, set.share, set.q, wholeOf(set.kv), ({ sharer, row }) => ({
     value: has[sharer.at]![row]!.reduce((a, b) => a + b, 0),
     visible: VISIBLE,
@@ -86,7 +86,7 @@ export function within<H extends Share, Q extends Units, K extends Units>(
 ): Scores<H, Q, K> {
   checkKind('within', s, 'scores')
   checkKind('within', set, 'set')
-  const member = membership(set, s.call, s.q)
+  const member = membership(set, s.call)
   return scoresOf(s.call, s.share, s.q, s.kv, ({ sharer, row, column, q, kv }) => {
     const visible = s.visible[sharer.at]![row]![column]!
     const value = s.values[sharer.at]![row]![column]!

@@ -3,6 +3,8 @@
 import type { IndexRecord } from '../record.ts'
 import { patternError } from '../messages.ts'
 import { headsOf, pairAt, sharerAt, sharersOf, type Call, type Share, type Sharer } from './call.ts'
+import { checkUnits } from './check.ts'
+import { axisFor } from './rows.ts'
 import { VISIBLE, type Scores, type Visibility } from './scores.ts'
 import { sameUnits, unitsAt, type Members, type Offsets, type Units } from './units.ts'
 
@@ -36,10 +38,10 @@ interface Rule {
   readonly holds: (ix: IndexRecord) => boolean
 }
 
-/** Spans of keys given by a function of the query unit; what they are is known where an axis of queries is. */
+/** Spans of keys given by a function of the query unit; what they are is known where a call is. */
 interface Spans {
   readonly form: 'spans'
-  readonly spansOf: (q: Units, call: Call) => Sel
+  readonly spansOf: (call: Call) => Sel
 }
 
 interface Algebra {
@@ -92,12 +94,26 @@ export const chosenFrom = <H extends Share, Q extends Units, K extends Units>(
   )
 }
 
-/** The units of a set that is made of cells; of spans, the cells that they are on the given queries. */
-export function cellForm(word: string, set: Sel, q?: Units, call?: Call): Sel & { readonly body: Cells } {
+/** The units of a set that is made of cells; of spans, the cells that they are in a call. */
+export function cellForm(word: string, set: Sel, call: Call | null): Sel & { readonly body: Cells } {
   const { body } = set
   if (body.form === 'cells') return { ...set, body }
-  if (body.form === 'spans' && q && call) return cellForm(word, body.spansOf(q, call))
+  if (body.form === 'spans' && call) return cellForm(word, body.spansOf(call), call)
   throw patternError('no-units', { word })
+}
+
+/**
+ * The chosen units of a set as an axis of keys: each sharer's and query unit's own.
+ *
+ * @param q the queries that they are for, cut as the set's are unless those are whole
+ */
+export function chosenUnits(word: string, set: Sel, q: Units, share: Share, call: Call): Units {
+  const made = cellForm(word, set, call)
+  if (made.q.grain !== 'whole') checkUnits(word, q, axisFor(made.q, made.share, share, call))
+  const lists = made.body.has.map((rows, at) =>
+    rows.map((has, row) => unitsAt(made.kv, at, row).filter((_, column) => has[column] === 1)),
+  )
+  return axisFor({ ...made.kv, lists }, made.share, share, call)
 }
 
 /** Whether a sharer's pair of tokens, given by positions, is in a set. */
@@ -116,22 +132,18 @@ export function indexesOf(units: readonly Members[]): ReadonlyMap<number, readon
   return holding
 }
 
-/**
- * Whether a set holds a pair of tokens.
- *
- * @param q the axis of queries that spans are given on
- */
-export function membership(set: Sel, call: Call, q: Units): Member {
+/** Whether a set holds a pair of tokens. */
+export function membership(set: Sel, call: Call): Member {
   const { body } = set
   switch (body.form) {
     case 'rule':
       return (sharer, q, kv) => headsOf(sharer).some((head) => body.holds(pairAt(call, head, q, kv)))
     case 'spans':
-      return membership(body.spansOf(q, call), call, q)
+      return membership(body.spansOf(call), call)
     case 'cells':
       return cellMembership({ ...set, body })
     default: {
-      const members = body.sets.map((s) => membership(s, call, q))
+      const members = body.sets.map((s) => membership(s, call))
       return combined(body.form, members)
     }
   }

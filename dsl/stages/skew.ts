@@ -5,18 +5,32 @@ import type { Share } from './call.ts'
 import { checkKind, nameOf } from './check.ts'
 import { HIDDEN, scoresOf, type Scores, type Visibility } from './scores.ts'
 import { indexOfToken, isOffsets } from './sets.ts'
-import { evenly, members, unitsAt, type Grain, type Offsets, type Order, type Units } from './units.ts'
+import {
+  evenly,
+  members,
+  unitsAt,
+  type Grain,
+  type Members,
+  type Offsets,
+  type Order,
+  type Units,
+} from './units.ts'
 
 type OffsetsOf<K extends Units> = K extends Units<'kv', infer G, infer O> ? Offsets<G, O> : never
 type Unoffset<K> = K extends Offsets<infer G, infer O> ? Units<'kv', G, O> : never
 
 /** The number of each query unit, counted as keys are; a whole axis is seen from its last query. */
 function rowNumbers(q: Units, kv: Units): readonly number[] {
-  const numberOf = indexOfToken(unitsAt(kv, 0))
-  const rows = unitsAt(q, 0).map(({ last }) => numberOf.get(last) ?? 0)
+  const keys = unitsAt(kv, 0)
+  const numberOf = indexOfToken(keys)
   const even = q.lists.length === 1 && kv.lists.length === 1 && kv.order === 'natural'
-  const aligned = q.grain === 'whole' || unitsAt(q, 0).every((unit, row) => unit.index === rows[row])
-  if (!even || !aligned) {
+  // Queries beyond the last key are cut as the others are, which no key can tell.
+  const aligned = (unit: Members) => unit.tokens.every((t) => (numberOf.get(t) ?? unit.index) === unit.index)
+  const rows = unitsAt(q, 0).map((unit) => {
+    if (q.grain !== 'whole') return unit.index
+    return kv.grain === 'token' ? unit.last : (numberOf.get(unit.last) ?? keys.at(-1)?.index ?? 0)
+  })
+  if (!even || (q.grain !== 'whole' && !(q.grain === kv.grain && unitsAt(q, 0).every(aligned)))) {
     throw patternError('units-differ', { word: 'skew', side: 'kv', first: nameOf(q), second: nameOf(kv) })
   }
   return rows

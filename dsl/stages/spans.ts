@@ -2,11 +2,11 @@
 
 import { patternError } from '../messages.ts'
 import { qTokens, kvTokens, type Call, type Share } from './call.ts'
-import { checkKind, checkSize, nameOf } from './check.ts'
+import { checkKind, checkSize } from './check.ts'
 import { cutUnits, type Grouping } from './groupings.ts'
 import { VISIBLE } from './scores.ts'
 import { cellForm, cellsOf, type Sel } from './sets.ts'
-import { members, sameUnits, unitsAt, type Grain, type Members, type Unit, type Units } from './units.ts'
+import { members, unitsAt, type Grain, type Members, type Unit, type Units } from './units.ts'
 
 type SpanUnits = Units<'kv', 'span', 'natural'>
 
@@ -45,11 +45,8 @@ export function range<G extends Grain>(
   f: (q: Unit) => readonly [start: number, end: number],
 ): Sel<'request', Units<'q', G, 'natural'>, SpanUnits> {
   checkKind('range', by, 'grouping')
-  const spansOf = (axis: Units, call: Call): Sel => {
+  const spansOf = (call: Call): Sel => {
     const q = cutUnits(by, qTokens(call), call, 'request')
-    if (!sameUnits(q, axis)) {
-      throw patternError('units-differ', { word: 'range', side: 'q', first: nameOf(q), second: nameOf(axis) })
-    }
     const rows = unitsAt(q, 0).map((unit) => {
       const [start, end] = f(unit)
       if (![start, end].every(Number.isInteger)) throw patternError('bad-span', { start, end })
@@ -61,10 +58,10 @@ export function range<G extends Grain>(
   return lazily(by.grain, spansOf)
 }
 
-/** Spans that are known where the queries are; until then their axes are empty. */
+/** Spans that are known where the call is; until then their axes are empty. */
 function lazily<G extends Grain>(
   grain: G,
-  spansOf: (q: Units, call: Call) => Sel,
+  spansOf: (call: Call) => Sel,
 ): Sel<'request', Units<'q', G, 'natural'>, SpanUnits> {
   const none = { order: 'natural', lists: [[[]]], line: [[]] } as const
   return {
@@ -94,7 +91,7 @@ export function split<H extends Share, Q extends Units>(
     return [...Array.from({ length: Math.ceil(length / given) }, (_, i) => i * given), length]
   }
   const cutAll = (whole: Sel): Sel => {
-    const { body, kv, share, q } = cellForm('split', whole)
+    const { body, kv, share, q } = cellForm('split', whole, null)
     const lists = body.has.map((rows, at) =>
       rows.map((has, row) =>
         unitsAt(kv, at, row)
@@ -111,5 +108,5 @@ export function split<H extends Share, Q extends Units>(
   }
   const { body } = spans
   if (body.form !== 'spans') return cutAll(spans) as Sel<H, Q, SpanUnits>
-  return { ...spans, body: { form: 'spans', spansOf: (q, call) => cutAll(body.spansOf(q, call)) } }
+  return { ...spans, body: { form: 'spans', spansOf: (call) => cutAll(body.spansOf(call)) } }
 }

@@ -10,7 +10,9 @@ import { HOW, readable, readTerm } from '../../compiler/print.ts'
 import { namedWholes, wholeOr, wordList, type Options } from './args.ts'
 import { command } from './command.ts'
 import { kernelsOf, kernelText, type KernelLine } from './explain-cuda.ts'
+import { stageCost, stageLines } from './explain-stages.ts'
 import { shown } from './files.ts'
+import { checkGenerated } from './generated.ts'
 import { GENERATED } from './inputs.ts'
 import type { Io } from './io.ts'
 import { loadPatterns } from './load.ts'
@@ -81,6 +83,7 @@ async function explainPatterns(options: Options<typeof FLAGS>, io: Io) {
     sound &&= measured.sound
     const notes = notesOf(compilation, p, patterns)
     const { headDim } = sizes
+    if (target === 'cuda') checkGenerated(p, target)
     const kernels = target === 'cuda' ? await kernelsOf(p, { headDim, valueDim: headDim, built }) : null
     if (options.json) {
       json.push({
@@ -96,6 +99,7 @@ async function explainPatterns(options: Options<typeof FLAGS>, io: Io) {
         block,
         ...measured,
         ...(kernels ? { kernels } : {}),
+        ...(p.stages ? { stages: stageCost(p, p.stages, at) } : {}),
       })
     } else
       io.out(
@@ -216,6 +220,7 @@ function textOf(
   )
   lines.push(`  full ${m.full} tiles, of which ${m.fullFound} leave out the mask`, '')
   if (kernels.length > 0) lines.push('kernels', ...kernelText(kernels), '')
+  if (p.stages) lines.push(...stageLines(p.stages, stageCost(p, p.stages, at)), '')
   lines.push('')
   return lines.join('\n')
 }

@@ -96,6 +96,12 @@ export const MESSAGES = {
     EXIT.usage,
     ({ flag, target, other }) => `--${flag} is a flag of --target ${other}; this is --target ${target}`,
   ),
+  'no-forward': row<{ pattern: string; target: string }>(
+    EXIT.failed,
+    ({ pattern, target }) =>
+      `${pattern} has a \`forward\`, and kernels of stages cannot be generated for ${target} yet`,
+    () => '`heddle explain` lists the kernels that it would take; the oracle runs it',
+  ),
   'skeleton-arch': row<{ skeleton: string; needs: readonly string[]; got: readonly string[] }>(
     EXIT.usage,
     ({ skeleton, needs, got }) =>

@@ -5,9 +5,12 @@ import { mapMask, type MaskMap, type Setting } from '../../compiler/mask-map.ts'
 import type { CompiledPattern } from '../../compiler/index.ts'
 import { readsHead } from '../../compiler/plan.ts'
 import { printIr, printMask, printPlan, printTiles } from '../../compiler/print.ts'
+import { printGraph } from '../../compiler/stages/print-graph.ts'
+import { printStagePlan } from '../../compiler/stages/print-plan.ts'
 import { namedWholes, wholeOr, wordList, type Options } from './args.ts'
 import { command } from './command.ts'
 import { shown, writeFiles, type FileToWrite } from './files.ts'
+import { checkGenerated } from './generated.ts'
 import { GENERATED } from './inputs.ts'
 import type { Io } from './io.ts'
 import { loadPatterns } from './load.ts'
@@ -25,16 +28,22 @@ const STAGES = {
   },
   tiles: (p: CompiledPattern) => printTiles(p.plan.tiles),
   plan: (p: CompiledPattern) => printPlan(p.plan),
-  wgsl: (p: CompiledPattern, headDim: number) =>
-    emit(p, {
+  graph: (p: CompiledPattern) => (p.stages ? printGraph(p.stages.graph) : NO_FORWARD),
+  kernels: (p: CompiledPattern) => (p.stages ? printStagePlan(p.stages) : NO_FORWARD),
+  wgsl: (p: CompiledPattern, headDim: number) => {
+    checkGenerated(p, 'wgsl')
+    return emit(p, {
       target: 'wgsl',
       headDims: [headDim],
       dtypes: ['f32'],
       capabilities: ['portable'],
-    }).variants[0]!.code.trimEnd(),
+    }).variants[0]!.code.trimEnd()
+  },
 } as const
+const NO_FORWARD = 'attend(Q, K, V): there is no forward'
+
 type Stage = keyof typeof STAGES | 'mask'
-const NAMES: readonly Stage[] = ['lower', 'simplify', 'tiles', 'plan', 'mask', 'wgsl']
+const NAMES: readonly Stage[] = ['lower', 'simplify', 'tiles', 'plan', 'graph', 'kernels', 'mask', 'wgsl']
 /** Words of the guide and of habit for one stage or a few. */
 const ALIASES: Readonly<Record<string, readonly Stage[]>> = {
   ir: ['lower', 'simplify'],
@@ -43,7 +52,9 @@ const ALIASES: Readonly<Record<string, readonly Stage[]>> = {
   emit: ['wgsl'],
 }
 /** The kernel is long; it is printed when it is asked for. */
-const BY_DEFAULT: readonly Stage[] = ['lower', 'simplify', 'tiles', 'plan', 'mask']
+const BY_DEFAULT: readonly Stage[] = ['lower', 'simplify', 'tiles', 'plan', 'graph', 'kernels', 'mask']
+/** Of these, what a pattern without a forward has nothing of. */
+const OF_FORWARD: readonly Stage[] = ['graph', 'kernels']
 
 const FLAGS = {
   file: { type: 'positional', required: true, description: 'The pattern file' },
@@ -112,7 +123,9 @@ async function showPatterns(options: Options<typeof FLAGS>, io: Io) {
     const block = given ?? blockFor(sizes.kvLen, io.columns)
     const heads = all && readsHead(p.plan) ? Array.from({ length: sizes.qHeads }, (_, i) => i) : [head]
     const text: Record<string, string> = {}
-    for (const stage of stages) if (stage !== 'mask') text[stage] = STAGES[stage](p, sizes.headDim)
+    const shownOf =
+      p.stages || options.stage !== undefined ? stages : stages.filter((s) => !OF_FORWARD.includes(s))
+    for (const stage of shownOf) if (stage !== 'mask') text[stage] = STAGES[stage](p, sizes.headDim)
     for (const at of heads) {
       const setting = settingOf(p, sizes, options, at)
       const map = mapMask(p.plan, setting, { q: block, kv: block })

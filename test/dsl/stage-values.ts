@@ -52,9 +52,9 @@ export function valuesOf(setting: Setting): Values {
   const vector = () => Float64Array.from({ length: headDim }, random)
   return {
     call,
-    Q: inputRows(call, 'q', 'head', 'token', vector) as Values['Q'],
-    K: inputRows(call, 'kv', 'kvHead', 'token', vector) as Values['K'],
-    V: inputRows(call, 'kv', 'kvHead', 'token', vector) as Values['V'],
+    Q: inputRows(call, 'q', 'head', 'token', headDim, vector) as Values['Q'],
+    K: inputRows(call, 'kv', 'kvHead', 'token', headDim, vector) as Values['K'],
+    V: inputRows(call, 'kv', 'kvHead', 'token', headDim, vector) as Values['V'],
     random,
   }
 }
@@ -101,7 +101,7 @@ export const matrix = (s: Scores, sharer = 0): number[][] => s.values[sharer]!.m
 
 /** The keys that a set gives a query of a head, by position. */
 export function keysOf(set: AnySet, { call }: Pick<Values, 'call'>, head: number, q: number): number[] {
-  const member = membership(set, call, set.q)
+  const member = membership(set, call)
   return Array.from({ length: call.kvLen }, (_, kv) => kv).filter((kv) =>
     member({ call, share: 'head', at: head }, q, kv),
   )

@@ -12,6 +12,8 @@ import {
   type ForwardTable,
   type Pattern,
   type Rows,
+  type Share,
+  type Side,
 } from '../../../dsl/index.ts'
 import type { Call } from '../../../dsl/stages/call.ts'
 import { callOf, inputRows, perHeadScores } from '../../../dsl/stages/evaluate.ts'
@@ -112,10 +114,11 @@ export async function runOf(method: string, seed: number): Promise<Run> {
     tables: Object.fromEntries([...tables].map(([name, { data }]) => [name, data])),
   }
   const call = callFor(plan, filled)
-  const vector = (width: number) => () => Float64Array.from({ length: width }, random)
-  const Q = inputRows(call, 'q', 'head', 'token', vector(4))
-  const K = inputRows(call, 'kv', 'kvHead', 'token', vector(4))
-  const V = inputRows(call, 'kv', 'kvHead', 'token', vector(4))
+  const rowsOf = (side: Side, share: Share, grain: 'token' | 'whole', width: number): Rows =>
+    inputRows(call, side, share, grain, width, () => Float64Array.from({ length: width }, random))
+  const Q = rowsOf('q', 'head', 'token', 4)
+  const K = rowsOf('kv', 'kvHead', 'token', 4)
+  const V = rowsOf('kv', 'kvHead', 'token', 4)
   const rows = new Map<string, Rows>([
     ['Q', Q],
     ['K', K],
@@ -135,13 +138,7 @@ export async function runOf(method: string, seed: number): Promise<Run> {
   }
   for (const [name, spec] of Object.entries(pattern.tables)) {
     if (isRowsSpec(spec)) {
-      const made = inputRows(
-        call,
-        spec.side,
-        spec.share,
-        spec.grain as 'token' | 'whole',
-        vector(channels[name] ?? 4),
-      )
+      const made = rowsOf(spec.side, spec.share, spec.grain as 'token' | 'whole', channels[name] ?? 4)
       rows.set(name, made)
       own[name] = made
     } else own[name] = tables.get(name)!.view

@@ -31,7 +31,7 @@ import {
   where,
   whole,
   windows,
-} from '../../dsl/index.ts'
+} from '../../../dsl/index.ts'
 
 const declared = pattern({
   name: 'declared',
