@@ -6,7 +6,7 @@ import { sharersOf } from './lists.ts'
 import { HeddleError } from './messages.ts'
 import type { CallStrides } from './meta.ts'
 import type { Params } from './params.ts'
-import type { Sizes } from './tensor.ts'
+import { readView, viewOf, type Layout, type Sizes, type Tensor } from './tensor.ts'
 
 /** What they hang on. */
 export interface StageSizes {
@@ -16,6 +16,37 @@ export interface StageSizes {
   /** How wide the rows are that the call gives. */
   readonly rows: ReadonlyMap<string, { readonly channels: number }>
   readonly indexHeads: number
+}
+
+export interface RowsData {
+  readonly data: Float32Array<ArrayBuffer>
+  readonly shape: readonly [batch: number, sharers: number, tokens: number, channels: number]
+  readonly channels: number
+}
+
+/** The vectors that the call gives beside q, k and v, contiguous. */
+export function resolveRows(
+  infos: readonly RowsInfo[],
+  given: Readonly<Record<string, Tensor>> | undefined,
+  sizes: Sizes,
+  layout: Layout,
+): { rows: Map<string, RowsData>; indexHeads: number } {
+  const known = infos.map((i) => i.name)
+  for (const name of Object.keys(given ?? {})) {
+    if (!known.includes(name)) throw new HeddleError('table-unknown', { name, known })
+  }
+  const views = new Map(Object.entries(given ?? {}).map(([name, t]) => [name, viewOf(name, t, layout)]))
+  const shapes = new Map([...views].map(([name, { shape }]) => [name, shape]))
+  const indexHeads = checkRowShapes(infos, shapes, sizes)
+  const rows = new Map(
+    [...views].map(([name, view]) => {
+      return [
+        name,
+        { data: Float32Array.from(readView(view)), shape: view.shape, channels: view.shape[3] },
+      ] as const
+    }),
+  )
+  return { rows, indexHeads }
 }
 
 /** The rows that a program declares are there, and of the sizes that the call has; how many index heads there are. */

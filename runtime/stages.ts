@@ -3,7 +3,6 @@
 import type {
   Artifact,
   JsonExpr,
-  RowsInfo,
   StageAttend,
   StageBinding,
   StageModule,
@@ -14,8 +13,7 @@ import { HeddleError } from './messages.ts'
 import type { CallStrides, Slice } from './meta.ts'
 import { USAGE, type Lease } from './pool.ts'
 import { roundBinding } from './slices.ts'
-import { readView, viewOf, type Layout, type Sizes, type Tensor } from './tensor.ts'
-import { checkRowShapes, groupsOf, sizesOfCall, stageUniforms } from './stage-sizes.ts'
+import { groupsOf, sizesOfCall, stageUniforms, type RowsData } from './stage-sizes.ts'
 import type { Compilable, Compiled, Gpu } from './webgpu.ts'
 
 /** What a call of a `forward` program has beyond one of a mask. */
@@ -23,33 +21,6 @@ export interface StageCall extends Omit<Call, 'variant'> {
   readonly variant: StageVariant
   readonly rows: ReadonlyMap<string, RowsData>
   readonly indexHeads: number
-}
-
-export interface RowsData {
-  readonly data: Float32Array<ArrayBuffer>
-  readonly channels: number
-}
-
-/** The vectors that the call gives beside q, k and v, contiguous. */
-export function resolveRows(
-  infos: readonly RowsInfo[],
-  given: Readonly<Record<string, Tensor>> | undefined,
-  sizes: Sizes,
-  layout: Layout,
-): { rows: Map<string, RowsData>; indexHeads: number } {
-  const known = infos.map((i) => i.name)
-  for (const name of Object.keys(given ?? {})) {
-    if (!known.includes(name)) throw new HeddleError('table-unknown', { name, known })
-  }
-  const views = new Map(Object.entries(given ?? {}).map(([name, t]) => [name, viewOf(name, t, layout)]))
-  const shapes = new Map([...views].map(([name, { shape }]) => [name, shape]))
-  const indexHeads = checkRowShapes(infos, shapes, sizes)
-  const rows = new Map(
-    [...views].map(([name, view]) => {
-      return [name, { data: Float32Array.from(readView(view)), channels: view.shape[3] }] as const
-    }),
-  )
-  return { rows, indexHeads }
 }
 
 type AnyKernel = StageModule | StageAttend

@@ -47,10 +47,8 @@ export interface EmitCudaOptions {
 
 export type ShapeChoice = (spec: SkeletonSpec, request: Request, shapes: readonly Shape[]) => Shape
 
-/** A pattern of a mask alone needs no more than its plan. */
-type Emitted =
-  | Pick<CompiledPattern, 'plan'>
-  | (Pick<CompiledPattern, 'plan' | 'ir'> & { readonly stages: NonNullable<CompiledPattern['stages']> })
+/** A pattern with a `forward` brings its stages, and the sizes that they are made of. */
+type Emitted = Pick<CompiledPattern, 'plan'> & Partial<Pick<CompiledPattern, 'stages' | 'ir'>>
 
 /** @throws RangeError for a dim or a number of tables that there is no kernel for */
 export function emitCuda(pattern: Emitted, options: EmitCudaOptions): CudaArtifact {
@@ -60,7 +58,8 @@ export function emitCuda(pattern: Emitted, options: EmitCudaOptions): CudaArtifa
   const dims = headDims.map((headDim, n) => [headDim, valueDims?.[n] ?? headDim] as const)
   dims.flat().forEach(checkHeadDim)
   const variants = new Map<string, CudaVariant>()
-  const program = 'stages' in pattern && pattern.stages ? pattern : null
+  const { stages, ir } = pattern
+  const program = stages && ir ? { plan, stages, ir } : null
   for (const spec of program ? [] : wanted) {
     const passes = passesOf(plan, spec.byResidue)
     // The last is the one by residue, where there is such a one.

@@ -2,6 +2,7 @@
 
 import { createHash } from 'node:crypto'
 import type { CompiledPattern } from '../../compiler/index.ts'
+import type { StagePlan } from '../../compiler/stages/plan.ts'
 import { Sizes } from '../../compiler/stages/sizes.ts'
 import type { StageAttend, StageBinding, StageModule } from '../artifact.ts'
 import { emitStages } from '../stages/emit.ts'
@@ -14,16 +15,17 @@ export interface CudaStagesOptions {
   readonly dtype: CudaDtype
 }
 
+type Program = Pick<CompiledPattern, 'plan' | 'ir'> & { readonly stages: StagePlan }
+
 /** The texts need no more than this of a device; what is made for newer ones takes their place where it fits. */
 const CAPABILITY = { min: 80, max: 129 } as const
 /** 256 threads, 64 x 64 tiles: the shape that measured best of the portable ones. */
 const SHAPE = 'large48'
 
 export function emitCudaStages(
-  { plan: pattern, stages, ir }: Pick<CompiledPattern, 'plan' | 'stages' | 'ir'>,
+  { plan: pattern, stages, ir }: Program,
   { headDim, valueDim, dtype }: CudaStagesOptions,
 ): CudaStageVariant {
-  if (stages === null) throw new Error(`${pattern.name} has no forward program`)
   const made = emitStages({
     pattern,
     plan: stages,
