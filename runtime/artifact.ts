@@ -95,7 +95,8 @@ const variant = recordOf<Variant>({
   code: string,
 })
 
-const listInfo = recordOf<ListInfo>({
+/** Of both kinds of artefact. */
+export const listInfo = recordOf<ListInfo>({
   share: oneOf('head', 'kvHead', 'request'),
   q: either(count, oneOf('whole')),
   kv: either(count, oneOf('span')),

@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto'
 import type { CompiledPattern } from '../../compiler/index.ts'
 import { printExpr } from '../../compiler/ir.ts'
 import { readsHead, type KernelPlan } from '../../compiler/plan.ts'
+import type { ListInfo } from '../artifact.ts'
 import { contentHash } from '../hash.ts'
 import { checkHeadDim, derivedUniforms, VERSION } from '../record.ts'
 import { AMPERE } from './ampere.ts'
@@ -11,6 +12,7 @@ import { CALL_BYTES, CALL_FIELDS, CALL_TEXT } from './call.ts'
 import { DECODE } from './decode.ts'
 import { HOPPER, RESIDUES } from './hopper.ts'
 import { listBytes, listEntry } from './list.ts'
+import { entryBytes, LISTS, walksNot } from './lists.ts'
 import {
   CUDA_ARTIFACT_VERSION,
   type CudaArtifact,
@@ -23,13 +25,13 @@ import {
 } from './manifest.ts'
 import { stepJson } from './order.ts'
 import { emitCudaStages } from './stages.ts'
-import { passesOf, patternSection, type Pass } from './pattern.ts'
+import { OVER_LISTS, passesOf, patternSection, type Pass } from './pattern.ts'
 import { and, le, min, mul, product, v } from './rules.ts'
 import type { Request, Shape, SkeletonSpec } from './skeleton.ts'
 import { textOf } from './text.ts'
 
 /** Best first: what runs few query rows, then what is made for the newest devices, then what runs on all. */
-export const SKELETONS: readonly SkeletonSpec[] = [DECODE, RESIDUES, HOPPER, AMPERE]
+export const SKELETONS: readonly SkeletonSpec[] = [DECODE, RESIDUES, LISTS, HOPPER, AMPERE]
 
 export interface EmitCudaOptions {
   /** From 1 to 256; each runs in the text of the next greater dim that a skeleton has. */
@@ -41,6 +43,8 @@ export interface EmitCudaOptions {
   readonly skeletons?: readonly Skeleton[]
   /** Texts that check page tables and indices. */
   readonly debug?: boolean
+  /** Lists that a call gives: what they name is attended, as far as the pattern's mask keeps it. By default all that it keeps. */
+  readonly lists?: readonly ListInfo[]
   /** Takes one of the skeleton's shapes; the first unless given. */
   readonly shapes?: ShapeChoice
 }
@@ -54,19 +58,25 @@ type Emitted = Pick<CompiledPattern, 'plan'> & Partial<Pick<CompiledPattern, 'st
 export function emitCuda(pattern: Emitted, options: EmitCudaOptions): CudaArtifact {
   const { plan } = pattern
   const { headDims, valueDims, dtypes, debug = false, shapes: choose = first } = options
-  const wanted = SKELETONS.filter((s) => options.skeletons?.includes(s.name) ?? true)
+  const { lists } = options
+  const wanted = SKELETONS.filter(
+    ({ name, walks }) =>
+      (options.skeletons?.includes(name) ?? true) && (walks === 'lists') === (lists !== undefined),
+  )
   const dims = headDims.map((headDim, n) => [headDim, valueDims?.[n] ?? headDim] as const)
   dims.flat().forEach(checkHeadDim)
+  const obstacle = lists && walksNot(lists, dims.flat())
+  if (obstacle) throw new RangeError(`kernels for CUDA walk ${obstacle}`)
   const variants = new Map<string, CudaVariant>()
   const { stages, ir } = pattern
   const program = stages && ir ? { plan, stages, ir } : null
   for (const spec of program ? [] : wanted) {
-    const passes = passesOf(plan, spec.byResidue)
+    const passes = lists ? [{ plan, ...OVER_LISTS }] : passesOf(plan, spec.walks === 'residues')
     // The last is the one by residue, where there is such a one.
     const pass = passes.at(-1)
     if (pass === undefined) continue
-    const traits = { scored: plan.score !== null, plan: pass.plan }
-    const listed = isListed(pass.plan, spec)
+    const traits = { scored: plan.score !== null, plan: pass.plan, list: lists?.[0] ?? null }
+    const listed = lists !== undefined || isListed(pass.plan, spec)
     const sections = passes.map((p) => patternSection(p.plan, listed, p))
     const padded = dims.map(([h, v]) => [paddedDim(spec, h), paddedDim(spec, v)] as const)
     // A loader takes the first that is large enough.
@@ -94,6 +104,7 @@ export function emitCuda(pattern: Emitted, options: EmitCudaOptions): CudaArtifa
     tiles: plan.tiles.how,
     sharesLists: !readsHead(plan),
     call: { bytes: CALL_BYTES, fields: CALL_FIELDS },
+    lists: lists ?? null,
     stages: program && {
       rows: program.stages.graph.inputs,
       variants: dims.flatMap(([headDim, valueDim]) =>
@@ -142,16 +153,19 @@ function variantOf(
   { plan, passes, listed, sections, debug }: Written,
 ): CudaVariant {
   const { headDim, valueDim, dtype } = request
+  const given = spec.walks === 'lists'
   const file = (name: string): Part => [name, textOf(name)]
   const parts: Part[] = [
     ['configuration', configuration(request, shape, debug)],
     ['call', CALL_TEXT],
     ...[...PRELUDE, ...spec.preludes].map(file),
     ...(spec.made ? [['shape', spec.made(request, shape).trimEnd()] as const] : []),
+    // A list's units are asked about as the tiles of its own size that they are.
+    ...(given ? inUnits([['pattern', sections[0]!.trimEnd()], ...['tiles.cuh', 'lists.cuh'].map(file)]) : []),
     ...sections.flatMap((section, i) =>
       inNamespace(passes.length > 1 ? i : null, [
         ['pattern', section.trimEnd()],
-        ...['tiles.cuh', ...spec.texts, ...(listed ? ['list.cuh'] : [])].map(file),
+        ...['tiles.cuh', ...spec.texts, ...(listed && !given ? ['list.cuh'] : [])].map(file),
       ]),
     ),
   ]
@@ -173,11 +187,12 @@ function variantOf(
     pays: paysOf(passes.at(-1)!),
     debug,
     tile: shape.tile,
-    entries: listed ? [listEntry(plan, shape.tile), ...entries] : entries,
+    units: shape.units,
+    entries: listed && !given ? [listEntry(plan, shape.tile), ...entries] : entries,
     splits: spec.splits,
     workspace: {
       counters: spec.counters,
-      list: listed ? listBytes(plan, shape.tile) : 0,
+      list: given ? entryBytes(shape) : listed ? listBytes(plan, shape.tile) : 0,
       scratch: passes.length > 1 ? partialBytes(valueDim) : spec.scratch,
     },
     hash: createHash('sha256').update(code).digest('hex'),
@@ -208,6 +223,12 @@ function inNamespace(index: number | null, parts: readonly Part[]): readonly Par
   const open: Part = [space, `#undef ENTRY\n#define ENTRY(name) name##${index}\nnamespace ${space} {`]
   return [open, ...parts, [`end of ${space}`, '}']]
 }
+
+const inUnits = (parts: readonly Part[]): readonly Part[] => [
+  ['units', 'namespace units {\nconstexpr int TILE_KV = UNIT_KV;'],
+  ...parts,
+  ['end of units', '}'],
+]
 
 /** The entries of one launch: the maps of a pass by residue have its step. */
 const entriesOf = (
@@ -267,6 +288,8 @@ function configuration({ headDim, valueDim, dtype }: Request, shape: Shape, debu
     VALUE_DIM: valueDim,
     TILE_Q: shape.tile.q,
     TILE_KV: shape.tile.kv,
+    UNITS: shape.units,
+    UNIT_KV: shape.tile.kv / shape.units,
     THREADS: shape.threads,
     ...shape.constants,
   }

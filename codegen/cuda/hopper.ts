@@ -80,10 +80,12 @@ function shapesOf({ headDim, valueDim, traits }: Request): Shape[] {
     const [producer, consumer] = registersOf(row, traits)
     return {
       tile: { q, kv },
+      units: 1,
       threads: 128 * (consumers + 1),
       sharedBytes,
       constants: {
         CONSUMERS: consumers,
+        BLOCKS: 1,
         STAGES: stages,
         Q_STAGES: qStages,
         PRODUCER_REGISTERS: producer,
@@ -130,7 +132,7 @@ export const HOPPER: SkeletonSpec = {
     ]
   },
   sharesTests: true,
-  byResidue: false,
+  walks: 'mask',
   splits: null,
   // The next query tile, and the blocks that are done.
   counters: 8,
@@ -138,4 +140,4 @@ export const HOPPER: SkeletonSpec = {
 }
 
 /** The same machine model over rows and keys by remainder. Each residue has query tiles of its own. */
-export const RESIDUES: SkeletonSpec = { ...HOPPER, name: 'residues', sharesTests: false, byResidue: true }
+export const RESIDUES: SkeletonSpec = { ...HOPPER, name: 'residues', sharesTests: false, walks: 'residues' }

@@ -7,6 +7,7 @@ import type { ParamInfo, TableInfo } from '../../compiler/plan.ts'
 import type {
   DerivedUniform,
   JsonExpr,
+  ListInfo,
   RowsInfo,
   Share,
   StageStep,
@@ -21,10 +22,11 @@ export const CUDA_ARTIFACT_VERSION = 2
 export type CudaDtype = 'bf16' | 'f16'
 
 /**
- * hopper: wgmma and TMA, sm_90a. residues: the same, rows and keys taken by remainder. ampere: mma.sync and cp.async, sm_80 and later, any alignment. decode: the same instructions,
+ * hopper: wgmma and TMA, sm_90a. residues: the same, rows and keys taken by remainder. lists: the same, over what lists of the
+ * call name. ampere: mma.sync and cp.async, sm_80 and later, any alignment. decode: the same instructions,
  * few query rows against split keys, contiguous or paged.
  */
-export type Skeleton = 'hopper' | 'residues' | 'ampere' | 'decode'
+export type Skeleton = 'hopper' | 'residues' | 'lists' | 'ampere' | 'decode'
 
 export type Arch = 'sm_80' | 'sm_86' | 'sm_89' | 'sm_90a'
 
@@ -107,6 +109,8 @@ export interface CudaVariant {
    */
   readonly debug: boolean
   readonly tile: { readonly q: number; readonly kv: number }
+  /** Words of an entry of a tile list: call.listStride is 1 + units * ceil(kvRows / tile.kv). */
+  readonly units: number
   /** In order of launch: `list` (where tiles are listed), `attend`, `combine` (of split keys). */
   readonly entries: readonly CudaEntry[]
   /** How many parts the keys are split into; null: 1. It may read every variable but `splits`. */
@@ -193,6 +197,8 @@ export interface CudaArtifact {
   readonly sharesLists: boolean
   /** The layout of struct Call; a loader fills it by name. */
   readonly call: { readonly bytes: number; readonly fields: readonly CallField[] }
+  /** What a call gives beside its tensors; the pattern's mask holds within them. Null: every kept pair is attended. */
+  readonly lists: readonly ListInfo[] | null
   /** Of a pattern with a `forward`, in place of `variants`, which are none; and the rows that a call gives it. */
   readonly stages: {
     readonly rows: readonly RowsInfo[]

@@ -5,6 +5,17 @@ import type { Expr } from '../../compiler/ir.ts'
 /** Members of Place that a pass over residues adds. */
 export const ORDER_FIELDS = ['step', 'rowFirst', 'keyFirst']
 
+/** Rows in their own order, tiles of them cut at positions that are multiples of TILE_Q: as the query units of lists are. */
+export const ALIGNED_TEXT = `// Tiles of rows begin at positions that are multiples of TILE_Q: the first one may begin before the first row.
+DEVICE int skewOf(Place const& p) { return p.qShift & (TILE_Q - 1); }
+DEVICE int classesOf(Call const&) { return 1; }
+DEVICE Place classOf(Place const& p, int) { return p; }
+DEVICE int stepOf(Place const&) { return 1; }
+DEVICE int stepsTo(Place const&, int) { return 0; }
+DEVICE int rowAt(Place const& p, int i) { return i - skewOf(p); }
+DEVICE int rowsBefore(Place const& p, int row) { return row + skewOf(p); }
+DEVICE int keyAt(Place const&, int i) { return i; }`
+
 /** `step` null: natural order. Else it is text of the step, in which `call` is in scope. */
 export function orderText(step: string | null): string {
   if (step === null)

@@ -14,8 +14,11 @@ export interface PassForm {
   readonly step: Expr | null
   /** `first` leaves unrounded outputs in the scratch for `last`, which joins its own pairs to them. */
   readonly part: 'whole' | 'first' | 'last'
+  /** Query tiles are cut at positions that are multiples of their size, as the query units of lists are. */
+  readonly aligned: boolean
 }
-const ALONE: PassForm = { step: null, part: 'whole' }
+const ALONE: PassForm = { step: null, part: 'whole', aligned: false }
+export const OVER_LISTS: PassForm = { ...ALONE, aligned: true }
 
 /** One launch of a call: its pairs are those of its plan. */
 export interface Pass extends PassForm {
@@ -28,12 +31,13 @@ export function passesOf(plan: KernelPlan, byResidue: boolean): readonly Pass[] 
   if (plan.residues === null) return []
   const { step, inside, rest } = plan.residues
   const narrowed = { ...plan, ...inside, residues: null }
-  if (rest === null) return [{ plan: narrowed, step, part: 'whole' }]
+  const own = { ...ALONE, step }
+  if (rest === null) return [{ ...own, plan: narrowed }]
   // The rest has few products for its bytes: what it leaves is read under the products of the other. And of parts that are
   // joined exactly one has the sink in its denominator.
   return [
-    { plan: { ...plan, ...rest, residues: null }, step: null, part: 'first' },
-    { plan: { ...narrowed, sinkLogit: null }, step, part: 'last' },
+    { ...ALONE, plan: { ...plan, ...rest, residues: null }, part: 'first' },
+    { ...own, plan: { ...narrowed, sinkLogit: null }, part: 'last' },
   ]
 }
 
@@ -74,7 +78,7 @@ export function patternSection(
     [...new Map([...print.helpers, ...maskPrint.helpers]).values()].map((h) => h.text).join('\n'),
     place.arrays().join('\n'),
     place.text(),
-    place.order(),
+    place.order(form.aligned),
     place.tables() ?? '',
     ...functions,
   ]

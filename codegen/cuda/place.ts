@@ -10,7 +10,7 @@ import { Names } from '../names.ts'
 import { MAX_TABLES } from './call.ts'
 import { RESERVED, spared } from './reserved.ts'
 import { CUDA } from './target.ts'
-import { ORDER_FIELDS, orderText } from './order.ts'
+import { ALIGNED_TEXT, ORDER_FIELDS, orderText } from './order.ts'
 import { isPrepared } from './traits.ts'
 
 /** Where a value lies in the words behind call.values; C++ text of an index. */
@@ -229,8 +229,8 @@ ${step === null ? '' : `  p.step = divisorOf(${step});\n`}${words.join('')}  ret
   }
 
   /** Where the rows and keys of the pass stand. */
-  order(): string {
-    return orderText(this.#stepText())
+  order(aligned: boolean): string {
+    return aligned ? ALIGNED_TEXT : orderText(this.#stepText())
   }
 
   /** Row-major reads, 0 outside; null without tables that are read. */

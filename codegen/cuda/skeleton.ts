@@ -1,12 +1,15 @@
 /** SkeletonSpec: what emit() asks of a machine model: which texts, which shape for which dims, how it is launched. */
 
 import type { KernelPlan } from '../../compiler/plan.ts'
+import type { ListInfo } from '../artifact.ts'
 import type { CudaDtype, CudaEntry, CudaVariant, Skeleton } from './manifest.ts'
 
 /** What a tile shape may depend on, beside the dims. */
 export interface Traits {
   readonly scored: boolean
   readonly plan: KernelPlan
+  /** What is walked, if a call gives it. */
+  readonly list: ListInfo | null
 }
 
 export interface Request {
@@ -20,6 +23,8 @@ export interface Request {
 /** One alternative of the shape table. */
 export interface Shape {
   readonly tile: { readonly q: number; readonly kv: number }
+  /** Units of a list that a kv tile is drawn from; 1: it is one itself. */
+  readonly units: number
   readonly threads: number
   readonly sharedBytes: number
   /** Printed as constexprs at the head of the text, beside HEAD_DIM, VALUE_DIM, TILE_Q, TILE_KV, THREADS, BF16, DEBUG. */
@@ -50,8 +55,11 @@ export interface SkeletonSpec {
    * query tile of each head asks the tests again.
    */
   readonly sharesTests: boolean
-  /** Takes rows and keys by remainder, for plans that have such an order; another kernel beside it takes them as they are. */
-  readonly byResidue: boolean
+  /**
+   * mask: any plan. residues: rows and keys by remainder, for plans that have such an order; another kernel beside it takes them
+   * as they are. lists: of what a call's lists name.
+   */
+  readonly walks: 'mask' | 'residues' | 'lists'
   readonly splits: CudaVariant['splits']
   /** Bytes; that of lists is emit's. */
   readonly counters: CudaVariant['workspace']['counters']

@@ -67,7 +67,7 @@ const isOpen = (mask: Expr): boolean => mask.op === 'const' && mask.arg === true
 const isMasked = (plan: KernelPlan): boolean => !isOpen(plan.mask)
 
 /** `listed`: the skeleton walks a list of tiles, whichever way it was made. */
-export function traitsText(plan: KernelPlan, listed: boolean, { step, part }: PassForm): string {
+export function traitsText(plan: KernelPlan, listed: boolean, { step, part, aligned }: PassForm): string {
   const scoreReadsHead = plan.score !== null && readsHead({ ...plan, mask: plan.score })
   const rows: readonly (readonly [name: string, value: boolean, about: string])[] = [
     ['MASKED', isMasked(plan), 'some pair may be dropped; if not, tiles inside kvLen are full'],
@@ -76,8 +76,9 @@ export function traitsText(plan: KernelPlan, listed: boolean, { step, part }: Pa
     ['TESTED', plan.tiles.kept.some((t) => t.test !== null), 'isReached asks more than intervals'],
     ['LISTED', listed, 'tiles are listed by the entry `list`'],
     ['LOOKS', plan.tiles.how === 'list', 'it looks at the pairs of a tile, not at its tests alone'],
-    ['SHARES_LISTS', !readsHead(plan), 'one list serves all heads'],
+    ['SHARES_LISTS', !readsHead(plan) && !aligned, 'one list serves all heads'],
     ['ORDERED', step !== null, 'rows and keys are taken by classes of the same remainder'],
+    ['ALIGNED', aligned, 'query tiles begin at positions that are multiples of TILE_Q'],
     ['PARTIAL', part === 'first', 'outputs go to the scratch as they are, for a pass that joins its own'],
     ['MERGES', part === 'last', 'scratch and lse hold what an earlier pass made of other pairs'],
     ['MASK_READS_HEAD', readsHead(plan), 'keeps and the tiles may differ between heads'],

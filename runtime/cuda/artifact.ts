@@ -9,6 +9,7 @@ import type {
   TensorMapRule,
 } from '../../codegen/cuda/manifest.ts'
 import { unknownNames } from '../derived.ts'
+import { listInfo } from '../artifact.ts'
 import { canonicalJson } from '../hash.ts'
 import { HeddleError } from '../messages.ts'
 import {
@@ -78,7 +79,7 @@ const cubin = recordOf<Cubin>({
 
 const variant = recordOf<CudaVariant>({
   id: string,
-  skeleton: oneOf('hopper', 'residues', 'ampere', 'decode'),
+  skeleton: oneOf('hopper', 'residues', 'lists', 'ampere', 'decode'),
   headDim: count,
   valueDim: count,
   dtype: oneOf('bf16', 'f16'),
@@ -88,6 +89,7 @@ const variant = recordOf<CudaVariant>({
   pays: anything,
   debug: boolean,
   tile: recordOf<CudaVariant['tile']>({ q: count, kv: count }),
+  units: count,
   entries: listOf(entry),
   splits: anything,
   workspace: recordOf<CudaVariant['workspace']>({ counters: anything, list: anything, scratch: anything }),
@@ -111,6 +113,7 @@ const manifest = recordOf<CudaArtifact>({
   tiles: oneOf('ranges', 'test', 'list'),
   sharesLists: boolean,
   call: recordOf<CudaArtifact['call']>({ bytes: count, fields: listOf(callField) }),
+  lists: nullable(listOf(listInfo)),
   stages: stagesCheck(cubin),
   variants: listOf(variant),
 })

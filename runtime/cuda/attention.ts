@@ -3,6 +3,8 @@
 import type { CudaDtype } from '../../codegen/cuda/manifest.ts'
 import { bfloatArray, fromBfloat } from '../bfloat.ts'
 import { fromHalf, halfArray } from '../half.ts'
+import { resolveLengths } from '../lengths.ts'
+import { resolveLists, type GivenList } from '../lists.ts'
 import { packView, scatter } from '../pack.ts'
 import { resolveRows } from '../stage-sizes.ts'
 import { resolveTables, type TableData } from '../tables.ts'
@@ -33,6 +35,8 @@ export interface CudaAttentionCall extends CudaCallOptions {
   readonly dtype?: CudaDtype
   /** A typed array for each of the pattern's tables, row-major. */
   readonly tables?: Readonly<Record<string, TableData>>
+  /** Of an artefact over lists: which kv units each unit of queries attends. */
+  readonly lists?: readonly GivenList[]
   /** Of a pattern with a `forward`: the vectors that it declares, [batch, sharers, tokens, channels], in f32. */
   readonly rows?: Readonly<Record<string, Tensor>>
   /** Measures the kernel on the device's own clock. */
@@ -76,6 +80,7 @@ export async function cudaAttention(
   const { batch, qHeads, qRows, valueDim } = sizes
   const { rows, indexHeads } = resolveRows(artifact.stages?.rows ?? [], given.rows, sizes, layout)
   const tables = resolveTables(artifact.tables, given.tables, { ...sizes, indexHeads })
+  const lists = resolveLists(artifact.lists ?? [], given.lists, sizes, resolveLengths(given.lengths, sizes))
   // Programs read halves in vectors; kernels of a mask take any alignment.
   const align = artifact.stages === null ? 1 : PROGRAM_ALIGN
   const outShape: Shape = [batch, qHeads, qRows, valueDim]
@@ -103,6 +108,7 @@ export async function cudaAttention(
       out,
       lse,
       tables: Object.fromEntries(tables.map((t) => [t.info.name, held.copy(t.data)])),
+      ...(lists.length > 0 ? { lists: lists.map((words) => held.copy(words)) } : {}),
       rows: Object.fromEntries(
         [...rows].map(([name, { data, shape }]) => [name, { address: held.copy(data), shape }]),
       ),

@@ -3,6 +3,7 @@
 import type { CudaArtifact, CudaVariant } from '../../codegen/cuda/manifest.ts'
 import { floatBits } from '../derived.ts'
 import { resolveLengths, type Length, type RealLength } from '../lengths.ts'
+import { checkListCount } from '../lists.ts'
 import { HeddleError } from '../messages.ts'
 import { listStrideOf, metaWords } from '../meta.ts'
 import { resolveParams, type Params, type ParamValues } from '../params.ts'
@@ -42,6 +43,8 @@ export interface CudaCall extends CudaCallOptions {
   readonly lse: Address
   /** For each of the pattern's tables where its values lie, row-major. */
   readonly tables?: Readonly<Record<string, Address>>
+  /** Of an artefact over lists: where the words of each lie, as codegen/artifact.ts says (LIST_HEADER). */
+  readonly lists?: readonly Address[]
   /** Of a pattern with a `forward`: the vectors that it declares. */
   readonly rows?: Readonly<Record<string, DeviceRows>>
 }
@@ -131,6 +134,7 @@ export function checkCudaCall(
   const { q, k, v, out } = views
   const { batch, qHeads, kvHeads, qRows, kvRows, headDim, valueDim } = sizes
   checkTableNames(artifact.tables, call.tables ?? {}, sizes)
+  checkListCount(artifact.lists ?? [], call.lists)
   const table = call.pages?.table
   const misaligned = misalignment(Object.values(views))
   const scalar = (name: string) => params.get(name)![0]!
@@ -172,7 +176,8 @@ export function checkCudaCall(
       pageCount: pages?.pageCount ?? 0,
       splits: plan.splits,
       vectors: misaligned === null ? 1 : 0,
-      listStride: listStrideOf(kvRows, variant.tile.kv),
+      parts: call.lists?.[0] ?? 0n,
+      listStride: 1 + variant.units * (listStrideOf(kvRows, variant.tile.kv) - 1),
     },
   }
 }

@@ -39,6 +39,7 @@ const variantOf = (id: string, more: Partial<CudaVariant> = {}): CudaVariant => 
   pays: null,
   debug: false,
   tile: { q: 64, kv: 64 },
+  units: 1,
   entries: [],
   splits: null,
   workspace: { counters: 0, list: 0, scratch: 0 },

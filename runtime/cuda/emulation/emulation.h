@@ -34,7 +34,7 @@
 #define HEDDLE_JOIN_(a, b) a##b
 #define HEDDLE_JOIN(a, b) HEDDLE_JOIN_(a, b)
 #define KERNEL(threads, blocks)                                                                                     \
-  __attribute__((used)) static bool const HEDDLE_JOIN(heddleKernel, __COUNTER__) = heddle::registerKernel<Call>(threads); \
+  __attribute__((used)) static bool const HEDDLE_JOIN(heddleKernel, __COUNTER__) = heddle::registerKernel<Call>(threads, blocks); \
   __attribute__((visibility("default"), used)) void
 
 constexpr float INFINITE = __builtin_huge_valf();

@@ -114,6 +114,7 @@ _variant = _record_of(
     pays=_anything,
     debug=_boolean,
     tile=_record_of(q=_count, kv=_count),
+    units=_count,
     entries=_list_of(_entry),
     splits=lambda x, path: None if x is None else _rule(x, path),
     workspace=_record_of(counters=_rule, list=_rule, scratch=_rule),
@@ -139,6 +140,8 @@ _artifact = _record_of(
         bytes=_count,
         fields=_list_of(_record_of(name=_string, type=_one_of(*FIELD_BYTES), count=_count, offset=_place)),
     ),
+    lists=_nullable(_list_of(_record_of(share=_one_of("head", "kvHead", "request"), q=_anything, kv=_anything))),
+    stages=_anything,
     variants=_list_of(_variant),
 )
 
@@ -223,6 +226,8 @@ def parse_artifact(record: Any, where: str = "artefact", folder: Path = Path("."
         raise HeddleError("artifact-target", path=where, got=record.get("target"))
     if record["version"] != READS_VERSION:
         raise HeddleError("artifact-version", path=where, expected=READS_VERSION, got=record["version"])
+    if record.get("stages") is not None:
+        raise HeddleError("program", path=where)
     wrong = _artifact(record, "") or _disagreement(record)
     if wrong is not None:
         raise HeddleError("not-an-artifact", path=where, what=wrong)

@@ -213,7 +213,7 @@ def shape_of(variant: Mapping[str, Any], sizes: Sizes, multiprocessors: int) -> 
             raise HeddleError("grid", entry=f"{variant['id']}.{entry['name']}", grid=list(grid), call=sizes.text())
         grids.append(grid)
     work = {name: size(rule, variables) for name, rule in variant["workspace"].items()}
-    list_stride = 1 + -(-sizes.kv_rows // variant["tile"]["kv"])
+    list_stride = 1 + variant["units"] * -(-sizes.kv_rows // variant["tile"]["kv"])
     return Shape(tuple(grids), splits, work["counters"], work["list"], work["scratch"], list_stride)
 
 

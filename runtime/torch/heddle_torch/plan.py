@@ -100,6 +100,15 @@ def check_table(
         raise HeddleError("shape", tensor=name, axes=axes, expected=expected, got=list(t.shape))
 
 
+def check_parts(artifact: Artifact, parts: Optional[torch.Tensor], device: torch.device) -> None:
+    """Of an artefact over lists one tensor of words, else none."""
+    expected = len(artifact.record["lists"] or ())
+    if expected != (parts is not None):
+        raise HeddleError("lists", pattern=artifact.pattern, expected=expected, got=int(parts is not None))
+    if parts is not None:
+        check_table("lists", parts, torch.int32, ["words"], [parts.numel()], device)
+
+
 def table_shape(info: Mapping[str, Any], sizes: Sizes) -> List[int]:
     axes = {
         "batch": sizes.batch,
@@ -141,6 +150,7 @@ class Plan:
         length_rows: Optional[torch.Tensor],
         values: Optional[torch.Tensor],
         pages: Optional[torch.Tensor],
+        parts: Optional[torch.Tensor],
         variant: Optional[str],
     ) -> None:
         sizes = self.sizes = check_tensors(q, k, v, pages)
@@ -151,6 +161,7 @@ class Plan:
         for info, t in zip(artifact.tables, tables):
             shape = table_shape(info, sizes)
             check_table(info["name"], t, TABLE_TYPES[info["type"]], info["dims"], shape, q.device)
+        check_parts(artifact, parts, q.device)
         self.out_shape = (sizes.batch, sizes.q_heads, sizes.q_rows, sizes.value_dim)
         self.out_strides = out_strides(self.out_shape, q.stride(2) > q.stride(1))
         # What the results are made by, and of.
@@ -202,7 +213,7 @@ class Plan:
             if own is not None:
                 self.buffer.words[layout.slots[name]] = own.pointer
         # Whether a call has more to fill in than q, k, v and its results.
-        given = [t for t in (length_rows, values, pages, *tables) if t is not None]
+        given = [t for t in (length_rows, values, pages, parts, *tables) if t is not None]
         self.more = bool(given or self.counters or self.work)
 
     def _fill_values(

@@ -15,7 +15,7 @@ from heddle_torch.artifact import content_hash  # noqa: E402
 
 SIZE = {"pointer": 8, "i64": 8, "i32": 4, "f32": 4}
 FIELDS: List[Tuple[str, str, int]] = [
-    *((n, "pointer", 1) for n in ("q", "k", "v", "out", "lse", "lengths", "values", "pages", "list", "counters", "scratch")),
+    *((n, "pointer", 1) for n in ("q", "k", "v", "out", "lse", "lengths", "values", "pages", "parts", "list", "counters", "scratch")),
     ("tables", "pointer", 8),
     *((n, "i64", 3) for n in ("qStride", "kStride", "vStride", "outStride")),
     *((n, "i32", 1) for n in ("batch", "qHeads", "kvHeads", "qRows", "kvRows", "headDim", "valueDim")),
@@ -54,6 +54,7 @@ def variant(id: str, code: str = 'extern "C" __global__ void attend() {}', **cha
         "pays": None,
         "debug": False,
         "tile": {"q": 64, "kv": 32},
+        "units": 1,
         "entries": [
             {
                 "name": "attend",
@@ -88,6 +89,8 @@ def manifest(**changes: Any) -> Dict[str, Any]:
         "tiles": "ranges",
         "sharesLists": True,
         "call": call_record(),
+        "lists": None,
+        "stages": None,
         "variants": [variant("d64-f16-ampere")],
     }
     made.update(copy.deepcopy(changes))
