@@ -16,7 +16,7 @@ import { HeddleError } from './messages.ts'
 import type { CallStrides, Slice } from './meta.ts'
 import { USAGE, type Lease } from './pool.ts'
 import { roundBinding } from './slices.ts'
-import { readView, viewOf, type Layout, type Sizes, type Tensor } from './tensor.ts'
+import { readView, stridesOf, viewOf, type Layout, type Sizes, type Tensor } from './tensor.ts'
 import type { Compilable, Compiled, Gpu } from './webgpu.ts'
 
 /** What a call of a `forward` program has beyond one of a mask. */
@@ -244,12 +244,17 @@ function attend(stage: Stage, kernel: StageAttend, compiled: Compiled): void {
   const [before, state, kvOrder] = [one(kernel.before), one(kernel.state), one(kernel.kvOrder)]
   const own: Resources = {
     ...resources,
+    ...(kernel.rows ? { k: stored.get(kernel.rows.k)!, v: stored.get(kernel.rows.v)! } : {}),
     lists: kernel.lists.map((name) => stored.get(name)!),
     ...(before ? { before } : {}),
     ...(state ? { state } : {}),
     ...(kvOrder ? { kvOrder } : {}),
   }
-  recordSlice(device, pass, { ...call, variant: kernel.variant }, compiled, slice, strides, own, lease)
+  const { kvHeads, headDim, valueDim } = call.sizes
+  const units = kernel.rows && stage.size(kernel.rows.units)
+  const along = (dim: number) => stridesOf([batch, kvHeads, units ?? 0, dim], 'bhld')
+  const placed = units === null ? strides : { ...strides, k: along(headDim), v: along(valueDim) }
+  recordSlice(device, pass, { ...call, variant: kernel.variant }, compiled, slice, placed, own, lease)
 }
 
 /** A program's artefact has kernels of this kind and no others. */

@@ -1,18 +1,15 @@
 /** emitStages(): the plan of a `forward` program in; for one pair of head dims, a type and a capability its kernels out. */
 
-import { findTiles } from '../../compiler/tiles.ts'
 import type { Expr } from '../../compiler/ir.ts'
 import type { KernelPlan } from '../../compiler/plan.ts'
-import { isWord, type Axis, type StageNode } from '../../compiler/stages/graph.ts'
-import type { AttendKernel, Part, StageBuffer, StageKernel, StagePlan } from '../../compiler/stages/plan.ts'
+import { isWord } from '../../compiler/stages/graph.ts'
+import type { AttendKernel, StageBuffer, StageKernel, StagePlan } from '../../compiler/stages/plan.ts'
 import type { Sizes } from '../../compiler/stages/sizes.ts'
 import { setOf } from '../../compiler/stages/typing.ts'
 import {
   LIST_HEADER,
   stateVectors,
   type JsonExpr,
-  type ListInfo,
-  type Share,
   type StageAttend,
   type StageBinding,
   type StageModule,
@@ -23,10 +20,10 @@ import {
 import type { Kernel } from '../kernel.ts'
 import { print } from '../print.ts'
 import { jsonOf } from '../record.ts'
-import type { Parts } from '../rows.ts'
-import { emitVariant, bytesOf, type VariantOptions } from '../variant.ts'
+import { bytesOf, type VariantOptions } from '../variant.ts'
 import { storageType } from '../wgsl.ts'
 import { scoresOf } from '../../compiler/stages/typing.ts'
+import { attendKernel } from './attend.ts'
 import { combineEntry } from './combine.ts'
 import { filterEntry, listsEntry, rowsEntry, scoresEntry } from './elements.ts'
 import { TOGETHER } from './grid.ts'
@@ -225,118 +222,4 @@ function innerOf({ sizes }: StagesOptions, { kind, node }: Exclude<StageKernel, 
     default:
       return null
   }
-}
-
-function attendKernel(options: StagesOptions, kernel: AttendKernel): StageAttend | null {
-  const { node, kept, makes } = kernel
-  const { bias, position, skip, stop } = node.arg
-  if (position || skip || stop) throw new Unsupported('an attend that turns, skips or stops')
-  const inputs = node.src.slice(0, 3).map((n, i) => operandOf(n, 'QKV'[i]!))
-  const order = kept.layout.kv
-  if (kept.layout.q) throw new Unsupported('an attend over sorted queries')
-  if (inputs.some((x) => x !== (order ? 'sorted' : 'own') && x !== 'own'))
-    throw new Unsupported('an attend over other rows')
-  const { plan, parts, lists } = keptOf(options, kernel)
-  const scored = bias === null ? plan : { ...plan, score: biased(options, plan, bias) }
-  const before = node.src[4]
-  const variant = emitVariant({
-    ...options,
-    plan: scored,
-    parts: parts && { ...parts, listed: parts.listed === plan ? scored : parts.listed },
-    state: { before: before !== undefined, makes },
-  })
-  const nameOf = (n: StageNode, holds: StageBuffer['holds']) =>
-    options.plan.buffers.find((b) => b.node === n && b.holds === holds)?.name ?? null
-  return (
-    variant && {
-      kind: 'attend',
-      name: kernel.name,
-      variant,
-      lists,
-      kvOrder: order && nameOf(order, 'order'),
-      before: before ? nameOf(before, 'state') : null,
-      state: makes === 'state' ? nameOf(node, 'state') : null,
-    }
-  )
-}
-
-function operandOf(node: StageNode, name: string): 'own' | 'sorted' | 'other' {
-  if (isWord(node, 'input')) return node.arg.name === name ? 'own' : 'other'
-  return isWord(node, 'permute') && operandOf(node.src[0]!, name) === 'own' ? 'sorted' : 'other'
-}
-
-function biased({ sizes: { ir } }: StagesOptions, plan: KernelPlan, bias: Expr): Expr {
-  return ir.make('add', [plan.score ?? ir.var('logit'), bias])
-}
-
-/** What an attend keeps, as the skeleton walks it. */
-function keptOf(
-  options: StagesOptions,
-  { node, kept }: AttendKernel,
-): { plan: KernelPlan; parts: Parts | null; lists: string[] } {
-  const { pattern, sizes } = options
-  const { ir } = sizes
-  const closed = kept.parts.filter((p) => p.kind === 'ranges')
-  const listed = kept.parts.filter((p) => p.kind === 'list')
-  if (closed.length + listed.length < kept.parts.length)
-    throw new Unsupported('an attend over units or tests')
-  const both = (a: Expr, b: Expr) => ir.make('and', [a, b])
-  const [range] = closed
-  if (closed.length > 1 || closed.some((p) => p.without.length > 0))
-    throw new Unsupported('ranges that leave others out')
-  const ranges: KernelPlan | null = range
-    ? { ...pattern, mask: both(pattern.mask, range.keep), tiles: range.tiles }
-    : null
-  if (listed.length === 0) {
-    if (!ranges) throw new Unsupported('an attend that keeps nothing')
-    return { plan: ranges, parts: null, lists: [] }
-  }
-  // What the state that is gone on with has met is left out by what the plan says of each list.
-  let mask = pattern.mask
-  const leftOut = new Set<Expr>(range ? [range.keep] : [])
-  listed.forEach((part, n) => {
-    for (const term of part.without) {
-      const earlier = term.sets.every((s) => listed.slice(0, n).some((p) => p.set === s))
-      if (term.keep && term.sets.length === 0 && term.minus.length === 0) leftOut.add(term.keep)
-      else if (!earlier || term.keep || term.minus.length > 0)
-        throw new Unsupported('a list without other sets')
-    }
-    const { keep, sets, minus } = part.within
-    if (sets.length > 0 || minus.length > 0) throw new Unsupported('a list within other sets')
-    if (keep) mask = both(mask, keep)
-  })
-  for (const keep of leftOut) mask = both(mask, ir.make('not', [keep]))
-  const { tiles } = findTiles(ir, { ...pattern, mask })
-  const plan: KernelPlan = { ...pattern, mask, tiles }
-  const parts: Parts = {
-    lists: listed.map(listInfo),
-    listed: plan,
-    ranges: ranges !== null,
-    kvOrder: kept.layout.kv ? orderShare(kept.layout.kv) : null,
-  }
-  const names = listed.map(({ set, form }) => {
-    const found = options.plan.buffers.find((b) => b.node === set && b.holds === form)
-    if (!found) throw new Unsupported(`a ${node.word} over a set that is not stored`)
-    return found.name
-  })
-  return { plan: ranges ?? plan, parts, lists: names }
-}
-
-const orderShare = ({ type }: StageNode<'argsort'>): Share => {
-  if (type.kind !== 'permutation' || type.share === 'indexHead')
-    throw new Unsupported('an order of index heads')
-  return type.share
-}
-
-function listInfo({ share, q, kv, form }: Part & { readonly kind: 'list' }): ListInfo {
-  if (share === 'indexHead') throw new Unsupported('an attend over lists of index heads')
-  const size = ({ units }: Axis): number | 'whole' => {
-    if (units.kind === 'token') return 1
-    if (units.kind === 'block') return units.size
-    if (units.kind === 'whole') return 'whole'
-    throw new Unsupported(`a list of ${units.kind}s`)
-  }
-  const own = form === 'spans' ? 'span' : size(kv)
-  if (own === 'whole') throw new Unsupported('a list of all keys or none')
-  return { share, q: size(q), kv: own, order: 'index', ...(form === 'bits' ? { form } : {}) }
 }
