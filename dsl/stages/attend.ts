@@ -3,14 +3,14 @@
 import { patternError } from '../messages.ts'
 import { sharerAt, type Call, type Sharer } from './call.ts'
 import { checkCall, checkKind, checkSize, checkUnits, checkWidth } from './check.ts'
-import { keyMembership } from './keys.ts'
+import { keyMembership, keyRank } from './keys.ts'
 import { vectorOf, type Rows } from './rows.ts'
 import { seen, unitPair, VISIBLE, type UnitPair, type Visible } from './scores.ts'
 import type { AnySet, Sel } from './sets.ts'
 import {
   emptyRow,
   meetKeys,
-  mergedRow,
+  mergedState,
   rounder,
   stateOf,
   type Held,
@@ -45,8 +45,8 @@ export interface AttendOptions {
   /** Added to the scaled logit, after the pattern's score: a logarithm of a weight. */
   readonly bias?: (ix: UnitPair) => number
   /**
-   * Turns queries and keys by rotary embedding as they are read. `rank` counts the row's kept keys before this
-   * one, by position; `kept` is how many there are.
+   * Turns queries and keys by rotary embedding as they are read. `rank` counts the row's kept keys before
+   * this one, by position; `kept` is how many there are.
    */
   readonly position?: (ix: {
     readonly q: Unit
@@ -55,8 +55,9 @@ export interface AttendOptions {
     readonly kept: number
   }) => readonly [q: number, kv: number]
   /**
-   * The tiles that skip and stop decide on, which are part of their meaning: `q` queries by `kv` keys, cut from
-   * token 0 of the sequence.
+   * The tiles that skip and stop decide on, which are part of their meaning: `q` queries by `kv` keys, cut
+   * from token 0 of the sequence and visited from the first on. Keys of a list that is sorted by score come
+   * after the others, in that order, `kv` at a time.
    */
   readonly tile?: TileSizes
   /** A tile is left out if this is true for each of its queries that sees a key of it. */
@@ -69,9 +70,9 @@ export interface AttendOptions {
  * Exact attention of every query over the keys that both the set and the mask keep; over all that the mask
  * keeps, without a set. Logits are scaled inner products, changed by the pattern's score.
  *
- * Keys and values may be any rows over one axis: tokens in any order, or pooled ones, which then are the keys,
- * and the set's units are theirs. The state's rows stand in the sequence's order, whatever order the queries
- * were in; a query that was sliced away has an empty row.
+ * Keys and values may be any rows over one axis: tokens in any order, or pooled ones, which then are the
+ * keys, and the set's units are theirs. The state's rows stand in the sequence's order, whatever order the
+ * queries were in; a query that was sliced away has an empty row.
  *
  * @throws PatternError `units-differ`, `orders-differ`, `widths-differ`, `tile-missing`, `bad-size`
  */
@@ -92,10 +93,17 @@ export function attend<
   checkUnits('attend', k.units, v.units)
   checkWidth('attend', q.width, k.width)
   checkTiles(options)
-  const { call } = q
+  const { after } = options
+  if (after) checkAfter(after, q, v)
   const made = attendRows(q, k, v, set ?? null, options)
-  record(call, { word: 'attend', scores: null, set: set ?? null })
-  return options.after ? continued(options.after, made) : made
+  record(q.call, { word: 'attend', scores: null, set: set ?? null })
+  return after ? mergedState(after, made) : made
+}
+
+function checkAfter(after: State, q: Rows, v: Rows): void {
+  checkKind('attend', after, 'state')
+  checkCall('attend', q.call, after.call)
+  checkWidth('attend', after.width, v.width)
 }
 
 function checkTiles({ tile, skip, stop }: AttendOptions): void {
@@ -109,6 +117,8 @@ function checkTiles({ tile, skip, stop }: AttendOptions): void {
 export interface KeptKey {
   readonly column: number
   readonly unit: Members
+  /** Where its list is visited by falling score, the place in it. */
+  readonly rank: number | null
   readonly logit: number
   readonly value: Float64Array
 }
@@ -142,7 +152,7 @@ function attendRows(q: Rows, k: Rows, v: Rows, set: AnySet | null, options: Atte
     }
     return line
   })
-  return stateOf(call, rows, [held], peaks)
+  return stateOf(call, width, rows, [held], peaks)
 }
 
 /** The rows that tiles are judged by: those of the state before, if there is one. */
@@ -155,7 +165,8 @@ const startOf =
 function keyFinder(q: Rows, k: Rows, v: Rows, set: AnySet | null, options: AttendOptions) {
   const { call } = q
   const { after, visible = 'any', bias, position } = options
-  const inSet = set && keyMembership(set, q.units, k.units, call)
+  const inSet = set && keyMembership(set, q, k)
+  const rankOf = set && options.tile ? keyRank(set, call) : null
   const before = (after?.held ?? []).filter(({ units }) =>
     units === null ? k.units.grain === 'token' : units.lists === k.units.lists,
   )
@@ -184,7 +195,8 @@ function keyFinder(q: Rows, k: Rows, v: Rows, set: AnySet | null, options: Atten
       const product = places ? dot(rotated(from, places[0], {}), rotated(to, places[1], {})) : dot(from, to)
       const scored = round(call.logit(round(product * scale), head, token, unit.first))
       const logit = bias ? round(scored + bias(unitPair({ sharer, q: query, kv: unit }))) : scored
-      return { column, unit, logit, value: vectorOf(v, 'head', head, column) }
+      const rank = rankOf?.(sharer, token, unit.first) ?? null
+      return { column, unit, rank, logit, value: vectorOf(v, 'head', head, column) }
     })
   }
 }
@@ -194,14 +206,4 @@ function dotSingle(a: Float64Array, b: Float64Array): number {
   let sum = 0
   for (let i = 0; i < a.length; i++) sum = Math.fround(sum + Math.fround(a[i]! * b[i]!))
   return sum
-}
-
-/** Both states' keys in one softmax; they share none, for the second left out those of the first. */
-function continued(before: State, made: State): State {
-  const { call } = made
-  const rows = made.rows.map((line, h) => line.map((row, r) => mergedRow(call, before.rows[h]![r]!, row)))
-  return stateOf(call, rows, [...before.held, ...made.held], {
-    logitMax: Math.max(before.logitMax, made.logitMax),
-    valueMax: Math.max(before.valueMax, made.valueMax),
-  })
 }

@@ -34,7 +34,7 @@ interface Progress {
 }
 
 /**
- * Goes through each query tile's tiles of keys by rising position, and asks skip and stop before each.
+ * Goes through each query tile's tiles of keys, and asks skip and stop before each.
  *
  * @param startOf what a query knew before: what rowMax and rowSum begin with
  */
@@ -56,17 +56,20 @@ export function attendTiles(
       keys: [],
       state: emptyRow(width),
     }))
-    const columns = [...new Set(rows.flatMap(({ keys }) => keys.map((k) => tileOf(k, sizes))))]
-    for (const column of columns.toSorted((a, b) => a - b)) {
+    const visits = visitsOf(
+      rows.flatMap(({ keys }) => keys),
+      sizes.kv,
+    )
+    for (const visit of visits) {
       const met = progress
-        .map((row) => ({ row, keys: row.all.filter((k) => tileOf(k, sizes) === column) }))
+        .map((row) => ({ row, keys: row.all.filter((k) => visit.has(k.column)) }))
         .filter(({ keys }) => keys.length > 0)
       const agreed = (test: TileTest | undefined): boolean =>
         test !== undefined &&
         met.every(({ row, keys }) => {
           const known = mergedRow(call, startOf(row.unit), row.state)
           const tileMax = keys.reduce((top, k) => Math.max(top, k.logit), -Infinity)
-          const pair = pairAt(call, head, row.unit.first, column * sizes.kv)
+          const pair = pairAt(call, head, row.unit.first, visit.get(keys[0]!.column)!)
           return test({ ...pair, tileMax, rowMax: known.max, rowSum: known.sum })
         })
       if (agreed(stop)) break
@@ -80,4 +83,27 @@ export function attendTiles(
   })
 }
 
-const tileOf = (key: KeptKey, sizes: TileSizes): number => Math.floor(key.unit.index / sizes.kv)
+/** The columns of one visited tile, each with the position that stands for the tile. */
+type Visit = ReadonlyMap<number, number>
+
+/**
+ * The tiles of some queries' keys, in order: those of the sequence's grid, then the keys of lists by
+ * falling score, as many at a time as a tile has.
+ */
+function visitsOf(keys: readonly KeptKey[], size: number): readonly Visit[] {
+  const grid = new Map<number, Map<number, number>>()
+  const ranks = new Map<number, { readonly rank: number; readonly at: number }>()
+  for (const { column, unit, rank } of keys) {
+    if (rank === null) {
+      const tile = Math.floor(unit.index / size)
+      const visit = grid.get(tile) ?? new Map<number, number>()
+      grid.set(tile, visit.set(column, tile * size))
+    } else if (rank < (ranks.get(column)?.rank ?? Infinity)) ranks.set(column, { rank, at: unit.first })
+  }
+  const byRank = [...ranks].toSorted(([, a], [, b]) => a.rank - b.rank || a.at - b.at)
+  const lists = Array.from({ length: Math.ceil(byRank.length / size) }, (_, i) => {
+    const some = byRank.slice(i * size, (i + 1) * size)
+    return new Map(some.map(([column]) => [column, some[0]![1].at]))
+  })
+  return [...[...grid].toSorted(([a], [b]) => a - b).map(([, visit]) => visit), ...lists]
+}

@@ -284,7 +284,7 @@ describe('pool of scores', () => {
           where(({ kv }) => kv === 6),
         ),
       ),
-    ).toEqual(['oooooox.', 'oooooox' + 'o'])
+    ).toEqual(['oooooox.', 'ooooooxo'])
   })
 })
 
