@@ -189,7 +189,7 @@ export type Step =
   | {
       readonly kind: 'chunks'
       readonly axis: Axis
-      /** q units a chunk, so that its buffers stay within CHUNK_BYTES or are one row. */
+      /** q units a chunk, `chunk` in the sizes of its kernels: its buffer stays within CHUNK_BYTES, or is one row. */
       readonly rows: Expr
       readonly count: Expr
       readonly kernels: readonly StageKernel[]

@@ -1,11 +1,13 @@
 /** Rows of the stage table for words that make vectors: inputs, cuts, pools, linear maps, rotations. */
 
-import { constOf } from './sizes.ts'
+import { addForms, affineOf, fromAffine } from '../affine.ts'
+import { Bounds } from '../interval.ts'
+import { nodesOf, type Expr } from '../ir.ts'
+import { readable } from '../print.ts'
 import { nesting, printGrouping, sameUnits } from './axes.ts'
 import type { Args, RowsType, Share, StageNode } from './graph.ts'
 import type { Rules } from './table.ts'
 import { misfit, differs, join, rowsOf, tableOf, tableShare, type Typing } from './typing.ts'
-import { nodesOf, type Expr } from '../ir.ts'
 
 type RowWord =
   | 'input'
@@ -133,12 +135,13 @@ export const ROWS_RULES: Rules<RowWord> = {
     operands: ['rows', 'rows'],
     more: '?',
     had: 'loader',
-    type: (_, src) => {
+    type: (t, src) => {
       const [x, y] = src.map(rowsOf) as [RowsType, RowsType?]
       if (!y) return { ...x, precision: 'f32' }
       const share = join(x.share, y.share)
       if (y.axis.units.kind !== 'whole' && !sameUnits(x.axis, y.axis)) return differs(x.axis, y.axis)
-      return channelsDiffer(x, y) ?? { ...x, share, precision: 'f32' }
+      checkChannels(t, x.channels, y.channels)
+      return { ...x, share, precision: 'f32' }
     },
     flops: (t, node) => perElement(t, node, workOf(node.arg.value)),
   },
@@ -157,10 +160,11 @@ function membersOf(by: Args['poolRows']['by']): number | null {
   }
 }
 
-export function channelsDiffer(x: RowsType, y: RowsType) {
-  const [a, b] = [constOf(x.channels), constOf(y.channels)]
-  const differ = a !== null && b !== null && a !== b
-  return differ ? misfit('stage-channels', { first: String(a), second: String(b) }) : null
+/** Refuses vectors whose lengths cannot be the same, whatever the head dim. */
+export function checkChannels(t: Typing, x: Expr, y: Expr): void {
+  const difference = fromAffine(t.sizes.ir, addForms(affineOf(x), affineOf(y), -1))
+  const [lo, hi] = new Bounds(t).numeric(difference)
+  if (lo > 0 || hi < 0) misfit('stage-channels', { first: readable(x), second: readable(y) })
 }
 
 function linearType(t: Typing, x: RowsType, weight: string, bias: string | null) {
@@ -171,10 +175,7 @@ function linearType(t: Typing, x: RowsType, weight: string, bias: string | null)
     return misfit('stage-table', { word: 'linear', table: weight, wanted: 'f32 [head, in, out]' })
   if (shares[1] === null || (bias !== null && tableOf(t, bias).type !== 'f32'))
     return misfit('stage-table', { word: 'linear', table: bias ?? weight, wanted: 'f32 [head, out]' })
-  const into = constOf(t.sizes.tableSize(weight, -2))
-  const have = constOf(x.channels)
-  if (into !== null && have !== null && into !== have)
-    return misfit('stage-channels', { first: String(have), second: String(into) })
+  checkChannels(t, x.channels, t.sizes.tableSize(weight, -2))
   let share: Share = x.share
   for (const s of shares) {
     const joined = join(share, s!)

@@ -60,7 +60,10 @@ function unitMembership(set: AnySet, k: Rows): Member {
   }
 }
 
-/** The place of a key's unit in a list that is visited by falling score; null of a key that is in no such list. */
+/**
+ * The place of a key's unit in a list that is visited by falling score; null of a key that is in no such
+ * list.
+ */
 export type Rank = (sharer: Sharer, q: number, kv: number) => number | null
 
 /** A key of a union has the rank of the first set that holds it: ranges and lists by index come first. */
