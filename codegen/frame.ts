@@ -37,6 +37,8 @@ export interface Problem {
   readonly parts: Parts | null
   /** Keys and values that are stored rows of f32, and how many there are; null: the call's own, one a token. */
   readonly rows: { readonly count: Expr } | null
+  /** True, over tileMax and rowMax, of tiles that need not be added up; a tile is `tile.q` by `tile.kv`. */
+  readonly skip: Expr | null
   /** Whether the kernel goes on with a state, and whether it leaves one or the output. */
   readonly state: { readonly before: boolean; readonly makes: 'output' | 'state' }
 }
@@ -75,6 +77,8 @@ export class Frame extends Module<Binding['role']> {
   readonly score: PatternFunction | null
   /** The mask of pairs that lists hold. */
   readonly listed: PatternFunction | null
+  /** Which tiles a row does without. */
+  readonly skips: PatternFunction | null
   /** How query rows become tiles where lists ask for it; null: one after another. */
   readonly cut: Cut | null
   readonly #used: ReadonlySet<Expr>
@@ -84,8 +88,11 @@ export class Frame extends Module<Binding['role']> {
     super({ fixed: UNIFORM_FIELDS, params: plan.params, tables: plan.tables, headDim, reserved })
     this.problem = problem
     this.tile = tileOf(problem.schedule)
-    this.cut = parts && cutOf(parts, plan, this.tile)
-    this.#used = new Set(nodesOf(...[plan, ...(parts ? [parts.listed] : [])].flatMap(expressionsOf)))
+    // Tiles that are part of the meaning are cut from position 0.
+    const whole = problem.skip ? { unit: this.tile.q, packed: false } : null
+    this.cut = parts ? cutOf(parts, plan, this.tile) : whole
+    const expressions = [plan, ...(parts ? [parts.listed] : [])].flatMap(expressionsOf)
+    this.#used = new Set(nodesOf(...expressions, ...(problem.skip ? [problem.skip] : [])))
     this.add('meta', 'metaData', 'read', 'i32')
     const element = this.#element()
     const scalarHalves = problem.dtype === 'f16' && element === 'u32'
@@ -118,6 +125,7 @@ export class Frame extends Module<Binding['role']> {
     }
     this.mask = maskOf('keeps', plan)
     this.listed = !parts || parts.listed === plan ? this.mask : maskOf('keepsListed', parts.listed)
+    this.skips = problem.skip && this.function('skips', problem.skip, [])
     this.score = plan.score && this.function('score', plan.score, ['workgroup', 'row', 'column'])
   }
 

@@ -1,14 +1,16 @@
 /** The attend kernels of a program: an attend of the plan in; the skeleton's problem, its variant and what it reads out. */
 
-import { substitute, type Expr } from '../../compiler/ir.ts'
+import { readsVar, substitute, type Expr } from '../../compiler/ir.ts'
 import type { KernelPlan, KvTiles } from '../../compiler/plan.ts'
 import { isWord, type Axis, type StageNode, type Visible } from '../../compiler/stages/graph.ts'
 import type { AttendKernel, Part, StageBuffer } from '../../compiler/stages/plan.ts'
 import { rowsOf } from '../../compiler/stages/typing.ts'
 import { findTiles } from '../../compiler/tiles.ts'
 import type { ListInfo, Share, StageAttend } from '../artifact.ts'
+import { tileOf } from '../frame.ts'
 import { jsonOf } from '../record.ts'
 import type { Parts } from '../rows.ts'
+import { scheduleOf } from '../schedule.ts'
 import { emitVariant } from '../variant.ts'
 import type { StagesOptions } from './emit.ts'
 import { Unsupported } from './units.ts'
@@ -16,7 +18,8 @@ import { Unsupported } from './units.ts'
 export function attendKernel(options: StagesOptions, kernel: AttendKernel): StageAttend | null {
   const { node, kept, makes } = kernel
   const { bias, position, skip, stop } = node.arg
-  if (position || skip || stop) throw new Unsupported('an attend that turns, skips or stops')
+  if (position || stop) throw new Unsupported('an attend that turns or stops')
+  if (skip) checkSkip(options, kernel, skip)
   if (kept.layout.q) throw new Unsupported('an attend over sorted queries')
   const stored = storedKeys(options, kernel)
   const order = kept.layout.kv
@@ -30,6 +33,7 @@ export function attendKernel(options: StagesOptions, kernel: AttendKernel): Stag
     ...options,
     plan: scored,
     parts: parts && { ...parts, listed: parts.listed === plan ? scored : parts.listed },
+    skip,
     rows: stored && { count: options.sizes.units(rowsOf(node.src[1]!).axis) },
     state: { before: before !== undefined, makes },
   })
@@ -46,6 +50,21 @@ export function attendKernel(options: StagesOptions, kernel: AttendKernel): Stag
       state: makes === 'state' ? nameOf(node, 'state') : null,
     }
   )
+}
+
+/** A tile that is part of the meaning has to be the kernel's own. */
+function checkSkip(
+  { capability, dtype, valueDim }: StagesOptions,
+  { node, kept }: AttendKernel,
+  skip: Expr,
+): void {
+  const own = tileOf(scheduleOf(capability, dtype, valueDim)!)
+  const { q, kv } = node.arg.tile!
+  if (own.q !== q || own.kv !== kv)
+    throw new Unsupported(`tiles of ${q} x ${kv}, which are ${own.q} x ${own.kv} in ${capability} kernels`)
+  if (kept.parts.some((p) => p.kind !== 'ranges') || node.src[4])
+    throw new Unsupported('tiles of lists that are skipped')
+  if (readsVar(skip, 'rowSum')) throw new Unsupported('a skip that reads the sum of a row')
 }
 
 const find = (

@@ -28,7 +28,7 @@ const BASE: StageSizes = { batch: 1, qHeads: 4, kvHeads: 2, qLen: 75, kvLen: 75,
 
 async function difference(name: string, sizes: StageSizes, seed: number): Promise<string | null> {
   const { pattern, compiled, call } = stageCase(name, sizes, seed)
-  const kernel = bench!.kernel(compiled, { headDim: sizes.headDim })
+  const kernel = bench!.kernel(compiled, { headDim: sizes.headDim, capabilities: ['portable'] })
   const got = await attention(kernel, call)
   const oracle = reference(pattern, call)
   // A gated sum has no log-sum-exp, by which rows are told to be within what kernels promise.
