@@ -1,8 +1,8 @@
 /** emitStages(): the plan of a `forward` program in; for one pair of head dims, a type and a capability its kernels out. */
 
-import type { Expr } from '../../compiler/ir.ts'
+import { substitute, type Expr } from '../../compiler/ir.ts'
 import type { KernelPlan } from '../../compiler/plan.ts'
-import { isWord } from '../../compiler/stages/graph.ts'
+import type { Axis, StageNode } from '../../compiler/stages/graph.ts'
 import type { AttendKernel, StageBuffer, StageKernel, StagePlan } from '../../compiler/stages/plan.ts'
 import type { Sizes } from '../../compiler/stages/sizes.ts'
 import { setOf } from '../../compiler/stages/typing.ts'
@@ -96,19 +96,33 @@ export function emitStages(options: StagesOptions): StageVariant | null {
         ),
       },
     },
-    stored: plan.buffers.filter((b) => b.holds !== 'counts').map((b) => storedValue(options, b)),
+    stored: plan.buffers
+      .filter((b) => b.holds !== 'counts')
+      .map((b) => storedValue(options, b, chunkRows(plan, b))),
     steps,
   }
 }
 
+/** Rows of the chunks that a buffer serves; null: it is there for the whole call. */
+const chunkRows = (plan: StagePlan, buffer: StageBuffer): Expr | null =>
+  plan.steps.flatMap((s) =>
+    s.kind === 'chunks' && s.kernels.some((k) => k.writes.includes(buffer)) ? [s.rows] : [],
+  )[0] ?? null
+
 /** How a buffer of the plan lies in memory: sets as lists with their header, states in vectors, the rest as planned. */
-function storedValue({ sizes, valueDim }: StagesOptions, buffer: StageBuffer): StoredValue {
+function storedValue(
+  { sizes, valueDim }: StagesOptions,
+  buffer: StageBuffer,
+  chunk: Expr | null,
+): StoredValue {
   const { name, holds, node, shape } = buffer
   const times = (...factors: readonly JsonExpr[]): JsonExpr =>
     factors.reduce((a, b) => ({ op: 'mul', src: [a, b] }))
   const plus = (...terms: readonly JsonExpr[]): JsonExpr =>
     terms.reduce((a, b) => ({ op: 'add', src: [a, b] }))
-  const all = shape.map(jsonOf)
+  const whole = (e: Expr) =>
+    substitute(sizes.ir, e, (n) => (n.op === 'var' && n.arg === 'chunk' ? chunk! : undefined))
+  const all = shape.map((e) => jsonOf(whole(e)))
   const units = () => jsonOf(sizes.units(setOf(node).q))
   const records = times(...all.slice(0, 3))
   switch (holds) {
@@ -131,7 +145,10 @@ function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, Attend
   const problem: StageProblem = {
     pattern,
     sizes,
-    buffers: plan.buffers,
+    // A chunk's rows are for the kernels of the chunk alone: others evaluate the cells.
+    buffers: plan.buffers.filter(
+      (b) => b.life !== 'chunk' || kernel.reads.includes(b) || kernel.writes.includes(b),
+    ),
     inputs: plan.graph.inputs,
     headDim,
     valueDim,
@@ -192,7 +209,7 @@ function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, Attend
     kind: 'stage',
     name: kernel.name,
     share: kernel.kind === 'combine' ? 'head' : kernel.grid.share,
-    units: jsonOf(gridUnits(options, kernel)),
+    units: jsonOf(options.sizes.units(gridAxis(kernel))),
     inner: inner && jsonOf(inner),
     workgroup: made.entry.threads,
     bindings,
@@ -201,10 +218,23 @@ function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, Attend
   }
 }
 
-/** Units of the grid: of an order, the groups within which it sorts. */
-function gridUnits({ sizes }: StagesOptions, { kind, node, grid }: Exclude<StageKernel, AttendKernel>): Expr {
-  if (kind !== 'sort' || !isWord(node, 'argsort') || node.arg.per === null) return grid.units
-  return sizes.units({ ...scoresOf(node.src[0]!).kv, units: node.arg.per })
+/** What the grid's units are: q units of what is made, tokens of rows and of states, the groups within which an order sorts. */
+function gridAxis({ kind, node }: Exclude<StageKernel, AttendKernel>): Axis {
+  switch (node.type.kind) {
+    case 'rows':
+      return node.type.axis
+    case 'scores':
+    case 'set':
+      return node.type.q
+    case 'permutation': {
+      const { per } = (node as StageNode<'argsort'>).arg
+      if (per === null) throw new Unsupported(`a ${kind} of a whole side`)
+      return { ...scoresOf(node.src[0]!).kv, units: per }
+    }
+    case 'state':
+    case 'output':
+      return { side: 'q', units: { kind: 'token' }, order: null }
+  }
 }
 
 /** Elements of a unit, one thread each; null: a workgroup has the unit. */
