@@ -191,6 +191,7 @@ export class Planner {
     const most = chunks.length === 0 ? sizes.num(0) : chunks.reduce((a, b) => sizes.max(a, b))
     return {
       graph: this.graph,
+      typing: this.typing,
       stored: this.stored,
       steps: this.#steps,
       buffers: this.#buffers,
