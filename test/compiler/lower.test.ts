@@ -14,7 +14,7 @@ import {
   type IndexVar,
 } from '../../compiler/ir.ts'
 import type { PatternIr } from '../../compiler/plan.ts'
-import { type Pattern } from '../../dsl/index.ts'
+import type { Pattern } from '../../dsl/index.ts'
 import { PATTERNS } from '../../patterns/index.ts'
 import { Draw } from '../../runtime/testing/draw.ts'
 import * as language from '../fixtures/language.ts'
