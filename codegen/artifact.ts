@@ -188,6 +188,8 @@ export interface StageAttend {
   readonly name: string
   readonly variant: Variant
   readonly lists: readonly string[]
+  /** Stored rows in place of k and v, [batch, kvHead, unit, channel]; null: the call's own. */
+  readonly rows: { readonly k: string; readonly v: string; readonly units: JsonExpr } | null
   readonly kvOrder: string | null
   readonly before: string | null
   readonly state: string | null

@@ -13,6 +13,7 @@ import {
   at,
   bool,
   f32,
+  i32,
   isFalse,
   isTrue,
   lane,
@@ -38,6 +39,7 @@ import { contiguous, type Keys } from './keys.ts'
 import { LOG2E, maskScores, scoreChange, HIDDEN } from './pairs.ts'
 import { walkParts } from './parts.ts'
 import { range, rowOf, shapesOf, type Attend } from './shapes.ts'
+import { isWanted } from './skip.ts'
 import { loadState, storeState } from './state.ts'
 import { rowIsReal, sourceOf, stage, vectorsOf, writeVector } from './stage.ts'
 import { walkList, walkTiles, type TileTests, type Visit } from './tiles.ts'
@@ -68,6 +70,10 @@ export function attend(frame: Frame, tests: Tests): { entry: Entry; memory: read
       shuffle < threads.kv ? frame.workgroup('partials', 'f32', [frame.tile.q, threads.kv / shuffle]) : null,
   }
   const wild = frame.workgroup('wildChunk', 'u32', [], true)
+  const votes = frame.skips && {
+    votes: frame.workgroup('votes', 'u32', [], true),
+    word: frame.workgroup('votesWord', 'u32', []),
+  }
   const word = walksList(frame.problem) ? frame.workgroup('listWord', 'u32', []) : null
   const block = new Block(frame.names.child())
   const place = frame.enter(block)
@@ -93,7 +99,7 @@ export function attend(frame: Frame, tests: Tests): { entry: Entry; memory: read
     rowSum: range(rows).map((r) => block.var(`rowSum${r}`, f32(0))),
     out: range(rows).map((r) => range(shapes.value.own).map((c) => block.var(`out${r}_${c}`, ZERO4))),
   }
-  const a: Attend = { frame, shapes, place, thread, i, j, ...memory, wild, sources, state, queryScale }
+  const a: Attend = { frame, shapes, place, thread, i, j, ...memory, wild, votes, sources, state, queryScale }
   const gathered: Memory[] = []
   if (frame.problem.state.before) loadState(a, block)
   block.if(le(place.realLo, place.realHi), (b) => {
@@ -119,6 +125,7 @@ export function attend(frame: Frame, tests: Tests): { entry: Entry; memory: read
       memory.weights,
       wild,
       ...[memory.shared, word].filter((m) => m !== null),
+      ...(votes ? [votes.votes, votes.word] : []),
       ...gathered,
     ],
   }
@@ -161,9 +168,23 @@ function tileBody(a: Attend, block: Block, { keys, full, mask }: KeyTile): void 
       maskScores(a, b, keys, scores, mask)
     })
   }
-  softmaxStep(a, block, scores, isTrue(full))
-  addValues(a, block, keys, full)
+  const best = bestOf(a, block, scores)
+  const step = (b: Block) => {
+    softmaxStep(a, b, scores, best, isTrue(full))
+    addValues(a, b, keys, full)
+  }
+  if (a.votes) block.if(isWanted(a, block, a.votes, best, keys.position(i32(0), false)), step)
+  else step(block)
 }
+
+/** The greatest score of each row. */
+const bestOf = (a: Attend, block: Block, scores: readonly (readonly Code[])[]): Code[] =>
+  reduceRows(
+    a,
+    block,
+    scores.map((line, r) => block.let(`best${r}`, line.reduce(max))),
+    max,
+  )
 
 /** Q Kt of the tile, staged in chunks of the head dim. Key 4 j + c lies in row c * threads + j, so that neighbours differ by one row. */
 function scoresOf(a: Attend, block: Block, tileKeys: Keys, full: boolean): Code[][] {
@@ -259,14 +280,14 @@ function reduceRows(
   return totals
 }
 
-function softmaxStep(a: Attend, block: Block, scores: readonly (readonly Code[])[], full: boolean): void {
+function softmaxStep(
+  a: Attend,
+  block: Block,
+  scores: readonly (readonly Code[])[],
+  best: readonly Code[],
+  full: boolean,
+): void {
   const { rowMax, rowSum, out } = a.state
-  const best = reduceRows(
-    a,
-    block,
-    scores.map((line, r) => block.let(`best${r}`, line.reduce(max))),
-    max,
-  )
   scores.forEach((line, r) => {
     const top = block.let(`top${r}`, max(rowMax[r]!, best[r]!))
     const shrink = block.let(`shrink${r}`, op('f32', 'exp2', sub(rowMax[r]!, top)))

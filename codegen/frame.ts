@@ -4,7 +4,7 @@ import { nodesOf, type Expr, type VarName } from '../compiler/ir.ts'
 import type { KernelPlan } from '../compiler/plan.ts'
 import { META_PER_BATCH, UNIFORM_FIELDS, type Binding, type Dtype } from './artifact.ts'
 import type { Block } from './block.ts'
-import { patternFunction, Values, type Leaves, type PatternFunction, type Rate } from './expr.ts'
+import { patternFunction, Values, write, type Leaves, type PatternFunction, type Rate } from './expr.ts'
 import {
   add,
   at,
@@ -35,6 +35,10 @@ export interface Problem {
   readonly schedule: Schedule
   /** Null: every pair that the plan keeps is attended. */
   readonly parts: Parts | null
+  /** Keys and values that are stored rows of f32, and how many there are; null: the call's own, one a token. */
+  readonly rows: { readonly count: Expr } | null
+  /** True, over tileMax and rowMax, of tiles that need not be added up; a tile is `tile.q` by `tile.kv`. */
+  readonly skip: Expr | null
   /** Whether the kernel goes on with a state, and whether it leaves one or the output. */
   readonly state: { readonly before: boolean; readonly makes: 'output' | 'state' }
 }
@@ -73,6 +77,8 @@ export class Frame extends Module<Binding['role']> {
   readonly score: PatternFunction | null
   /** The mask of pairs that lists hold. */
   readonly listed: PatternFunction | null
+  /** Which tiles a row does without. */
+  readonly skips: PatternFunction | null
   /** How query rows become tiles where lists ask for it; null: one after another. */
   readonly cut: Cut | null
   readonly #used: ReadonlySet<Expr>
@@ -82,14 +88,18 @@ export class Frame extends Module<Binding['role']> {
     super({ fixed: UNIFORM_FIELDS, params: plan.params, tables: plan.tables, headDim, reserved })
     this.problem = problem
     this.tile = tileOf(problem.schedule)
-    this.cut = parts && cutOf(parts, plan, this.tile)
-    this.#used = new Set(nodesOf(...[plan, ...(parts ? [parts.listed] : [])].flatMap(expressionsOf)))
+    // Tiles that are part of the meaning are cut from position 0.
+    const whole = problem.skip ? { unit: this.tile.q, packed: false } : null
+    this.cut = parts ? cutOf(parts, plan, this.tile) : whole
+    const expressions = [plan, ...(parts ? [parts.listed] : [])].flatMap(expressionsOf)
+    this.#used = new Set(nodesOf(...expressions, ...(problem.skip ? [problem.skip] : [])))
     this.add('meta', 'metaData', 'read', 'i32')
     const element = this.#element()
     const scalarHalves = problem.dtype === 'f16' && element === 'u32'
     this.add('q', 'qData', 'read', element)
-    this.add('k', 'kData', 'read', element)
-    this.add('v', 'vData', 'read', element)
+    const stored = problem.rows ? (alignOf(problem) === 4 ? 'f32x4' : 'f32') : element
+    this.add('k', 'kData', 'read', stored)
+    this.add('v', 'vData', 'read', stored)
     if (problem.state.makes === 'state') this.add('state', 'stateData', 'read_write', 'f32x4')
     else {
       // Two rows may share a word, so each half is written by an atomic pair of its own.
@@ -115,6 +125,7 @@ export class Frame extends Module<Binding['role']> {
     }
     this.mask = maskOf('keeps', plan)
     this.listed = !parts || parts.listed === plan ? this.mask : maskOf('keepsListed', parts.listed)
+    this.skips = problem.skip && this.function('skips', problem.skip, [])
     this.score = plan.score && this.function('score', plan.score, ['workgroup', 'row', 'column'])
   }
 
@@ -152,7 +163,7 @@ export class Frame extends Module<Binding['role']> {
 
   /** Which (batch, head, q tile) a workgroup has, and the numbers that hang on it; a surplus workgroup leaves. */
   enter(block: Block): Place {
-    const { plan } = this.problem
+    const { plan, rows } = this.problem
     const un = (field: string) => this.uniform(field)
     const tile = block.let('index', add(op('u32', 'groupX'), mul(op('u32', 'groupY'), un('gridX'))))
     block.if(le(un('tileCount'), tile), (b) => b.return())
@@ -178,7 +189,7 @@ export class Frame extends Module<Binding['role']> {
     const [qRow, qStart, qLen, kvStart, kvLen] = ['qRow', 'qStart', 'qLen', 'kvStart', 'kvLen'].map((n, i) =>
       block.let(n, word(add(lengths, i32(i)))),
     ) as [Code, Code, Code, Code, Code]
-    const { firstRow, endRow, unitStart, rows } = tiling.tile(block, qTile, { qRow, qStart })
+    const { firstRow, endRow, unitStart, rows: tileRows } = tiling.tile(block, qTile, { qRow, qStart })
     const realLo = block.let('realLo', max(firstRow, qRow))
     const realHi = block.let('realHi', sub(min(endRow, add(qRow, qLen)), i32(1)))
     const qShift = block.let('qShift', op('i32', 'sub', qStart, qRow))
@@ -226,10 +237,11 @@ export class Frame extends Module<Binding['role']> {
       qStart,
       qShift,
       kvStart,
-      kvLen,
+      // Stored rows are as many as their units, whatever the mask knows of tokens.
+      kvLen: rows ? block.let('keys', write(block, leaves, new Values(), rows.count)) : kvLen,
       firstRow,
       unitStart,
-      rows,
+      rows: tileRows,
       realLo,
       realHi,
       qLo,

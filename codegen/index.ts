@@ -76,7 +76,9 @@ export function emit(pattern: Emitted, options: EmitOptions): Artifact {
         const asked = { target, headDim, valueDim, dtype, capability }
         const staged = program && emitStages({ ...program, ...asked })
         if (staged) programs.push(staged)
-        const variant = program ? null : emitVariant({ plan, parts, state: PLAIN, ...asked })
+        const variant = program
+          ? null
+          : emitVariant({ plan, parts, rows: null, skip: null, state: PLAIN, ...asked })
         if (variant) variants.push(variant)
       }
     }

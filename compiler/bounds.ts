@@ -11,10 +11,11 @@ const DIVIDES: readonly string[] = ['floorDiv', 'mod', 'rem', 'alignDown']
 const show = ([lo, hi]: Range<number>): string => `${lo} .. ${hi}`
 const sourceOf = (e: Expr): string => e.span.source.text.slice(e.span.start, e.span.end) || e.op
 
-export function checkBounds(pattern: PatternIr, session: Session): void {
+/** `functions`: those that the words of a `forward` are given. */
+export function checkBounds(pattern: PatternIr, session: Session, functions: readonly Expr[] = []): void {
   const bounds = new Bounds(pattern)
   const roots = [pattern.mask, pattern.score, pattern.sinkLogit].filter((e) => e !== null)
-  for (const e of nodesOf(...roots)) {
+  for (const e of nodesOf(...roots, ...functions)) {
     const divisor = DIVIDES.includes(e.op) ? e.src[1]! : null
     if (divisor && bounds.numeric(divisor)[0] < 1) {
       session.report('zero-divisor', e.span, {

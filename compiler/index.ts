@@ -14,6 +14,7 @@ import { planKernel, type KernelPlan, type PatternIr } from './plan.ts'
 import { createProgramCache, ownFiles, type Input, type Program } from './program.ts'
 import { simplifyPattern } from './simplify.ts'
 import { NO_SPAN, type Span } from './source.ts'
+import { functionsIn } from './stages/graph.ts'
 import type { StagePlan } from './stages/plan.ts'
 import { planStages } from './stages/schedule.ts'
 
@@ -235,9 +236,9 @@ function finish(
       })
   }
   if (session.failed) return end([])
-  for (const { ast, lowered: made } of lowered) {
+  for (const { ast, lowered: made, forward } of lowered) {
     guarded(session, 'bounds', ast.span, () => {
-      stages.bounds(made, session)
+      stages.bounds(made, session, forward ? functionsIn(forward.graph) : [])
       return made
     })
   }

@@ -339,7 +339,10 @@ export const MESSAGES = {
   ),
   'stage-constant': error<{ word: string; name: string; wanted: string; got: string }>(
     ({ word, name, wanted, got }) => `${name} of \`${word}\` must be ${wanted}, got ${got}`,
-    () => 'what shapes the kernels belongs in `consts`',
+    ({ wanted }) =>
+      wanted.startsWith('a constant')
+        ? 'what shapes the kernels belongs in `consts`'
+        : 'leave the word out where it is to choose nothing',
   ),
   'stage-tile': error<{ option: string }>(
     ({ option }) => `\`${option}\` is asked of tiles, whose size is a part of its meaning and is not given`,
@@ -355,6 +358,12 @@ export const MESSAGES = {
   'quadratic-buffer': error<{ word: string }>(
     ({ word }) => `what \`${word}\` gives here takes memory for each pair of a query and a key`,
     () => 'choose units first, as in `pool(s, { kv: blocks(64) }, ..)`, or a fixed number of them, by `topK`',
+  ),
+  'selection-unseen': row<{ word: string }>(
+    'note',
+    ({ word }) =>
+      `\`${word}\` chooses among all units, also those that the mask hides, and what it spends on these is lost`,
+    () => "leave out `visible: 'off'`, or pool to units that are to be chosen",
   ),
   'stage-choice': error<{ first: string; second: string }>(
     ({ first, second }) => `\`?:\` cannot choose between ${first} and ${second}`,

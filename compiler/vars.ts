@@ -77,6 +77,8 @@ const STAGE = {
   rowSum: f32,
   /** What an attend multiplies inner products with, unless a call says otherwise headDim^-0.5. */
   scale: f32,
+  /** How many q units a chunk has, in the sizes of kernels that run chunk by chunk. */
+  chunk: i32(1, LONGEST),
   batches: i32(1, MOST_HEADS),
   indexHeads: i32(1, MOST_HEADS),
   valueDim: i32(1, 4096),

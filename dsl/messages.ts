@@ -186,6 +186,10 @@ export const MESSAGES = {
     ({ share, units }) =>
       `pool(): each head has ${units} of its own, so they cannot be shared by the ${share}`,
   ),
+  'units-per-query': row<{ units: string }>(
+    ({ units }) => `pool(): each query unit has ${units} of its own, so query units cannot be pooled`,
+    () => 'pool queries and keys at once: `{ q: .., kv: .. }`',
+  ),
   'no-units': row<{ word: string }>(
     ({ word }) =>
       `${word}() needs a set of units, which rules on positions and sets of different units are not`,

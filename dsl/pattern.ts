@@ -115,8 +115,8 @@ export interface PatternFields<C extends Consts, P extends Params, T extends Tab
   readonly sinkLogit?: (ix: Omit<IndexRecord, 'q' | 'kv'> & Own<C, P, T>) => number
   /**
    * Which of the pairs that the mask keeps are attended, where that depends on the data: a straight-line
-   * program over the words of selection (pool, dot, topK, attend ..). Without it a pattern means `attend(Q, K,
-   * V)`.
+   * program over the words of selection (pool, dot, topK, attend ..). Without it a pattern means `attend(Q,
+   * K, V)`.
    */
   readonly forward?: (inputs: Inputs & Fed<C, P, T>) => State | Output
 }

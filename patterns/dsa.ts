@@ -3,9 +3,9 @@
 import { attend, dot, i32, map, max, pattern, pool, quantize, rows, table, topK } from '../dsl/index.ts'
 
 /**
- * DeepSeek Sparse Attention (DeepSeek-V3.2, 2025): an indexer with heads of its own scores every earlier token
- * in fp8; the positive parts of its heads' inner products are added up by the query's weights, and each query
- * attends the `k` best tokens, the same for all heads. Nothing is forced.
+ * DeepSeek Sparse Attention (DeepSeek-V3.2, 2025): an indexer with heads of its own scores every earlier
+ * token in fp8; the positive parts of its heads' inner products are added up by the query's weights, and
+ * each query attends the `k` best tokens, the same for all heads. Nothing is forced.
  *
  * `qIndex` and `kIndex` are the indexer's queries and its one head of keys, after its rotary embedding;
  * `weight` [batch, row, index head] holds what the query gives each index head, its scales included.

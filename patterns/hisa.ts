@@ -20,12 +20,12 @@ import {
 
 /**
  * Hierarchical indexing (HISA, 2026) of DeepSeek Sparse Attention: the indexer's fp8 keys are averaged over
- * blocks of `block` tokens and rounded to fp8 again; each query scores the means as it would tokens and keeps
- * the `coarse` best blocks, the first and its own among them. Of the tokens of those blocks it attends the `k`
- * best, the same for all heads.
+ * blocks of `block` tokens and rounded to fp8 again; each query scores the means as it would tokens and
+ * keeps the `coarse` best blocks, the first and its own among them. Of the tokens of those blocks it
+ * attends the `k` best, the same for all heads.
  *
- * `qIndex`, `kIndex` and `weight` are what dsa reads. With `coarse` as large as the number of blocks the sets are
- * those of dsa.
+ * `qIndex`, `kIndex` and `weight` are what dsa reads. With `coarse` as large as the number of blocks the
+ * sets are those of dsa.
  */
 export const hisa = pattern({
   name: 'hisa',

@@ -17,14 +17,15 @@ import {
 } from '../dsl/index.ts'
 
 /**
- * Verticals and slashes (MInference, 2024): the attention of the last `last` queries is summed by key and by
- * distance; the `vertical` greatest keys and the `slash` greatest distances are kept for all queries. Distances
- * are drawn for blocks of `block` queries: a block sees the keys at one of them from any of its queries. The
- * first `firstKeys` keys and the `nearest` distances are forced and cost of the budgets, but are never dropped.
+ * Verticals and slashes (MInference, 2024): the attention of the last `last` queries is summed by key and
+ * by distance; the `vertical` greatest keys and the `slash` greatest distances are kept for all queries.
+ * Distances are drawn for blocks of `block` queries: a block sees the keys at one of them from any of its
+ * queries. The first `firstKeys` keys and the `nearest` distances are forced and cost of the budgets, but
+ * are never dropped.
  *
- * This is the exact set. The release's index builder rounds runs of keys up to whole blocks, which adds up to
- * `block` - 1 keys to each, and drops verticals right of a block's last run. Under chunked prefill the last
- * queries are those of the chunk.
+ * This is the exact set. The release's index builder rounds runs of keys up to whole blocks, which adds up
+ * to `block` - 1 keys to each, and drops verticals right of a block's last run. Under chunked prefill the
+ * last queries are those of the chunk.
  */
 export const minferenceVerticalSlash = pattern({
   name: 'minference-vertical-slash',

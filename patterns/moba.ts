@@ -3,9 +3,9 @@
 import { attend, blocks, dot, floorDiv, i32, pattern, pool, topK } from '../dsl/index.ts'
 
 /**
- * Mixture of block attention (MoBA, 2025): each query of each head attends `k` blocks of `block` keys, its own
- * among them and the others by the inner product, unscaled, with the mean of their keys. A block is open to a
- * query from its first token on; FlashMoBA opens it behind its last, which is `visible: 'all'`.
+ * Mixture of block attention (MoBA, 2025): each query of each head attends `k` blocks of `block` keys, its
+ * own among them and the others by the inner product, unscaled, with the mean of their keys. A block is
+ * open to a query from its first token on; FlashMoBA opens it behind its last, which is `visible: 'all'`.
  */
 export const moba = pattern({
   name: 'moba',

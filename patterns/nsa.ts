@@ -20,14 +20,14 @@ import {
 /**
  * Native sparse attention (NSA, 2025): windows of `size` keys and values, one every `step` tokens, are
  * compressed by a learned linear map, and each query attends those that lie wholly before it. The same
- * probabilities, added up over the heads of a group and over blocks of `block` tokens (a window that straddles
- * blocks counts by its tokens in each), rank the blocks: each query of the group attends the `n` best, of which the
- * first block and its last two are forced. The third branch is the last `window` keys. Each branch has a softmax
- * of its own; their outputs are added up by `gate`.
+ * probabilities, added up over the heads of a group and over blocks of `block` tokens (a window that
+ * straddles blocks counts by its tokens in each), rank the blocks: each query of the group attends the `n`
+ * best, of which the first block and its last two are forced. The third branch is the last `window` keys.
+ * Each branch has a softmax of its own; their outputs are added up by `gate`.
  *
- * `wk` and `wv` [kv head, window member, channel, channel] with `bk` and `bv` [kv head, channel] are the maps,
- * position embeddings folded into the latter; `gate` [batch, head, row, branch] holds the gates, after their
- * sigmoid. Keys, and values, which are as wide, are shared by the branches.
+ * `wk` and `wv` [kv head, window member, channel, channel] with `bk` and `bv` [kv head, channel] are the
+ * maps, position embeddings folded into the latter; `gate` [batch, head, row, branch] holds the gates,
+ * after their sigmoid. Keys, and values, which are as wide, are shared by the branches.
  */
 export const nsa = pattern({
   name: 'nsa',

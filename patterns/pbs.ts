@@ -20,10 +20,11 @@ import {
 } from '../dsl/index.ts'
 
 /**
- * Permuted block-sparse attention (PBS-Attn, 2025): in every whole segment of `segment` keys the keys are put in
- * falling order of the mean probability that the last `block` queries give them, causality aside. Blocks of
- * sorted keys are then estimated by pooled queries and keys, and a query block attends the least blocks of
- * earlier segments that hold `mass` of the probability, its own segment, and the block of the first token.
+ * Permuted block-sparse attention (PBS-Attn, 2025): in every whole segment of `segment` keys the keys are
+ * put in falling order of the mean probability that the last `block` queries give them, causality aside.
+ * Blocks of sorted keys are then estimated by pooled queries and keys, and a query block attends the least
+ * blocks of earlier segments that hold `mass` of the probability, its own segment, and the block of the
+ * first token.
  *
  * Means count the padding of the last block. `segment` is a multiple of `block`; keys behind the last whole
  * segment keep their order. Causality is that of the sequence's positions throughout.

@@ -6,13 +6,14 @@ const above = (x: number) => max(x, 0)
 const below = (x: number) => min(x, 0)
 
 /**
- * Query-aware pages (Quest, 2024): the greatest and least of each channel over a page of `page` keys bound the
- * inner product of a query with any of them: the sum over channels of the greater of q times either, which is
- * an inner product of the query's positive and negative parts with both. The `pages` pages of the greatest
- * bound are attended, the query's own always and of the same budget.
+ * Query-aware pages (Quest, 2024): the greatest and least of each channel over a page of `page` keys bound
+ * the inner product of a query with any of them: the sum over channels of the greater of q times either,
+ * which is an inner product of the query's positive and negative parts with both. The `pages` pages of the
+ * greatest bound are attended, the query's own always and of the same budget.
  *
- * Quest selects for each query head; here the bounds of a group of heads are added up, so that they share one
- * list, as The Sparse Frontier (2025) does. Quest keeps the first two layers dense, which is a profile's to say.
+ * Quest selects for each query head; here the bounds of a group of heads are added up, so that they share
+ * one list, as The Sparse Frontier (2025) does. Quest keeps the first two layers dense, which is a
+ * profile's to say.
  */
 export const quest = pattern({
   name: 'quest',

@@ -1,5 +1,6 @@
 /**
- * A selecting pattern's name and sizes in; small consts and params and valid tables and rows to test it with out.
+ * A selecting pattern's name and sizes in; small consts and params and valid tables and rows to test it
+ * with out.
  */
 
 import { patternError } from '../dsl/messages.ts'

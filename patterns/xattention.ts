@@ -3,14 +3,14 @@
 import { attend, blocks, dot, f32, pattern, perHead, pool, softmax, topP } from '../dsl/index.ts'
 
 /**
- * Antidiagonal scoring (XAttention, 2025): each patch of `step` by `step` logits is estimated by the sum along
- * its antidiagonal, and a softmax over the patches of a row gives weights, which are summed over blocks of
- * `block` tokens. A query block attends the first key block, its own, and the next greatest until they hold
- * `mass` of the row's weight; the block that reaches it is taken.
+ * Antidiagonal scoring (XAttention, 2025): each patch of `step` by `step` logits is estimated by the sum
+ * along its antidiagonal, and a softmax over the patches of a row gives weights, which are summed over
+ * blocks of `block` tokens. A query block attends the first key block, its own, and the next greatest until
+ * they hold `mass` of the row's weight; the block that reaches it is taken.
  *
- * This is the rule as intended: in the release, the first chunk of an estimate takes one more block, because the
- * flag of the first block is overwritten there. Sums along the antidiagonals of the diagonal's patches cross it,
- * so tokens are scored with the mask off and patches with it on.
+ * This is the rule as intended: in the release, the first chunk of an estimate takes one more block,
+ * because the flag of the first block is overwritten there. Sums along the antidiagonals of the diagonal's
+ * patches cross it, so tokens are scored with the mask off and patches with it on.
  */
 export const xattention = pattern({
   name: 'xattention',

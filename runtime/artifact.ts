@@ -132,6 +132,7 @@ const stageAttend = recordOf<StageAttend>({
   name: string,
   variant,
   lists: listOf(string),
+  rows: nullable(recordOf<NonNullable<StageAttend['rows']>>({ k: string, v: string, units: size })),
   kvOrder: nullable(string),
   before: nullable(string),
   state: nullable(string),

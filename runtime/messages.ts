@@ -118,6 +118,14 @@ export const MESSAGES = {
     'caller',
     ({ name, known }) => `tables: there is no \`${name}\`; the pattern has ${names(known)}`,
   ),
+  'rows-unknown': row<{ name: string; known: readonly string[] }>(
+    'caller',
+    ({ name, known }) => `rows: there is no \`${name}\`; the pattern has ${names(known)}`,
+  ),
+  'rows-missing': row<{ name: string; axes: readonly string[]; expected: readonly (number | string)[] }>(
+    'caller',
+    ({ name, axes, expected }) => `rows.${name} is missing: expected ${list(axes)} = ${list(expected)}`,
+  ),
   'table-missing': row<{ name: string; dims: readonly (number | string)[]; sizes: readonly number[] }>(
     'caller',
     ({ name, dims, sizes }) => `tables.${name} is missing: expected ${list(dims)} = ${list(sizes)}`,

@@ -186,35 +186,29 @@ function rowViews(
   )
   const known = declared.map(([name]) => name)
   for (const name of Object.keys(rows)) {
-    if (!known.includes(name)) throw new HeddleError('table-unknown', { name, known })
+    if (!known.includes(name)) throw new HeddleError('rows-unknown', { name, known })
   }
   const found = new Map<string, InputRows>()
   let indexHeads: number | null = null
   for (const [name, spec] of declared) {
-    const tensor = rows[name]
-    const sharers: number | null = {
+    const axes = ['batch', spec.share, 'tokens', 'channels']
+    // The first rows of an indexer say how many heads it has.
+    const sharers: Readonly<Record<Share, number | null>> = {
       head: sizes.qHeads,
       kvHead: sizes.kvHeads,
       request: 1,
       indexHead: indexHeads,
-    }[spec.share]
-    const len = spec.grain === 'whole' ? 1 : spec.side === 'q' ? sizes.qRows : sizes.kvRows
-    if (!tensor) {
-      const due = [sizes.batch, sharers ?? 0, len, 0]
-      throw new HeddleError('table-missing', {
-        name,
-        dims: ['batch', spec.share, 'tokens', 'channels'],
-        sizes: due,
-      })
     }
+    const tokens = spec.grain === 'whole' ? 1 : spec.side === 'q' ? sizes.qRows : sizes.kvRows
+    const due = [sizes.batch, sharers[spec.share], tokens, null]
+    const tensor = rows[name]
+    if (!tensor) throw new HeddleError('rows-missing', { name, axes, expected: due.map((n) => n ?? 'any') })
     const view = viewOf(name, tensor, layout)
-    const [batch, heads, length, width] = view.shape
-    const expected: readonly number[] = [sizes.batch, sharers ?? heads, len, width]
-    if (batch !== expected[0] || heads !== expected[1] || length !== expected[2]) {
-      const axes = ['batch', spec.share, 'tokens', 'channels']
-      throw new HeddleError('shape', { tensor: name, axes, expected, got: view.shape })
+    const got = view.shape
+    if (due.some((n, i) => n !== null && n !== got[i])) {
+      throw new HeddleError('shape', { tensor: name, axes, expected: due.map((n, i) => n ?? got[i]!), got })
     }
-    if (spec.share === 'indexHead') indexHeads = heads
+    if (spec.share === 'indexHead') indexHeads = got[1]
     found.set(name, { spec, view })
   }
   return found

@@ -14,6 +14,7 @@ import type { CallStrides, Slice } from './meta.ts'
 import { USAGE, type Lease } from './pool.ts'
 import { roundBinding } from './slices.ts'
 import { groupsOf, sizesOfCall, stageUniforms, type RowsData } from './stage-sizes.ts'
+import { stridesOf } from './tensor.ts'
 import type { Compilable, Compiled, Gpu } from './webgpu.ts'
 
 /** What a call of a `forward` program has beyond one of a mask. */
@@ -154,12 +155,17 @@ function attend(stage: Stage, kernel: StageAttend, compiled: Compiled): void {
   const [before, state, kvOrder] = [one(kernel.before), one(kernel.state), one(kernel.kvOrder)]
   const own: Resources = {
     ...resources,
+    ...(kernel.rows ? { k: stored.get(kernel.rows.k)!, v: stored.get(kernel.rows.v)! } : {}),
     lists: kernel.lists.map((name) => stored.get(name)!),
     ...(before ? { before } : {}),
     ...(state ? { state } : {}),
     ...(kvOrder ? { kvOrder } : {}),
   }
-  recordSlice(device, pass, { ...call, variant: kernel.variant }, compiled, slice, strides, own, lease)
+  const { kvHeads, headDim, valueDim } = call.sizes
+  const units = kernel.rows && stage.size(kernel.rows.units)
+  const along = (dim: number) => stridesOf([batch, kvHeads, units ?? 0, dim], 'bhld')
+  const placed = units === null ? strides : { ...strides, k: along(headDim), v: along(valueDim) }
+  recordSlice(device, pass, { ...call, variant: kernel.variant }, compiled, slice, placed, own, lease)
 }
 
 /** A program's artefact has kernels of this kind and no others. */

@@ -136,8 +136,13 @@ export type CudaStageGrid =
       readonly units: JsonExpr
       readonly inner: JsonExpr | null
     }
-  /** A block for each query tile. */
-  | { readonly kind: 'tiles'; readonly tile: Variant['tile']; readonly unit?: NonNullable<Variant['unit']> }
+  /** A block for each query tile. `rows`: how many rows the stored k and v have, [batch, kvHead, row, channel]; null: the call's. */
+  | {
+      readonly kind: 'tiles'
+      readonly tile: Variant['tile']
+      readonly rows: JsonExpr | null
+      readonly unit?: NonNullable<Variant['unit']>
+    }
 
 /**
  * A kernel of a `forward` program: one text, its entry `launch`. Its one argument is a struct: the uniforms, four bytes each,

@@ -91,18 +91,26 @@ function stageKernel({
 }
 
 /** What it reads of other kernels goes by name, as theirs does. */
-function attendKernel({ name, variant, lists, kvOrder, before, state }: StageAttend): CudaStageKernel {
+function attendKernel({ name, variant, lists, rows, kvOrder, before, state }: StageAttend): CudaStageKernel {
   const stored = (found: string | null | undefined) => ({ role: 'stored', name: found! }) as const
   return {
     name,
     threads: variant.workgroup,
     sharedBytes: variant.capability.limits.workgroupBytes,
-    grid: { kind: 'tiles', tile: variant.tile, ...(variant.unit ? { unit: variant.unit } : {}) },
+    grid: {
+      kind: 'tiles',
+      tile: variant.tile,
+      rows: rows && rows.units,
+      ...(variant.unit ? { unit: variant.unit } : {}),
+    },
     uniforms: variant.uniforms,
     buffers: variant.bindings
       .filter((b) => b.role !== 'uniforms')
       .map(({ role, table, part }) => {
         switch (role) {
+          case 'k':
+          case 'v':
+            return rows ? stored(rows[role]) : { role, name: null }
           case 'part':
             return stored(lists[part!])
           case 'kvOrder':

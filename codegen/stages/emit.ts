@@ -1,18 +1,15 @@
 /** emitStages(): the plan of a `forward` program in; for one pair of head dims, a type and a capability its kernels out. */
 
-import { findTiles } from '../../compiler/tiles.ts'
-import type { Expr } from '../../compiler/ir.ts'
+import { substitute, type Expr } from '../../compiler/ir.ts'
 import type { KernelPlan } from '../../compiler/plan.ts'
-import { isWord, type Axis, type StageNode } from '../../compiler/stages/graph.ts'
-import type { AttendKernel, Part, StageBuffer, StageKernel, StagePlan } from '../../compiler/stages/plan.ts'
+import type { Axis, StageNode } from '../../compiler/stages/graph.ts'
+import type { AttendKernel, StageBuffer, StageKernel, StagePlan } from '../../compiler/stages/plan.ts'
 import type { Sizes } from '../../compiler/stages/sizes.ts'
 import { setOf } from '../../compiler/stages/typing.ts'
 import {
   LIST_HEADER,
   stateVectors,
   type JsonExpr,
-  type ListInfo,
-  type Share,
   type StageAttend,
   type StageBinding,
   type StageModule,
@@ -23,10 +20,10 @@ import {
 import type { Kernel } from '../kernel.ts'
 import { print } from '../print.ts'
 import { jsonOf } from '../record.ts'
-import type { Parts } from '../rows.ts'
-import { emitVariant, bytesOf, type VariantOptions } from '../variant.ts'
+import { bytesOf, type VariantOptions } from '../variant.ts'
 import { storageType } from '../wgsl.ts'
 import { scoresOf } from '../../compiler/stages/typing.ts'
+import { attendKernel } from './attend.ts'
 import { combineEntry } from './combine.ts'
 import { filterEntry, listsEntry, rowsEntry, scoresEntry } from './elements.ts'
 import { TOGETHER } from './grid.ts'
@@ -99,19 +96,33 @@ export function emitStages(options: StagesOptions): StageVariant | null {
         ),
       },
     },
-    stored: plan.buffers.filter((b) => b.holds !== 'counts').map((b) => storedValue(options, b)),
+    stored: plan.buffers
+      .filter((b) => b.holds !== 'counts')
+      .map((b) => storedValue(options, b, chunkRows(plan, b))),
     steps,
   }
 }
 
+/** Rows of the chunks that a buffer serves; null: it is there for the whole call. */
+const chunkRows = (plan: StagePlan, buffer: StageBuffer): Expr | null =>
+  plan.steps.flatMap((s) =>
+    s.kind === 'chunks' && s.kernels.some((k) => k.writes.includes(buffer)) ? [s.rows] : [],
+  )[0] ?? null
+
 /** How a buffer of the plan lies in memory: sets as lists with their header, states in vectors, the rest as planned. */
-function storedValue({ sizes, valueDim }: StagesOptions, buffer: StageBuffer): StoredValue {
+function storedValue(
+  { sizes, valueDim }: StagesOptions,
+  buffer: StageBuffer,
+  chunk: Expr | null,
+): StoredValue {
   const { name, holds, node, shape } = buffer
   const times = (...factors: readonly JsonExpr[]): JsonExpr =>
     factors.reduce((a, b) => ({ op: 'mul', src: [a, b] }))
   const plus = (...terms: readonly JsonExpr[]): JsonExpr =>
     terms.reduce((a, b) => ({ op: 'add', src: [a, b] }))
-  const all = shape.map(jsonOf)
+  const whole = (e: Expr) =>
+    substitute(sizes.ir, e, (n) => (n.op === 'var' && n.arg === 'chunk' ? chunk! : undefined))
+  const all = shape.map((e) => jsonOf(whole(e)))
   const units = () => jsonOf(sizes.units(setOf(node).q))
   const records = times(...all.slice(0, 3))
   switch (holds) {
@@ -134,7 +145,10 @@ function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, Attend
   const problem: StageProblem = {
     pattern,
     sizes,
-    buffers: plan.buffers,
+    // A chunk's rows are for the kernels of the chunk alone: others evaluate the cells.
+    buffers: plan.buffers.filter(
+      (b) => b.life !== 'chunk' || kernel.reads.includes(b) || kernel.writes.includes(b),
+    ),
     inputs: plan.graph.inputs,
     headDim,
     valueDim,
@@ -195,7 +209,7 @@ function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, Attend
     kind: 'stage',
     name: kernel.name,
     share: kernel.kind === 'combine' ? 'head' : kernel.grid.share,
-    units: jsonOf(gridUnits(options, kernel)),
+    units: jsonOf(options.sizes.units(gridAxis(kernel))),
     inner: inner && jsonOf(inner),
     workgroup: made.entry.threads,
     sharedBytes: bytesOf(made.memory),
@@ -205,10 +219,23 @@ function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, Attend
   }
 }
 
-/** Units of the grid: of an order, the groups within which it sorts. */
-function gridUnits({ sizes }: StagesOptions, { kind, node, grid }: Exclude<StageKernel, AttendKernel>): Expr {
-  if (kind !== 'sort' || !isWord(node, 'argsort') || node.arg.per === null) return grid.units
-  return sizes.units({ ...scoresOf(node.src[0]!).kv, units: node.arg.per })
+/** What the grid's units are: q units of what is made, tokens of rows and of states, the groups within which an order sorts. */
+function gridAxis({ kind, node }: Exclude<StageKernel, AttendKernel>): Axis {
+  switch (node.type.kind) {
+    case 'rows':
+      return node.type.axis
+    case 'scores':
+    case 'set':
+      return node.type.q
+    case 'permutation': {
+      const { per } = (node as StageNode<'argsort'>).arg
+      if (per === null) throw new Unsupported(`a ${kind} of a whole side`)
+      return { ...scoresOf(node.src[0]!).kv, units: per }
+    }
+    case 'state':
+    case 'output':
+      return { side: 'q', units: { kind: 'token' }, order: null }
+  }
 }
 
 /** Elements of a unit, one thread each; null: a workgroup has the unit. */
@@ -226,118 +253,4 @@ function innerOf({ sizes }: StagesOptions, { kind, node }: Exclude<StageKernel, 
     default:
       return null
   }
-}
-
-function attendKernel(options: StagesOptions, kernel: AttendKernel): StageAttend | null {
-  const { node, kept, makes } = kernel
-  const { bias, position, skip, stop } = node.arg
-  if (position || skip || stop) throw new Unsupported('an attend that turns, skips or stops')
-  const inputs = node.src.slice(0, 3).map((n, i) => operandOf(n, 'QKV'[i]!))
-  const order = kept.layout.kv
-  if (kept.layout.q) throw new Unsupported('an attend over sorted queries')
-  if (inputs.some((x) => x !== (order ? 'sorted' : 'own') && x !== 'own'))
-    throw new Unsupported('an attend over other rows')
-  const { plan, parts, lists } = keptOf(options, kernel)
-  const scored = bias === null ? plan : { ...plan, score: biased(options, plan, bias) }
-  const before = node.src[4]
-  const variant = emitVariant({
-    ...options,
-    plan: scored,
-    parts: parts && { ...parts, listed: parts.listed === plan ? scored : parts.listed },
-    state: { before: before !== undefined, makes },
-  })
-  const nameOf = (n: StageNode, holds: StageBuffer['holds']) =>
-    options.plan.buffers.find((b) => b.node === n && b.holds === holds)?.name ?? null
-  return (
-    variant && {
-      kind: 'attend',
-      name: kernel.name,
-      variant,
-      lists,
-      kvOrder: order && nameOf(order, 'order'),
-      before: before ? nameOf(before, 'state') : null,
-      state: makes === 'state' ? nameOf(node, 'state') : null,
-    }
-  )
-}
-
-function operandOf(node: StageNode, name: string): 'own' | 'sorted' | 'other' {
-  if (isWord(node, 'input')) return node.arg.name === name ? 'own' : 'other'
-  return isWord(node, 'permute') && operandOf(node.src[0]!, name) === 'own' ? 'sorted' : 'other'
-}
-
-function biased({ sizes: { ir } }: StagesOptions, plan: KernelPlan, bias: Expr): Expr {
-  return ir.make('add', [plan.score ?? ir.var('logit'), bias])
-}
-
-/** What an attend keeps, as the skeleton walks it. */
-function keptOf(
-  options: StagesOptions,
-  { node, kept }: AttendKernel,
-): { plan: KernelPlan; parts: Parts | null; lists: string[] } {
-  const { pattern, sizes } = options
-  const { ir } = sizes
-  const closed = kept.parts.filter((p) => p.kind === 'ranges')
-  const listed = kept.parts.filter((p) => p.kind === 'list')
-  if (closed.length + listed.length < kept.parts.length)
-    throw new Unsupported('an attend over units or tests')
-  const both = (a: Expr, b: Expr) => ir.make('and', [a, b])
-  const [range] = closed
-  if (closed.length > 1 || closed.some((p) => p.without.length > 0))
-    throw new Unsupported('ranges that leave others out')
-  const ranges: KernelPlan | null = range
-    ? { ...pattern, mask: both(pattern.mask, range.keep), tiles: range.tiles }
-    : null
-  if (listed.length === 0) {
-    if (!ranges) throw new Unsupported('an attend that keeps nothing')
-    return { plan: ranges, parts: null, lists: [] }
-  }
-  // What the state that is gone on with has met is left out by what the plan says of each list.
-  let mask = pattern.mask
-  const leftOut = new Set<Expr>(range ? [range.keep] : [])
-  listed.forEach((part, n) => {
-    for (const term of part.without) {
-      const earlier = term.sets.every((s) => listed.slice(0, n).some((p) => p.set === s))
-      if (term.keep && term.sets.length === 0 && term.minus.length === 0) leftOut.add(term.keep)
-      else if (!earlier || term.keep || term.minus.length > 0)
-        throw new Unsupported('a list without other sets')
-    }
-    const { keep, sets, minus } = part.within
-    if (sets.length > 0 || minus.length > 0) throw new Unsupported('a list within other sets')
-    if (keep) mask = both(mask, keep)
-  })
-  for (const keep of leftOut) mask = both(mask, ir.make('not', [keep]))
-  const { tiles } = findTiles(ir, { ...pattern, mask })
-  const plan: KernelPlan = { ...pattern, mask, tiles }
-  const parts: Parts = {
-    lists: listed.map(listInfo),
-    listed: plan,
-    ranges: ranges !== null,
-    kvOrder: kept.layout.kv ? orderShare(kept.layout.kv) : null,
-  }
-  const names = listed.map(({ set, form }) => {
-    const found = options.plan.buffers.find((b) => b.node === set && b.holds === form)
-    if (!found) throw new Unsupported(`a ${node.word} over a set that is not stored`)
-    return found.name
-  })
-  return { plan: ranges ?? plan, parts, lists: names }
-}
-
-const orderShare = ({ type }: StageNode<'argsort'>): Share => {
-  if (type.kind !== 'permutation' || type.share === 'indexHead')
-    throw new Unsupported('an order of index heads')
-  return type.share
-}
-
-function listInfo({ share, q, kv, form }: Part & { readonly kind: 'list' }): ListInfo {
-  if (share === 'indexHead') throw new Unsupported('an attend over lists of index heads')
-  const size = ({ units }: Axis): number | 'whole' => {
-    if (units.kind === 'token') return 1
-    if (units.kind === 'block') return units.size
-    if (units.kind === 'whole') return 'whole'
-    throw new Unsupported(`a list of ${units.kind}s`)
-  }
-  const own = form === 'spans' ? 'span' : size(kv)
-  if (own === 'whole') throw new Unsupported('a list of all keys or none')
-  return { share, q: size(q), kv: own, order: 'index', ...(form === 'bits' ? { form } : {}) }
 }

@@ -4,10 +4,10 @@ import type { Share } from '../../compiler/stages/graph.ts'
 import { Block } from '../block.ts'
 import {
   add,
+  at,
   fromU32,
   i32,
   le,
-  lt,
   mul,
   op,
   quotient,
@@ -15,12 +15,13 @@ import {
   u32,
   type Code,
   type Entry,
+  type Memory,
 } from '../kernel.ts'
 import type { Sharer, StageText } from './text.ts'
 
 /** Threads of a workgroup whose threads work alone, and of one that has a row in common. */
 export const ALONE = 64
-export const TOGETHER = 256
+export const TOGETHER = 64
 
 /** A unit of the grid: a sharer and a q unit, by its place along its axis. */
 export interface GridUnit {
@@ -72,24 +73,25 @@ export function rowwise(
   return { name: 'run', threads: TOGETHER, body: block.stmts }
 }
 
-/** Combines one number a thread into one for all; `scratch` has TOGETHER words. A barrier stands before and behind. */
+/** One number a thread into one for all, each adding up what all left: few words, and one barrier in place of six. */
 export function reduceAll(
   block: Block,
-  scratch: (n: Code) => Code,
+  scratch: Memory,
   lane: Code,
   value: Code,
   combine: (a: Code, b: Code) => Code,
   wish: string,
 ): Code {
+  shareAll(block, scratch, lane, value)
+  const total = block.var(wish, at(scratch, i32(0)))
+  block.for('other', i32(1), i32(TOGETHER), 1, (b, other) => b.set(total, combine(total, at(scratch, other))))
+  return total
+}
+
+/** Each thread's number where the others find it. */
+export function shareAll(block: Block, scratch: Memory, lane: Code, value: Code): void {
+  // What was there before may still be read.
   block.barrier()
-  block.set(scratch(lane), value)
+  block.set(at(scratch, lane), value)
   block.barrier()
-  const step = block.var('step', i32(TOGETHER / 2))
-  block.loop((b) => {
-    b.if(lt(step, i32(1)), (c) => c.break())
-    b.if(lt(lane, step), (c) => c.set(scratch(lane), combine(scratch(lane), scratch(add(lane, step)))))
-    b.barrier()
-    b.set(step, quotient(step, i32(2)))
-  })
-  return block.let(wish, scratch(i32(0)))
 }

@@ -30,7 +30,7 @@ import {
   type Memory,
 } from '../kernel.ts'
 import { cellVars, seenAt, storedRow, unitsOf, valueAt, type Cells, type CellPlace } from './cells.ts'
-import { reduceAll, rowwise, TOGETHER, type GridUnit } from './grid.ts'
+import { reduceAll, rowwise, shareAll, TOGETHER, type GridUnit } from './grid.ts'
 import { countIndex, idsIndex, mostOf, recordOf, startIndex, wordsOf } from './layout.ts'
 import { LOWEST } from './rows.ts'
 import { countOf, tokensOf, Unsupported } from './units.ts'
@@ -41,7 +41,6 @@ interface Made {
 }
 
 const LOW = -3.0e38
-const floats = (memory: Memory) => (n: Code) => at(memory, n)
 
 /** The greatest visible cell of each row, and the sum of the exponentials of all less it. */
 export function statisticsEntry(c: Cells, { node, grid }: StatisticsKernel): Made {
@@ -58,12 +57,12 @@ export function statisticsEntry(c: Cells, { node, grid }: StatisticsKernel): Mad
       })
     const own = b.var('own', f32(LOWEST))
     each(b, (d, value) => d.set(own, max(own, value)))
-    const top = reduceAll(b, floats(scratch), lane, own, max, 'top')
+    const top = reduceAll(b, scratch, lane, own, max, 'top')
     const part = b.var('part', f32(0))
     each(b, (d, value) =>
       d.if(lt(f32(LOW), value), (e) => e.set(part, add(part, op('f32', 'exp', sub(value, top))))),
     )
-    const sum = reduceAll(b, floats(scratch), lane, part, add, 'sum')
+    const sum = reduceAll(b, scratch, lane, part, add, 'sum')
     b.if(eq(lane, i32(0)), (d) => {
       const index = storedRow(t, node, 'max', { of, q: row })
       d.set(at(tops, index), top)
@@ -90,7 +89,7 @@ export function selectEntry(c: Cells, kernel: SelectKernel): Made {
     const row = candidates(c, node, unit)
     const goalOf = isWord(node, 'topK') ? countGoal : massGoal
     const goal = goalOf(c, b, node, unit, row, lane, (value, wish) =>
-      reduceAll(b, floats(scratch), lane, value, add, wish),
+      reduceAll(b, scratch, lane, value, add, wish),
     )
     const bound = b.var('bound', u32(0))
     const above = b.var('above', f32(0))
@@ -101,18 +100,17 @@ export function selectEntry(c: Cells, kernel: SelectKernel): Made {
       row.each(d, lane, (e, cell) =>
         e.if(op('bool', 'le', trial, cell.key(e)), (f) => f.set(part, add(part, goal.weight(cell)))),
       )
-      const mass = reduceAll(d, floats(scratch), lane, part, add, 'mass')
+      const mass = reduceAll(d, scratch, lane, part, add, 'mass')
       const enough = goal.reached(mass)
       d.set(bound, select(enough, trial, bound))
       d.set(above, select(enough, above, mass))
     })
-    // `above` is the weight of what lies above the bound: the last trial that was not reached.
+    // The last trial that was not reached is the bound's successor: `above` is the weight of what lies above the bound.
     b.set(bound, select(goal.all, u32(0), bound))
-    take(c, b, node, unit, lane, scan, row, (d, cell) => ({
-      sure: or(cell.forced(d), op('bool', 'lt', bound, cell.key(d))),
-      equal: and(eq(cell.key(d), bound), not(eq(bound, u32(0)))),
-      wanted: goal.wanted(above, cell),
-    }))
+    const value = b.let('boundValue', valueOfKey(bound))
+    const exact = max(op('f32', 'min', goal.wanted(above, value), f32(MOST_CELLS)), f32(0))
+    const wanted = b.let('wanted', op('i32', 'toI32', exact))
+    take(c, b, node, unit, lane, scan, row, bound, wanted)
   })
   return { entry, memory: [scratch, scan] }
 }
@@ -166,13 +164,19 @@ function orderKey(b: Block, value: Code): Code {
   return select(negative, op('u32', 'bitNot', bits), op('u32', 'bitOr', bits, u32(2 ** 31)))
 }
 
+function valueOfKey(key: Code): Code {
+  const positive = not(eq(op('u32', 'bitAnd', key, u32(2 ** 31)), u32(0)))
+  const bits = select(positive, op('u32', 'bitAnd', key, u32(2 ** 31 - 1)), op('u32', 'bitNot', key))
+  return op('f32', 'bitsFloat', bits)
+}
+
 interface Goal {
   /** Every cell that can be chosen is. */
   readonly all: Code
   readonly weight: (cell: Candidate) => Code
   readonly reached: (mass: Code) => Code
   /** How many of those at the bound are taken, given the weight above it. */
-  readonly wanted: (above: Code, cell: Candidate) => Code
+  readonly wanted: (above: Code, value: Code) => Code
 }
 type GoalOf = (
   c: Cells,
@@ -217,14 +221,23 @@ const massGoal: GoalOf = (c, b, node, unit, row, lane, total) => {
     all: le(f32(1), amount),
     weight: (cell) => max(cell.value, f32(0)),
     reached: (mass) => (drop ? lt(goal, mass) : le(goal, mass)),
-    wanted: (above, cell) => {
-      const share = op('f32', 'div', sub(goal, above), max(cell.value, f32(1e-38)))
+    wanted: (above, value) => {
+      const share = op('f32', 'div', sub(goal, above), max(value, f32(1e-38)))
       return op('f32', drop ? 'floor' : 'ceil', share)
     },
   }
 }
 
-/** The cells that are taken, in order of index, stretch by stretch of TOGETHER columns; ties are counted from the first. */
+/** More than any row has, and still a whole f32. */
+const MOST_CELLS = 2 ** 23
+
+/** Counts of two kinds in one word: of cells that are taken for sure, and of those at the bound. */
+const SURE = 2 ** 16
+
+/**
+ * The cells that are taken, in order of index, stretch by stretch of TOGETHER columns: all above the bound and all forced
+ * ones, and at the bound the first `wanted`.
+ */
 function take(
   c: Cells,
   b: Block,
@@ -233,50 +246,71 @@ function take(
   lane: Code,
   scan: Memory,
   { columns, at: cellAt }: Row,
-  choice: (b: Block, cell: Candidate) => { sure: Code; equal: Code; wanted: Code },
+  bound: Code,
+  wanted: Code,
 ): void {
   const keep = c.text.find(node, 'ids') ? toList : toBits
   const { put, end } = keep(c, b, node, unit, lane, scan)
   const equals = b.var('equals', i32(0))
   b.for('from', i32(0), columns, TOGETHER, (d, from) => {
     const column = d.let('at', add(from, lane))
-    const [sure, equal] = [d.var('sure', bool(false)), d.var('equal', bool(false))]
-    const wanted = d.var('wanted', f32(0))
+    const own = d.var('own', i32(0))
     d.if(lt(column, columns), (e) => {
-      const own = choice(e, cellAt(e, column))
-      e.set(sure, own.sure)
-      e.set(equal, own.equal)
-      e.set(wanted, own.wanted)
+      const cell = cellAt(e, column)
+      const key = e.let('key', cell.key(e))
+      const equal = and(eq(key, bound), not(eq(bound, u32(0))))
+      const sure = or(cell.forced(e), lt(bound, key))
+      e.set(own, select(sure, i32(SURE), select(equal, i32(1), i32(0))))
     })
-    const before = runningCount(d, scan, lane, equal)
-    const rank = add(equals, sub(before.upTo, i32(1)))
-    const taken = d.let('taken', or(sure, and(equal, lt(op('f32', 'toF32', rank), wanted))))
-    d.set(equals, add(equals, before.all))
-    put(d, column, taken)
+    shareAll(d, scan, lane, own)
+    const [before, all] = [d.var('before', i32(0)), d.var('all', i32(0))]
+    d.for('other', i32(0), i32(TOGETHER), 1, (e, other) => {
+      const theirs = e.let('theirs', at(scan, other))
+      e.set(all, add(all, theirs))
+      e.set(before, add(before, select(lt(other, lane), theirs, i32(0))))
+    })
+    // Of `n` cells at the bound so far the first `wanted` are taken.
+    const takenOf = (n: Code) => sub(op('i32', 'min', n, wanted), op('i32', 'min', equals, wanted))
+    const rank = d.let('rank', add(equals, remainder(before, i32(SURE))))
+    const taken = d.let('taken', or(le(i32(SURE), own), and(eq(own, i32(1)), lt(rank, wanted))))
+    const reached = add(equals, remainder(all, i32(SURE)))
+    put(d, {
+      column,
+      taken,
+      before: add(quotient(before, i32(SURE)), takenOf(rank)),
+      all: add(quotient(all, i32(SURE)), takenOf(reached)),
+    })
+    d.set(equals, reached)
   })
   end(b)
 }
 
+/** A thread's column, whether it is taken, and how many are of those before it and of the whole stretch. */
+interface Taken {
+  readonly column: Code
+  readonly taken: Code
+  readonly before: Code
+  readonly all: Code
+}
+
 interface Taking {
-  /** One column a thread, in step. */
-  readonly put: (b: Block, column: Code, taken: Code) => void
+  /** All threads together. */
+  readonly put: (b: Block, column: Taken) => void
   readonly end: (b: Block) => void
 }
 type TakingOf = (c: Cells, b: Block, node: StageNode, unit: GridUnit, lane: Code, scan: Memory) => Taking
 
-/** A running count gives each its place in the list. */
-const toList: TakingOf = ({ text: t }, b, node, { of, row }, lane, scan) => {
+const toList: TakingOf = ({ text: t }, b, node, { of, row }, lane) => {
   const target = t.stored(t.find(node, 'ids')!)
   const record = b.let('record', recordOf(t, node, of, row))
   const most = b.let('most', mostOf(t, node))
   const ids = b.let('ids', add(idsIndex(t, node), mul(record, most)))
   const listed = b.var('listed', i32(0))
   return {
-    put: (d, column, taken) => {
-      const places = runningCount(d, scan, lane, taken)
-      const place = d.let('place', add(listed, sub(places.upTo, i32(1))))
+    put: (d, { column, taken, before, all }) => {
+      const place = d.let('place', add(listed, before))
       d.if(and(taken, lt(place, most)), (e) => e.set(at(target, add(ids, place)), column))
-      d.set(listed, add(listed, places.all))
+      d.set(listed, add(listed, all))
     },
     end: (d) =>
       d.if(eq(lane, i32(0)), (e) => {
@@ -292,10 +326,8 @@ const toBits: TakingOf = ({ text: t }, b, node, { of, row }, lane, scan) => {
   const words = b.let('words', wordsOf(t, node))
   const start = b.let('start', add(mul(recordOf(t, node, of, row), words), i32(LIST_HEADER)))
   return {
-    put: (d, column, taken) => {
-      d.barrier()
-      d.set(at(scan, lane), select(taken, i32(1), i32(0)))
-      d.barrier()
+    put: (d, { column, taken }) => {
+      shareAll(d, scan, lane, select(taken, i32(1), i32(0)))
       const word = d.let('word', quotient(column, i32(32)))
       d.if(and(eq(remainder(lane, i32(32)), i32(0)), lt(word, words)), (e) => {
         const bits = e.var('bits', u32(0))
@@ -308,23 +340,6 @@ const toBits: TakingOf = ({ text: t }, b, node, { of, row }, lane, scan) => {
     },
     end: () => {},
   }
-}
-
-/** How many threads up to each one say yes, itself included, and how many of all. */
-function runningCount(b: Block, scan: Memory, lane: Code, yes: Code): { upTo: Code; all: Code } {
-  b.barrier()
-  b.set(at(scan, lane), select(yes, i32(1), i32(0)))
-  b.barrier()
-  const step = b.var('step', i32(1))
-  b.loop((d) => {
-    d.if(le(i32(TOGETHER), step), (e) => e.break())
-    const before = d.let('before', select(le(step, lane), at(scan, max(sub(lane, step), i32(0))), i32(0)))
-    d.barrier()
-    d.set(at(scan, lane), add(at(scan, lane), before))
-    d.barrier()
-    d.set(step, mul(step, i32(2)))
-  })
-  return { upTo: b.let('upTo', at(scan, lane)), all: b.let('all', at(scan, i32(TOGETHER - 1))) }
 }
 
 /** Each token's place is the number of those of its group that stand before it: groups are small, so it is counted. */

@@ -317,5 +317,14 @@ export function nodesUnder(...roots: readonly StageNode[]): StageNode[] {
 export const isEverything = (node: StageNode): boolean =>
   node.word === 'pairs' && node.arg.keep.op === 'const' && node.arg.keep.arg === true
 
+/** The author's functions and numbers in a graph, as expressions. */
+export function functionsIn({ nodes }: StageGraph): Expr[] {
+  const inside = (x: unknown): Expr[] => {
+    if (typeof x !== 'object' || x === null || 'word' in x) return []
+    return 'op' in x ? [x as Expr] : Object.values(x).flatMap(inside)
+  }
+  return nodes.flatMap((node) => inside(node.arg))
+}
+
 export const isWord = <W extends Word>(node: StageNode, ...words: readonly W[]): node is StageNode<W> =>
   words.some((word) => word === node.word)

@@ -15,6 +15,7 @@
 
 import type { Expr } from '../ir.ts'
 import type { KvTiles } from '../plan.ts'
+import type { Typing } from './typing.ts'
 import type { Axis, Share, StageGraph, StageNode, Until, Visible } from './graph.ts'
 
 /**
@@ -189,7 +190,7 @@ export type Step =
   | {
       readonly kind: 'chunks'
       readonly axis: Axis
-      /** q units a chunk, so that its buffers stay within CHUNK_BYTES or are one row. */
+      /** q units a chunk, `chunk` in the sizes of its kernels: its buffer stays within CHUNK_BYTES, or is one row. */
       readonly rows: Expr
       readonly count: Expr
       readonly kernels: readonly StageKernel[]
@@ -200,6 +201,8 @@ export const CHUNK_BYTES = 2 ** 26
 
 export interface StagePlan {
   readonly graph: StageGraph
+  /** What its nodes were typed with: sizes, inputs, and the interner that can make more of them. */
+  readonly typing: Typing
   /** The buffers that hold a node's value: what virtual scores, loaders and parts read it from. */
   readonly stored: ReadonlyMap<StageNode, readonly StageBuffer[]>
   readonly steps: readonly Step[]

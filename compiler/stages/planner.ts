@@ -1,7 +1,7 @@
 /** What the steps of planning share: buffers and kernels made so far, and what each of them costs. */
 
 import type { Session } from '../diagnostics.ts'
-import type { Expr } from '../ir.ts'
+import { substitute, type Expr } from '../ir.ts'
 import type { Code, MessageArgs } from '../messages.ts'
 import type { PatternIr } from '../plan.ts'
 import { LONGEST } from '../vars.ts'
@@ -43,8 +43,8 @@ export class Planner {
   readonly #guard: (node: StageNode) => Guard
   readonly #numbers: ReadonlyMap<StageNode, number>
   readonly #users = new Map<StageNode, Set<StageNode>>()
-  /** Kernels of the chunk that is being planned; null outside of one. */
-  #chunk: StageKernel[] | null = null
+  /** The kernels of the chunks that are being planned, and all their units; null outside of chunks. */
+  #chunk: { readonly kernels: StageKernel[]; readonly units: Expr } | null = null
 
   constructor(
     typing: Typing,
@@ -130,7 +130,7 @@ export class Planner {
     const work = computes.map((node) => stageRow(node.word).flops(this.typing, node))
     const inputs = computes.flatMap((node) => node.src.filter((s) => s.word === 'input'))
     const moved = [
-      ...[...reads, ...wish.writes].map((b) => b.bytes),
+      ...[...reads, ...wish.writes].map((b) => this.#inAll(b.bytes)),
       ...[...new Set(inputs)].map((n) =>
         sizes.product(sizes.var('batches'), sizes.cells(n.type), sizes.num(4)),
       ),
@@ -144,7 +144,7 @@ export class Planner {
       when,
       keep,
     } as StageKernel
-    if (this.#chunk) this.#chunk.push(made)
+    if (this.#chunk) this.#chunk.kernels.push(made)
     else this.#steps.push({ kind: 'once', kernel: made })
   }
 
@@ -156,10 +156,10 @@ export class Planner {
     const units = sizes.units(axis)
     const fit = ir.make('floorDiv', [sizes.num(CHUNK_BYTES), sizes.max(sizes.num(1), one)])
     const rows = sizes.max(sizes.num(1), sizes.min(fit, units))
-    this.#chunk = []
-    plan(rows)
     const count = ir.make('floorDiv', [sizes.sum(units, rows, sizes.num(-1)), rows])
-    this.#steps.push({ kind: 'chunks', axis, rows, count, kernels: this.#chunk })
+    this.#chunk = { kernels: [], units }
+    plan(sizes.var('chunk'))
+    this.#steps.push({ kind: 'chunks', axis, rows, count, kernels: this.#chunk.kernels })
     this.#chunk = null
   }
 
@@ -170,18 +170,28 @@ export class Planner {
     this.report('quadratic-buffer', buffer.node, { word: SPELLED[word] ?? word })
   }
 
+  /** A size of a chunk's kernel as it is for all chunks together. */
+  #inAll(size: Expr): Expr {
+    return this.#chunk ? ofChunk(this.sizes, size, this.#chunk.units) : size
+  }
+
   finish(): StagePlan {
     const { sizes } = this
     const total = (life: StageBuffer['life']) =>
       sizes.sum(...this.#buffers.filter((b) => b.life === life).map((b) => b.bytes))
     // One chunk's buffers are given back before the next step: the space of the largest serves all.
-    const chunks = this.#steps.flatMap((step) => (step.kind === 'chunks' ? [step.kernels] : []))
-    const most = chunks
-      .map((kernels) => kernels.flatMap((k) => k.writes.filter((b) => b.life === 'chunk')))
-      .map((buffers) => sizes.sum(...buffers.map((b) => b.bytes)))
-      .reduce((a, b) => sizes.max(a, b), sizes.num(0))
+    const chunks = this.#steps.flatMap((step) =>
+      step.kind === 'chunks'
+        ? step.kernels
+            .flatMap((k) => k.writes)
+            .filter((b) => b.life === 'chunk')
+            .map((b) => ofChunk(sizes, b.bytes, step.rows))
+        : [],
+    )
+    const most = chunks.length === 0 ? sizes.num(0) : chunks.reduce((a, b) => sizes.max(a, b))
     return {
       graph: this.graph,
+      typing: this.typing,
       stored: this.stored,
       steps: this.#steps,
       buffers: this.#buffers,
@@ -190,6 +200,9 @@ export class Planner {
     }
   }
 }
+
+const ofChunk = ({ ir }: Sizes, size: Expr, rows: Expr): Expr =>
+  substitute(ir, size, (e) => (e.op === 'var' && e.arg === 'chunk' ? rows : undefined))
 
 const DTYPES: Readonly<Record<Holds, StageBuffer['dtype']>> = {
   rows: 'f32',

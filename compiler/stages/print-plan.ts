@@ -27,7 +27,7 @@ export function printStagePlan(plan: StagePlan): string {
 
 function stepLines(step: Step, name: Name): string[] {
   if (step.kind === 'once') return kernelLines(step.kernel, name)
-  const head = `for ${readable(step.count)} chunks of ${readable(step.rows)} of ${axisText(step.axis, name)}`
+  const head = `for each chunk of ${axisText(step.axis, name)}, chunk = ${readable(step.rows)}`
   return [head, ...step.kernels.flatMap((k) => kernelLines(k, name)).map((line) => `  ${line}`)]
 }
 
@@ -107,15 +107,20 @@ export interface PlanCost {
 export function costOf(plan: StagePlan, env: Environment): PlanCost {
   const value = (e: Expr) => evaluate(e, env) as number
   const name = namesIn(plan)
-  const kernels = plan.steps.flatMap((step) => (step.kind === 'once' ? [step.kernel] : step.kernels))
+  const cost = (k: StageKernel, size: (e: Expr) => number): KernelCost => ({
+    name: k.name,
+    makes: `${name(k.node)} ${k.node.word}`,
+    writes: k.writes.map((b) => ({ name: b.name, shape: b.shape.map(size), bytes: size(b.bytes) })),
+    flops: value(k.flops),
+    bytes: value(k.bytes),
+  })
   return {
-    kernels: kernels.map((k) => ({
-      name: k.name,
-      makes: `${name(k.node)} ${k.node.word}`,
-      writes: k.writes.map((b) => ({ name: b.name, shape: b.shape.map(value), bytes: value(b.bytes) })),
-      flops: value(k.flops),
-      bytes: value(k.bytes),
-    })),
+    kernels: plan.steps.flatMap((step) => {
+      if (step.kind === 'once') return [cost(step.kernel, value)]
+      const rows = value(step.rows)
+      const inside: Environment = { ...env, var: (v) => (v === 'chunk' ? rows : env.var(v)) }
+      return step.kernels.map((k) => cost(k, (e) => evaluate(e, inside) as number))
+    }),
     workspace: value(plan.workspace),
     kept: value(plan.keptBytes),
   }

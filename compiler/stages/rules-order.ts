@@ -199,5 +199,5 @@ function chosen(t: Typing, a: StageNode, b: StageNode): StageNode['type'] {
   )
     return x
   if (x.kind === 'rows' && y.kind === 'rows' && sameUnits(x.axis, y.axis) && x.share === y.share) return x
-  return misfit('stage-choice', { first: x.kind, second: y.kind })
+  return misfit('stage-choice', { first: KINDS[x.kind], second: KINDS[y.kind] })
 }

@@ -1,11 +1,13 @@
 /** Rows of the stage table for words that make vectors: inputs, cuts, pools, linear maps, rotations. */
 
-import { constOf } from './sizes.ts'
-import { nesting, printGrouping, sameUnits } from './axes.ts'
-import type { Args, RowsType, Share, StageNode } from './graph.ts'
-import type { Rules } from './table.ts'
-import { misfit, differs, join, rowsOf, tableOf, tableShare, type Typing } from './typing.ts'
+import { addForms, affineOf, fromAffine } from '../affine.ts'
+import { Bounds } from '../interval.ts'
 import { nodesOf, type Expr } from '../ir.ts'
+import { readable } from '../print.ts'
+import { nesting, printGrouping, sameUnits } from './axes.ts'
+import type { Args, RowsType, StageNode } from './graph.ts'
+import type { Rules } from './table.ts'
+import { misfit, differs, join, partOf, rowsOf, tableOf, type Typing } from './typing.ts'
 
 type RowWord =
   | 'input'
@@ -68,11 +70,10 @@ export const ROWS_RULES: Rules<RowWord> = {
     type: (t, [x], { table }) => {
       const rows = rowsOf(x!)
       const info = tableOf(t, table)
-      const share = tableShare(info, 1)
-      if (share === null || info.type !== 'i32')
+      const { share, dims } = partOf(info)
+      if (dims.length !== 1 || info.type !== 'i32')
         return misfit('stage-table', { word: 'channels', table, wanted: 'i32 [head, channels]' })
-      const joined = join(rows.share, share)
-      return { ...rows, share: joined, channels: t.sizes.tableSize(table, -1) }
+      return { ...rows, share: join(rows.share, share), channels: t.sizes.dim(dims[0]!) }
     },
     flops: none,
   },
@@ -133,12 +134,13 @@ export const ROWS_RULES: Rules<RowWord> = {
     operands: ['rows', 'rows'],
     more: '?',
     had: 'loader',
-    type: (_, src) => {
+    type: (t, src) => {
       const [x, y] = src.map(rowsOf) as [RowsType, RowsType?]
       if (!y) return { ...x, precision: 'f32' }
       const share = join(x.share, y.share)
       if (y.axis.units.kind !== 'whole' && !sameUnits(x.axis, y.axis)) return differs(x.axis, y.axis)
-      return channelsDiffer(x, y) ?? { ...x, share, precision: 'f32' }
+      checkChannels(t, x.channels, y.channels)
+      return { ...x, share, precision: 'f32' }
     },
     flops: (t, node) => perElement(t, node, workOf(node.arg.value)),
   },
@@ -157,28 +159,25 @@ function membersOf(by: Args['poolRows']['by']): number | null {
   }
 }
 
-export function channelsDiffer(x: RowsType, y: RowsType) {
-  const [a, b] = [constOf(x.channels), constOf(y.channels)]
-  const differ = a !== null && b !== null && a !== b
-  return differ ? misfit('stage-channels', { first: String(a), second: String(b) }) : null
+/** Refuses vectors whose lengths cannot be the same, whatever the head dim. */
+export function checkChannels(t: Typing, x: Expr, y: Expr): void {
+  const difference = fromAffine(t.sizes.ir, addForms(affineOf(x), affineOf(y), -1))
+  const [lo, hi] = new Bounds(t).numeric(difference)
+  if (lo > 0 || hi < 0) misfit('stage-channels', { first: readable(x), second: readable(y) })
 }
 
-function linearType(t: Typing, x: RowsType, weight: string, bias: string | null) {
-  const info = tableOf(t, weight)
-  const shares: (Share | null)[] = [tableShare(info, 2)]
-  if (bias !== null) shares.push(tableShare(tableOf(t, bias), 1))
-  if (shares[0] === null || info.type !== 'f32')
+/** The weight maps all channels of a vector, which its dims but the last may count as members and channels. */
+function linearType(t: Typing, x: RowsType, weight: string, bias: string | null): RowsType {
+  const w = partOf(tableOf(t, weight))
+  const [into, out] = [w.dims.slice(0, -1), w.dims.at(-1)]
+  if (into.length < 1 || into.length > 2 || out === undefined || tableOf(t, weight).type !== 'f32')
     return misfit('stage-table', { word: 'linear', table: weight, wanted: 'f32 [head, in, out]' })
-  if (shares[1] === null || (bias !== null && tableOf(t, bias).type !== 'f32'))
-    return misfit('stage-table', { word: 'linear', table: bias ?? weight, wanted: 'f32 [head, out]' })
-  const into = constOf(t.sizes.tableSize(weight, -2))
-  const have = constOf(x.channels)
-  if (into !== null && have !== null && into !== have)
-    return misfit('stage-channels', { first: String(have), second: String(into) })
-  let share: Share = x.share
-  for (const s of shares) {
-    const joined = join(share, s!)
-    share = joined
-  }
-  return { ...x, share, channels: t.sizes.tableSize(weight, -1), precision: 'f32' as const }
+  checkChannels(t, x.channels, t.sizes.product(...into.map((d) => t.sizes.dim(d))))
+  const made: RowsType = { ...x, share: join(x.share, w.share), channels: t.sizes.dim(out), precision: 'f32' }
+  if (bias === null) return made
+  const b = partOf(tableOf(t, bias))
+  if (b.dims.length !== 1 || tableOf(t, bias).type !== 'f32')
+    return misfit('stage-table', { word: 'linear', table: bias, wanted: 'f32 [head, out]' })
+  checkChannels(t, made.channels, t.sizes.dim(b.dims[0]!))
+  return { ...made, share: join(made.share, b.share) }
 }

@@ -3,7 +3,7 @@
 import type { Expr } from '../ir.ts'
 import { isCoarserShare, nesting, printGrouping } from './axes.ts'
 import type { Args, Axis, Grouping, RowsType, ScoresType, StageNode } from './graph.ts'
-import { channelsDiffer, workOf } from './rules-rows.ts'
+import { checkChannels, workOf } from './rules-rows.ts'
 import type { Rules } from './table.ts'
 import { broadcast, misfit, join, rowsOf, scoresOf, setOf, type Typing } from './typing.ts'
 
@@ -46,12 +46,13 @@ export const SCORES_RULES: Rules<ScoresWord> = {
   dot: {
     operands: ['rows', 'rows'],
     had: 'cell',
-    type: (_, [a, b], { visible }) => {
+    type: (t, [a, b], { visible }) => {
       const [x, y] = [rowsOf(a!), rowsOf(b!)]
       const share = join(x.share, y.share)
       // Rows of one side meet as hash planes do: no mask speaks of them.
       const rule = x.axis.side === 'q' && y.axis.side === 'kv' ? visible : 'off'
-      return channelsDiffer(x, y) ?? { kind: 'scores', share, q: x.axis, kv: y.axis, visible: rule }
+      checkChannels(t, x.channels, y.channels)
+      return { kind: 'scores', share, q: x.axis, kv: y.axis, visible: rule }
     },
     flops: (t, node) => {
       const x = rowsOf(node.src[0]!)

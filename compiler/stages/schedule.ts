@@ -10,7 +10,7 @@ import { prepareSet } from './plan-sets.ts'
 import { planResult, prepareState } from './plan-states.ts'
 import type { StageBuffer, StagePlan } from './plan.ts'
 import { Planner } from './planner.ts'
-import type { Typing } from './typing.ts'
+import { scoresOf, type Typing } from './typing.ts'
 
 export function planStages(
   typing: Typing,
@@ -20,6 +20,7 @@ export function planStages(
 ): StagePlan {
   const planner = new Planner(typing, graph, pattern, session, prepare)
   for (const node of graph.nodes) if (isWord(node, 'merge')) checkMerge(planner, node)
+  noteUnseen(planner)
   planResult(planner, graph.result)
   return planner.finish()
 }
@@ -36,5 +37,16 @@ function prepare(p: Planner, node: StageNode): ReadonlySet<StageBuffer> {
       return prepareOrder(p, node)
     default:
       return prepareState(p, node)
+  }
+}
+
+/** A choice among units that the mask does not know is correct, and may spend its budget on keys that nobody attends. */
+function noteUnseen(p: Planner): void {
+  const { mask } = p.pattern
+  if (mask.op === 'const' && mask.arg === true) return
+  for (const node of p.graph.nodes) {
+    const scores = isWord(node, 'topK', 'topP', 'where') ? scoresOf(node.src[0]!) : null
+    const matrix = scores && scores.q.units.kind !== 'whole' && scores.kv.units.kind !== 'whole'
+    if (matrix && scores.visible === 'off') p.report('selection-unseen', node, { word: node.word })
   }
 }

@@ -37,7 +37,7 @@ export type Had =
   | 'control'
 
 export interface StageRow<W extends Word = Word> {
-  /** Kinds of the operands; the last may be left out (`?`) or stand any number of times more (`..`). */
+  /** Kinds of the operands. `?`: the last, or of equal kinds all but the first, may be missing; `..`: all may come again. */
   readonly operands: readonly (ValueKind | 'any')[]
   readonly more?: '?' | '..'
   readonly had: Had

@@ -3,7 +3,7 @@
 import type ts from 'typescript'
 import type { Expr } from '../ir.ts'
 import type { Code, MessageArgs } from '../messages.ts'
-import type { ParamInfo, PatternIr, TableInfo } from '../plan.ts'
+import type { Dim, ParamInfo, PatternIr, TableInfo } from '../plan.ts'
 import type { Span } from '../source.ts'
 import { joinShares, printGrouping, sameUnits } from './axes.ts'
 import type { Axis, RowsType, ScoresType, SetType, Share, StageInterner, StageNode } from './graph.ts'
@@ -73,12 +73,13 @@ export function tableOf(t: Typing, name: string): TableInfo {
   return table
 }
 
-/** The share that a table's leading dim gives it; `rest` counts the dims after it. */
-export function tableShare(table: TableInfo, rest: number): Share | null {
-  const [first] = table.dims
-  if (table.dims.length === rest) return 'request'
-  if (table.dims.length !== rest + 1) return null
-  return first === 'head' || first === 'kvHead' || first === 'indexHead' ? first : null
+/** A table behind its batch and heads: who shares it, and the dims of one sharer's part. */
+export function partOf({ dims }: TableInfo): { readonly share: Share; readonly dims: readonly Dim[] } {
+  const rest = dims[0] === 'batch' ? dims.slice(1) : dims
+  const [first] = rest
+  return first === 'head' || first === 'kvHead' || first === 'indexHead'
+    ? { share: first, dims: rest.slice(1) }
+    : { share: 'request', dims: rest }
 }
 
 /** The axis of an elementwise use of two: each is equal, or whole in one of them. */

@@ -10,7 +10,7 @@ import type { AnySet, Sel } from './sets.ts'
 import {
   emptyRow,
   meetKeys,
-  mergedRow,
+  mergedState,
   rounder,
   stateOf,
   type Held,
@@ -20,6 +20,7 @@ import {
 import { attendTiles, type TileSizes, type TileTest } from './tiles.ts'
 import { record } from './trace.ts'
 import {
+  sameUnits,
   unitsAt,
   type Grain,
   type Members,
@@ -45,8 +46,8 @@ export interface AttendOptions {
   /** Added to the scaled logit, after the pattern's score: a logarithm of a weight. */
   readonly bias?: (ix: UnitPair) => number
   /**
-   * Turns queries and keys by rotary embedding as they are read. `rank` counts the row's kept keys before this
-   * one, by position; `kept` is how many there are.
+   * Turns queries and keys by rotary embedding as they are read. `rank` counts the row's kept keys before
+   * this one, by position; `kept` is how many there are.
    */
   readonly position?: (ix: {
     readonly q: Unit
@@ -55,9 +56,9 @@ export interface AttendOptions {
     readonly kept: number
   }) => readonly [q: number, kv: number]
   /**
-   * The tiles that skip and stop decide on, which are part of their meaning: `q` queries by `kv` keys, cut from
-   * token 0 of the sequence and visited from the first on. Keys of a list that is sorted by score come after the
-   * others, in that order, `kv` at a time.
+   * The tiles that skip and stop decide on, which are part of their meaning: `q` queries by `kv` keys, cut
+   * from token 0 of the sequence and visited from the first on. Keys of a list that is sorted by score come
+   * after the others, in that order, `kv` at a time.
    */
   readonly tile?: TileSizes
   /** A tile is left out if this is true for each of its queries that sees a key of it. */
@@ -70,9 +71,9 @@ export interface AttendOptions {
  * Exact attention of every query over the keys that both the set and the mask keep; over all that the mask
  * keeps, without a set. Logits are scaled inner products, changed by the pattern's score.
  *
- * Keys and values may be any rows over one axis: tokens in any order, or pooled ones, which then are the keys,
- * and the set's units are theirs. The state's rows stand in the sequence's order, whatever order the queries
- * were in; a query that was sliced away has an empty row.
+ * Keys and values may be any rows over one axis: tokens in any order, or pooled ones, which then are the
+ * keys, and the set's units are theirs. The state's rows stand in the sequence's order, whatever order the
+ * queries were in; a query that was sliced away has an empty row.
  *
  * @throws PatternError `units-differ`, `orders-differ`, `widths-differ`, `tile-missing`, `bad-size`
  */
@@ -93,10 +94,17 @@ export function attend<
   checkUnits('attend', k.units, v.units)
   checkWidth('attend', q.width, k.width)
   checkTiles(options)
-  const { call } = q
+  const { after } = options
+  if (after) checkAfter(after, q, v)
   const made = attendRows(q, k, v, set ?? null, options)
-  record(call, { word: 'attend', scores: null, set: set ?? null })
-  return options.after ? continued(options.after, made) : made
+  record(q.call, { word: 'attend', scores: null, set: set ?? null })
+  return after ? mergedState(after, made) : made
+}
+
+function checkAfter(after: State, q: Rows, v: Rows): void {
+  checkKind('attend', after, 'state')
+  checkCall('attend', q.call, after.call)
+  checkWidth('attend', after.width, v.width)
 }
 
 function checkTiles({ tile, skip, stop }: AttendOptions): void {
@@ -145,7 +153,7 @@ function attendRows(q: Rows, k: Rows, v: Rows, set: AnySet | null, options: Atte
     }
     return line
   })
-  return stateOf(call, rows, [held], peaks)
+  return stateOf(call, width, rows, [held], peaks)
 }
 
 /** The rows that tiles are judged by: those of the state before, if there is one. */
@@ -161,7 +169,7 @@ function keyFinder(q: Rows, k: Rows, v: Rows, set: AnySet | null, options: Atten
   const inSet = set && keyMembership(set, q, k)
   const rankOf = set && options.tile ? keyRank(set, call) : null
   const before = (after?.held ?? []).filter(({ units }) =>
-    units === null ? k.units.grain === 'token' : units.lists === k.units.lists,
+    units === null ? k.units.grain === 'token' : sameUnits(units, k.units),
   )
   const round = rounder(call)
   const dot = call.single ? dotSingle : dotProduct
@@ -199,14 +207,4 @@ function dotSingle(a: Float64Array, b: Float64Array): number {
   let sum = 0
   for (let i = 0; i < a.length; i++) sum = Math.fround(sum + Math.fround(a[i]! * b[i]!))
   return sum
-}
-
-/** Both states' keys in one softmax; they share none, for the second left out those of the first. */
-function continued(before: State, made: State): State {
-  const { call } = made
-  const rows = made.rows.map((line, h) => line.map((row, r) => mergedRow(call, before.rows[h]![r]!, row)))
-  return stateOf(call, rows, [...before.held, ...made.held], {
-    logitMax: Math.max(before.logitMax, made.logitMax),
-    valueMax: Math.max(before.valueMax, made.valueMax),
-  })
 }

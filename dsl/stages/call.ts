@@ -1,4 +1,7 @@
-/** One batch entry of one attention call, as the words of a forward program see it; and who shares a value in it. */
+/**
+ * One batch entry of one attention call, as the words of a forward program see it; and who shares a value
+ * in it.
+ */
 
 import type { IndexRecord } from '../record.ts'
 import type { Step } from './trace.ts'
@@ -6,7 +9,8 @@ import { tokenAxis, type KvTokens, type QTokens } from './units.ts'
 
 /**
  * Who shares a value: each query head, each kv head or the whole request has its own. `indexHead` are the
- * heads of a learned scorer, which correspond to no head of the model: they must be pooled away before attend.
+ * heads of a learned scorer, which correspond to no head of the model: they must be pooled away before
+ * attend.
  */
 export type Share = 'head' | 'kvHead' | 'request' | 'indexHead'
 

@@ -24,8 +24,8 @@ export interface ForceOptions {
    */
   readonly forced?: 'counted' | 'extra'
   /**
-   * What shares one budget: a sharer's query unit (unless given), each group of key units of one, or all cells
-   * of a sharer ('head').
+   * What shares one budget: a sharer's query unit (unless given), each group of key units of one, or all
+   * cells of a sharer ('head').
    */
   readonly per?: Grouping | AnySet | 'head'
 }
@@ -70,10 +70,10 @@ export function topK<H extends Share, Q extends Units, K extends Units>(
 }
 
 /**
- * The least set of visible cells of each sharer's query unit whose mass reaches `p` of the total: forced cells
- * first, whose mass counts, then by falling weight while the mass is below p times the total. The total is
- * that of the visible cells, so weights need not sum to 1. p of 1 or more takes every visible cell, whatever
- * sums round to.
+ * The least set of visible cells of each sharer's query unit whose mass reaches `p` of the total: forced
+ * cells first, whose mass counts, then by falling weight while the mass is below p times the total. The
+ * total is that of the visible cells, so weights need not sum to 1. p of 1 or more takes every visible
+ * cell, whatever sums round to.
  *
  * @param s weights, such as softmax() gives; none negative
  * @throws PatternError `bad-amount`, `negative-mass`, `shares-differ`, `units-nest`
@@ -85,17 +85,16 @@ export function topP<H extends Share, Q extends Units, K extends Units>(
 ): Sel<H, Q, K> {
   checkKind('topP', s, 'scores')
   const part = amountOf('topP', s, p, (x) => x >= 0)
-  const weightOf = (c: Candidate): number => Math.max(c.value, 0)
   const taken = choose('topP', s, options, (ranked, spent, at) => {
     for (const { value } of ranked) if (value < 0) throw patternError('negative-mass', { got: value })
     const wanted = part(at.sharer, at.row)
     if (wanted >= 1) return ranked
     const before = options.forced === 'extra' ? 0 : spent.mass
-    const goal = wanted * ranked.reduce((sum, c) => sum + weightOf(c), before)
+    const goal = wanted * ranked.reduce((sum, c) => sum + massOf(c), before)
     let mass = before
     return ranked.filter((c) => {
-      const crosses = options.cross === 'drop' ? mass + weightOf(c) > goal : mass >= goal
-      if (!crosses) mass += weightOf(c)
+      const crosses = options.cross === 'drop' ? mass + massOf(c) > goal : mass >= goal
+      if (!crosses) mass += massOf(c)
       // Past the crossing cell no lighter one may slip in.
       else mass = Infinity
       return !crosses
@@ -105,6 +104,9 @@ export function topP<H extends Share, Q extends Units, K extends Units>(
   record(s.call, { word: 'topP', scores: s, set })
   return set
 }
+
+/** What a cell weighs; one that is forced may be -Infinity or NaN, which is nothing. */
+const massOf = ({ value }: Candidate): number => (value > 0 ? value : 0)
 
 /** Greatest first; infinities compare, where their difference would be NaN. */
 const falling = (a: number, b: number): number => Number(a < b) - Number(a > b)
@@ -145,7 +147,7 @@ function choose(
       const ranked = group
         .filter((c) => !c.forced && c.value > -Infinity)
         .toSorted((a, b) => falling(a.value, b.value))
-      const mass = forced.reduce((sum, c) => sum + Math.max(c.value, 0), 0)
+      const mass = forced.reduce((sum, c) => sum + massOf(c), 0)
       return [...forced, ...pick(ranked, { count: forced.length, mass }, { sharer: at, row: group[0]!.row })]
     })
     return new Set(taken.map((c) => cellKey(c.row, c.column)))
@@ -262,7 +264,9 @@ export function where(...args: readonly unknown[]): AnySet {
   const test = f as (...xs: readonly (number | UnitPair)[]) => boolean
   const hits = zip('where', operands as Scores[], (xs, ix) => Number(test(...xs, ix())))
   const set = chosenFrom(hits, (at, row, column) => hits.values[at]![row]![column] === 1)
-  record(hits.call, { word: 'where', scores: operands[0] as Scores, set })
+  // The first operand as the set sees it: with the finer share of all.
+  const scores = hits.call.trace ? zip('where', operands as Scores[], ([first]) => first!) : null
+  record(hits.call, { word: 'where', scores, set })
   return set
 }
 

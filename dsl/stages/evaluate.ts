@@ -1,4 +1,6 @@
-/** Running a forward program on one batch entry: its sizes, tensors and params in, what attention gives out. */
+/**
+ * Running a forward program on one batch entry: its sizes, tensors and params in, what attention gives out.
+ */
 
 import { describe, patternError } from '../messages.ts'
 import type { ForwardInputs, PerHead } from '../pattern.ts'

@@ -130,7 +130,10 @@ export function residues(step: number): Grouping<'residue'> {
   return { kind: 'grouping', grain: 'residue', size: null, cut: byNumber((place) => place % step) }
 }
 
-/** The tokens of an axis's side, in its order, cut into units; sharers whose order or table is their own get their own. */
+/**
+ * The tokens of an axis's side, in its order, cut into units; sharers whose order or table is their own get
+ * their own.
+ */
 export function cutUnits<S extends Side, G extends Grain, O extends Order>(
   by: Grouping<G>,
   { side, order, line }: Units<S, Grain, O>,

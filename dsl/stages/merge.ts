@@ -3,9 +3,9 @@
 import type { IndexRecord } from '../record.ts'
 import { patternError } from '../messages.ts'
 import { pairAt, sharerAt, type Share } from './call.ts'
-import { checkCall, checkKind } from './check.ts'
+import { checkCall, checkKind, checkWidth } from './check.ts'
 import type { Scores } from './scores.ts'
-import { mergedRow, outputOf, stateOf, type Held, type Output, type State } from './state.ts'
+import { mergedState, outputOf, type Held, type Output, type State } from './state.ts'
 import { sameUnits, type QTokens, type Whole } from './units.ts'
 
 /**
@@ -18,12 +18,9 @@ export function merge(first: State, ...rest: readonly State[]): State {
   for (const state of [first, ...rest]) checkKind('merge', state, 'state')
   return rest.reduce((a, b) => {
     checkCall('merge', a.call, b.call)
+    checkWidth('merge', a.width, b.width)
     for (const x of a.held) for (const y of b.held) checkDisjoint(x, y, a.call.qStart)
-    const rows = a.rows.map((line, h) => line.map((row, r) => mergedRow(a.call, row, b.rows[h]![r]!)))
-    return stateOf(a.call, rows, [...a.held, ...b.held], {
-      logitMax: Math.max(a.logitMax, b.logitMax),
-      valueMax: Math.max(a.valueMax, b.valueMax),
-    })
+    return mergedState(a, b)
   }, first)
 }
 
@@ -44,13 +41,21 @@ function checkDisjoint(a: Held, b: Held, qStart: number): void {
 /** A function of the query, or a column of scores. */
 export type Weight = ((ix: Omit<IndexRecord, 'kv'>) => number) | Scores<Share, QTokens, Whole<'kv'>>
 
-/** The sum of each state's own normalised output times its weight. It is an output, not a state: it has no log-sum-exp. */
+/**
+ * The sum of each state's own normalised output times its weight. It is an output, not a state: it has no
+ * log-sum-exp, so it cannot be merged or gone on with.
+ *
+ * @throws PatternError `widths-differ`
+ */
 export function gated(...branches: readonly (readonly [state: State, weight: Weight])[]): Output {
   for (const [state] of branches) checkKind('gated', state, 'state')
   const [first] = branches
   if (!first) throw patternError('bad-value', { word: 'gated', due: 'a state of attend()', got: 'nothing' })
   const { call } = first[0]
-  for (const [state] of branches) checkCall('gated', call, state.call)
+  for (const [state] of branches) {
+    checkCall('gated', call, state.call)
+    checkWidth('gated', first[0].width, state.width)
+  }
   const weights = branches.map(([, weight]) => weightAt(weight))
   const rows = first[0].rows.map((line, head) =>
     line.map((_, row) => {

@@ -19,9 +19,9 @@ export interface Permutation<H extends Share = Share, S extends Side = Side> {
 }
 
 /**
- * The order of the tokens by their scores, smallest first unless `descending`; equal ones keep the sequence's
- * order. With `per`, the tokens of each unit are put in order among themselves. Invisible tokens and NaN count
- * as -Infinity.
+ * The order of the tokens by their scores, smallest first unless `descending`; equal ones keep the
+ * sequence's order. With `per`, the tokens of each unit are put in order among themselves. Invisible tokens
+ * and NaN count as -Infinity.
  *
  * @throws PatternError `units-differ`
  */
@@ -54,8 +54,8 @@ export function argsort<H extends Share, A extends Units<Side, 'token', 'natural
 }
 
 /**
- * Rows in another order. Units know the positions that their tokens have in the sequence, so that the mask and
- * causality stay what they were. An order of query heads makes kv rows the rows of query heads.
+ * Rows in another order. Units know the positions that their tokens have in the sequence, so that the mask
+ * and causality stay what they were. An order of query heads makes kv rows the rows of query heads.
  *
  * @throws PatternError `orders-differ`, `shares-differ`
  */

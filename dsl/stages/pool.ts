@@ -45,15 +45,16 @@ type Exact<T, S> = T & { readonly [P in Exclude<keyof T, keyof S>]: never }
 /**
  * Reduces members to units.
  *
- * - Rows: `sum`, `mean`, `max` or `min` of the vectors of a unit's members, or all of them one behind the other
- *   ('concat', where units have equally many). `of` leaves members out. A mean divides by how many there are:
- *   the zero-padded mean of other programs is the sum divided by the block's size.
+ * - Rows: `sum`, `mean`, `max` or `min` of the vectors of a unit's members, or all of them one behind the
+ *   other ('concat', where units have equally many). `of` leaves members out. A mean divides by how many
+ *   there are: the zero-padded mean of other programs is the sum divided by the block's size.
  * - Scores: the same on a matrix, along any of its axes: `{ q: blocks(64) }`, `{ kv: whole }`, `{ share:
- *   'kvHead' }`, or several at once. A source unit that straddles units gives each the fraction of its tokens
- *   to sums and means; a finer unit repeats what it lies in. `of` leaves cells out. A cell over coarser units is
- *   visible if the mask allows one of its pairs of tokens; with the same units, if a visible cell goes into it.
- * - Sets: 'any' or 'all' of the visible cells that share tokens with a unit pair: votes of rows, of a group of
- *   heads, of a tile. Distances, drawn for blocks of queries, become keys.
+ *   'kvHead' }`, or several at once. A source unit that straddles units gives each the fraction of its
+ *   tokens to sums and means; a finer unit repeats what it lies in. `of` leaves cells out. A cell over
+ *   coarser units is visible if the mask allows one of its pairs of tokens; with the same units, if a
+ *   visible cell goes into it.
+ * - Sets: 'any' or 'all' of the visible cells that share tokens with a unit pair: votes of rows, of a group
+ *   of heads, of a tile. Distances, drawn for blocks of queries, become keys.
  *
  * With `{ kv: set }` the units are those that another selection chose, which may be each query unit's own.
  * A unit without members sums to 0, and its greatest and least are -Infinity; rows without are 0.
@@ -134,6 +135,9 @@ function targetOf(s: Scores | Sel, to: Target<Share>, call: Call): { q: Units; k
     return chosenUnits('pool', by as AnySet, to.q ? axis(to.q, s.q) : s.q, s.share, call)
   }
   const made = { q: axis(q, s.q), kv: axis(kv, s.kv) }
+  if (made.q !== s.q && made.kv === s.kv && s.kv.lists.some((rows) => rows.length > 1)) {
+    throw patternError('units-per-query', { units: nameOf(s.kv) })
+  }
   return { q: sharedBy(made.q, s.share, share, call), kv: sharedBy(made.kv, s.share, share, call), share }
 }
 

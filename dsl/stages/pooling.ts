@@ -177,7 +177,9 @@ export function pooledScores(
 const pairOf = (s: Scores, { sharer, row, column }: Source): UnitPair =>
   unitPair({ sharer, q: unitsAt(s.q, sharer.at)[row]!, kv: unitsAt(s.kv, sharer.at, row)[column]! })
 
-/** A set over other units: a target cell by the votes of the visible source cells that share tokens with it. */
+/**
+ * A set over other units: a target cell by the votes of the visible source cells that share tokens with it.
+ */
 export function pooledSet(set: ReturnType<typeof cellForm>, to: Target, vote: Vote): Sel {
   const { call, has, visible } = set.body
   if (isOffsets(set.kv) && to.q !== set.q) return drawnLines(set, to, vote)
@@ -199,7 +201,10 @@ export function pooledSet(set: ReturnType<typeof cellForm>, to: Target, vote: Vo
   )
 }
 
-/** Distances of single pairs, drawn for blocks of queries: the keys that lie at one of them from a query of the block. */
+/**
+ * Distances of single pairs, drawn for blocks of queries: the keys that lie at one of them from a query of
+ * the block.
+ */
 function drawnLines(set: ReturnType<typeof cellForm>, to: Target, vote: Vote): Sel {
   const { call } = set.body
   if (!isOffsets(set.kv)) throw patternError('bad-offsets', { grain: set.kv.grain })

@@ -4,7 +4,10 @@ import { describe, patternError } from '../messages.ts'
 import type { Rows } from './rows.ts'
 import { dotProduct } from './vectors.ts'
 
-/** When a kept value is made anew: every so many calls, in the layers that a profile names, or when queries move away. */
+/**
+ * When a kept value is made anew: every so many calls, in the layers that a profile names, or when queries
+ * move away.
+ */
 export type ReuseRule =
   | { readonly steps: number }
   | { readonly layers: true }
@@ -33,9 +36,9 @@ export function carrying<T>(values: Carried, run: () => T): T {
 }
 
 /**
- * The value kept under a name since an earlier call of the same sequence and layer, or a new one: with `steps`,
- * every so many calls; with `similar`, when the cosine between those rows and the ones it was made with falls to
- * `above` or below; with `layers`, when none was published.
+ * The value kept under a name since an earlier call of the same sequence and layer, or a new one: with
+ * `steps`, every so many calls; with `similar`, when the cosine between those rows and the ones it was made
+ * with falls to `above` or below; with `layers`, when none was published.
  *
  * @throws PatternError `bad-reuse`
  */

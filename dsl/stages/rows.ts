@@ -58,9 +58,9 @@ export const remade = <H extends Share, A extends Units>(
   rowsOf(x.call, x.share, x.units, x.width, ({ at: s }, at, unit) => f(x.vectors[s]![at]!, unit))
 
 /**
- * Some of the units, as Python slices a list: from `start` up to `end`, every `step`-th; negative numbers count
- * from the end. Units keep their numbers and positions, so `slice(Q, -64)` is the last 64 queries of this call
- * where they stand.
+ * Some of the units, as Python slices a list: from `start` up to `end`, every `step`-th; negative numbers
+ * count from the end. Units keep their numbers and positions, so `slice(Q, -64)` is the last 64 queries of
+ * this call where they stand.
  *
  * @throws PatternError `bad-slice`
  */
@@ -134,8 +134,8 @@ export function channels<H extends Share, A extends Units, T extends Share = H>(
 /**
  * A linear map of every vector: `x @ weight[h] + bias[h]`.
  *
- * @param weight [in, out], behind [head] and the like; a weight for each query head makes kv rows the rows of query
- * heads. What pool(.., 'concat') made may be written by its parts: [members, channels, out].
+ * @param weight [in, out], behind [head] and the like; a weight for each query head makes kv rows the rows
+ * of query heads. What pool(.., 'concat') made may be written by its parts: [members, channels, out].
  * @param bias [out], or [head, out]
  * @throws PatternError `table-shape`, `widths-differ`, `shares-differ`
  */
@@ -169,8 +169,9 @@ export function linear<H extends Share, A extends Units, T extends Share = H>(
  * Rotary position embedding: each pair of channels is turned by its position times its frequency.
  *
  * @param position of a unit; by default its first token's
- * @param options `base` of the frequencies, 10000 unless given; `pairs`: channel i with i + d/2 ('halves', the
- * default) or 2i with 2i + 1 ('neighbours'), which models disagree on; `width`: how many leading channels turn
+ * @param options `base` of the frequencies, 10000 unless given; `pairs`: channel i with i + d/2 ('halves',
+ * the default) or 2i with 2i + 1 ('neighbours'), which models disagree on; `width`: how many leading
+ * channels turn
  * @throws PatternError `bad-rope`
  */
 export function rope<H extends Share, A extends Units>(
@@ -183,9 +184,10 @@ export function rope<H extends Share, A extends Units>(
 }
 
 /**
- * Every vector as a low-precision type holds it, given back as the numbers that the type's values stand for:
- * symmetric, one scale for each vector, rounded to nearest even. `int8` and `int4` scale the largest magnitude
- * to 127 and 7, `fp8` (e4m3) to 448; `sign` is 1 where positive and -1 elsewhere, without a scale.
+ * Every vector as a low-precision type holds it, given back as the numbers that the type's values stand
+ * for: symmetric, one scale for each vector, rounded to nearest even. `int8` and `int4` scale the largest
+ * magnitude to 127 and 7, `fp8` (e4m3) to 448; `sign` is 1 where positive and -1 elsewhere, without a
+ * scale.
  *
  * @throws PatternError `bad-quantization`
  */

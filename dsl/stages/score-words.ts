@@ -55,8 +55,8 @@ export function wholeOf<A extends Units>(axis: A): WholeOf<A> {
 }
 
 /**
- * Inner products of query rows and key rows, not scaled unless `scale` says so. A query head meets the kv head
- * that it reads.
+ * Inner products of query rows and key rows, not scaled unless `scale` says so. A query head meets the kv
+ * head that it reads.
  *
  * @throws PatternError `shares-differ`, `widths-differ`, `bad-visible`
  */
@@ -82,8 +82,8 @@ export function dot<H extends Share, Q extends Units, H2 extends Share, K extend
 }
 
 /**
- * A number for each unit of the rows' axis, from its position and the pattern's tables: a vector, as np.fromfunction
- * makes one. Every cell is visible.
+ * A number for each unit of the rows' axis, from its position and the pattern's tables: a vector, as
+ * np.fromfunction makes one. Every cell is visible.
  */
 export function values<H extends Share, A extends Units>(
   x: Rows<H, A>,
@@ -172,7 +172,9 @@ function mapRows(operands: readonly Rows[], f: (...xs: readonly number[]) => num
   })
 }
 
-/** Scores of every cell of the first operand and those cells of the others that broadcasting puts beside it. */
+/**
+ * Scores of every cell of the first operand and those cells of the others that broadcasting puts beside it.
+ */
 export function zip(
   word: string,
   operands: readonly Scores[],
@@ -227,8 +229,8 @@ function byLine<H extends Share, Q extends Units, K extends Units>(
 }
 
 /**
- * Probabilities over the visible key units of each sharer's query unit. A unit that sees none, or nothing above
- * -Infinity, gives 0 everywhere.
+ * Probabilities over the visible key units of each sharer's query unit. A unit that sees none, or nothing
+ * above -Infinity, gives 0 everywhere.
  */
 export function softmax<H extends Share, Q extends Units, K extends Units>(
   s: Scores<H, Q, K>,
@@ -243,8 +245,8 @@ export function softmax<H extends Share, Q extends Units, K extends Units>(
 }
 
 /**
- * The number of the greatest visible cell's key unit for each query unit, the lower one of equals; -1 where no
- * cell is above -Infinity.
+ * The number of the greatest visible cell's key unit for each query unit, the lower one of equals; -1 where
+ * no cell is above -Infinity.
  */
 export function argmax<H extends Share, Q extends Units, K extends Units>(
   s: Scores<H, Q, K>,

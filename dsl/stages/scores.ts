@@ -29,7 +29,9 @@ export type Visibility = typeof HIDDEN | typeof VISIBLE | typeof OUTSIDE
 /** What functions see of a cell: who, and which units. */
 export interface UnitPair {
   readonly batch: number
-  /** The query head; of values shared more widely, the first that shares it; of an indexer's, its own head. */
+  /**
+   * The query head; of values shared more widely, the first that shares it; of an indexer's, its own head.
+   */
   readonly head: number
   readonly kvHead: number
   readonly q: Unit
@@ -85,7 +87,10 @@ export const unitPair = ({ sharer, q, kv }: Pick<CellPlace, 'sharer' | 'q' | 'kv
   kv,
 })
 
-/** The cell of scores that a finer or equal share, and an equal or whole axis, reads by NumPy's broadcasting. */
+/**
+ * The cell of scores that a finer or equal share, and an equal or whole axis, reads by NumPy's
+ * broadcasting.
+ */
 export function cellOf(s: Scores, share: Share, { sharer, row, column }: CellPlace): Cell {
   const at = sharerAt(s.share, share, sharer.at, s.call)
   const rowAt = s.q.grain === 'whole' ? 0 : row
@@ -96,7 +101,10 @@ export function cellOf(s: Scores, share: Share, { sharer, row, column }: CellPla
   }
 }
 
-/** Which pairs of units a score may be given for: those with an allowed pair of tokens, only such pairs, or all. */
+/**
+ * Which pairs of units a score may be given for: those with an allowed pair of tokens, only such pairs, or
+ * all.
+ */
 export type Visible = 'any' | 'all' | 'off'
 
 /** What the mask says of a pair of units, for the heads that a sharer stands for. */

@@ -35,7 +35,8 @@ function spanSet<H extends Share, Q extends Units>(
 }
 
 /**
- * One span of keys for each unit of the queries: from `start` up to `end`, of which only keys that exist count.
+ * One span of keys for each unit of the queries: from `start` up to `end`, of which only keys that exist
+ * count.
  *
  * @throws PatternError `bad-span`
  * @example range(blocks(32), (q) => [0, q.first])

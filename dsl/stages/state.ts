@@ -33,6 +33,8 @@ export interface State {
   readonly max: Scores<'head', QTokens, Whole<'kv'>>
   /** The logarithm of the sum of exponentials of each row's logits. */
   readonly lse: Scores<'head', QTokens, Whole<'kv'>>
+  /** Length of an output vector. */
+  readonly width: number
   /** By head, then by row of the call. */
   readonly rows: readonly (readonly RowState[])[]
   readonly held: readonly Held[]
@@ -58,6 +60,7 @@ export const emptyRow = (width: number): RowState => ({
 
 export function stateOf(
   call: Call,
+  width: number,
   rows: State['rows'],
   held: State['held'],
   peaks: Pick<State, 'logitMax' | 'valueMax'>,
@@ -73,6 +76,7 @@ export function stateOf(
     call,
     max: column((row) => row.max),
     lse: column((row) => lseOf(call, row)),
+    width,
     rows,
     held,
     ...peaks,
@@ -122,6 +126,16 @@ export function mergedRow(call: Call, a: RowState, b: RowState): RowState {
   if (max === -Infinity) return a
   const [x, y] = [rescaled(call, a, max), rescaled(call, b, max)]
   return { max, sum: round(x.sum + y.sum), acc: x.acc.map((v, i) => round(v + y.acc[i]!)) }
+}
+
+/** One state over the keys of two, which share none. */
+export function mergedState(a: State, b: State): State {
+  const { call, width } = a
+  const rows = a.rows.map((line, h) => line.map((row, r) => mergedRow(call, row, b.rows[h]![r]!)))
+  return stateOf(call, width, rows, [...a.held, ...b.held], {
+    logitMax: Math.max(a.logitMax, b.logitMax),
+    valueMax: Math.max(a.valueMax, b.valueMax),
+  })
 }
 
 /** What softmax gives the row: 0 where it attends nothing. */

@@ -87,8 +87,8 @@ export function attendTiles(
 type Visit = ReadonlyMap<number, number>
 
 /**
- * The tiles of some queries' keys, in order: those of the sequence's grid, then the keys of lists by falling score, as
- * many at a time as a tile has.
+ * The tiles of some queries' keys, in order: those of the sequence's grid, then the keys of lists by
+ * falling score, as many at a time as a tile has.
  */
 function visitsOf(keys: readonly KeptKey[], size: number): readonly Visit[] {
   const grid = new Map<number, Map<number, number>>()

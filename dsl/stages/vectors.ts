@@ -48,7 +48,9 @@ export function roundEven(x: number): number {
   return down % 2 === 0 ? down : down + 1
 }
 
-/** The nearest number of type e4m3: three bits behind the leading one, exponents from -6, subnormals below. */
+/**
+ * The nearest number of type e4m3: three bits behind the leading one, exponents from -6, subnormals below.
+ */
 export function roundFp8(x: number): number {
   const magnitude = Math.abs(x)
   if (magnitude === 0) return 0

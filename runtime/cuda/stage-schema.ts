@@ -49,6 +49,7 @@ export function stagesCheck(cubin: Check): Check {
       recordOf<Extract<CudaStageKernel['grid'], { kind: 'tiles' }>>({
         kind: oneOf('tiles'),
         tile: recordOf<{ q: number; kv: number }>({ q: count, kv: count }),
+        rows: anything,
         unit: optional(anything),
       }),
     ),
@@ -114,7 +115,7 @@ export function stageDisagreement({ stages, params, tables }: CudaArtifact): str
       ...variant.stored.flatMap(({ words, units }) => [words, ...(units === null ? [] : [units])]),
       ...variant.steps.flatMap((s) => (s.kind === 'chunks' ? [s.rows, s.count, s.units] : [])),
       ...kernels.flatMap(({ grid }) =>
-        grid.kind === 'units' ? [grid.units, ...(grid.inner === null ? [] : [grid.inner])] : [],
+        (grid.kind === 'units' ? [grid.units, grid.inner] : [grid.rows]).filter((rule) => rule !== null),
       ),
     ]
     const unknown = rules.flatMap((rule) => unknownNames(rule, known, SIZE_VARS))[0]

@@ -6,7 +6,7 @@ import { uniformBlock, type CallStrides } from '../meta.ts'
 import { gridOf } from '../slices.ts'
 import { groupsOf, sizesOfCall, stageUniforms, type StageSizes } from '../stage-sizes.ts'
 import { countOf, tableSizes } from '../tables.ts'
-import { extentOf } from '../tensor.ts'
+import { extentOf, stridesOf } from '../tensor.ts'
 import type { Operands, ProgramOperands } from './call.ts'
 import type { Address, CudaFunction } from './driver.ts'
 import type { DeviceView } from './tensor.ts'
@@ -148,6 +148,14 @@ export function planStages(
         return [0n, stored.get(name!)!.words]
     }
   }
+  /** Strides of what a kernel reads as keys and values. */
+  const placed = (grid: CudaStageKernel['grid']): CallStrides => {
+    if (grid.kind === 'units' || grid.rows === null) return strides
+    const { batch, kvHeads, headDim, valueDim } = sizes
+    const units = size(grid.rows)
+    const along = (dim: number) => stridesOf([batch, kvHeads, units, dim], 'bhld')
+    return { ...strides, k: along(headDim), v: along(valueDim) }
+  }
   const launches: StageLaunch[] = []
   const launch = (kernel: CudaStageKernel, base: number, units: number | null): void => {
     const { grid } = kernel
@@ -160,7 +168,10 @@ export function planStages(
     if (blocks === 0) return
     if (blocks > MOST_BLOCKS) throw new HeddleError('grid-limit', { tiles: blocks, most: MOST_BLOCKS })
     const uniforms = tiles
-      ? uniformBlock({ ...kernel, tile: tile! }, { sizes, slice, grid: tiles, scale, strides, params })
+      ? uniformBlock(
+          { ...kernel, tile: tile! },
+          { sizes, slice, grid: tiles, scale, strides: placed(grid), params },
+        )
       : stageUniforms(call, kernel.uniforms, strides, {
           unitBase: base,
           unitCount: own,

@@ -7,13 +7,14 @@ import type { Io } from '../../runtime/cli/io.ts'
 import { explainError } from '../../runtime/cli/errors.ts'
 import { MESSAGES } from '../../runtime/cli/messages.ts'
 import { HeddleError } from '../../runtime/messages.ts'
-import { BAND, DIVIDES, LOUD, NEAR, NOTHING, SYNTAX, TWO } from './fixtures.ts'
+import { BAND, DIVIDES, LOUD, NEAR, NOTHING, PICKS, SYNTAX, TWO } from './fixtures.ts'
 import { filesIn, temporaryFolder, testIo } from './helpers.ts'
 
 const FILES = {
   'band.ts': BAND,
   'near.ts': NEAR,
   'two.ts': TWO,
+  'picks.ts': PICKS,
   'divides.ts': DIVIDES,
   'syntax.ts': SYNTAX,
   'nothing.ts': NOTHING,
@@ -166,7 +167,7 @@ describe('heddle show', () => {
     const cases: [string, string][] = [
       [
         'nosuchstage',
-        'error[unknown-stage]: there is no stage `nosuchstage`; there are lower, simplify, tiles, plan, mask, wgsl, ir, expr, blocks, emit\n',
+        'error[unknown-stage]: there is no stage `nosuchstage`; there are lower, simplify, tiles, plan, graph, kernels, mask, wgsl, ir, expr, blocks, emit\n',
       ],
       ['--pattern bend', 'error[unknown-pattern]: band.ts has no pattern `bend`; it has band\n'],
       [
@@ -269,6 +270,55 @@ describe('heddle explain', () => {
     expect(both[1].notes).toEqual([
       { code: 'tiles-by-list', text: expect.any(String), hint: expect.any(String) },
     ])
+  })
+})
+
+describe('a pattern with a forward', () => {
+  it('is explained by its kernels, their shapes and what they cost', async () => {
+    const { exit, out } = await heddle('explain picks.ts --kv-len 256 --heads 4 --kv-heads 2 --head-dim 8')
+    expect(exit).toBe(0)
+    expect(out).toContain('kernels of forward, in order\n')
+    expect(out).toMatch(/rows3 +#3 poolRows: rows3 \[1, 4, 16, 8\]\n/)
+    expect(out).toMatch(/rows4 +#4 poolRows: rows4 \[1, 2, 16, 8\]\n/)
+    // A product and a sum for each of 16 x 16 cells of 8 channels and 4 heads.
+    expect(out).toMatch(/scores5 +#5 dot: scores5 \[1, 4, 16, 16\]\n +16\.4 kFLOP, /)
+    expect(out).toMatch(/select7 +#7 topK: counts7 \[1, 4, 16\], ids7 \[1, 4, 16, 4\]\n/)
+    expect(out).toMatch(/attend8 +#8 attend: the output\n/)
+    expect(out).toMatch(/workspace [\d.]+ KiB: 4 \* batches \* qHeads/)
+  })
+
+  it('is explained in JSON with the numbers', async () => {
+    const [picks] = JSON.parse((await heddle('explain picks.ts --json --kv-len 64 --head-dim 8')).out)
+    expect(picks.stages.kernels.map((k: { name: string }) => k.name)).toEqual([
+      'rows3',
+      'rows4',
+      'scores5',
+      'select7',
+      'attend8',
+    ])
+    expect(picks.stages.workspace).toBeGreaterThan(0)
+  })
+
+  it('is shown as a graph and as kernels, others are not', async () => {
+    const { out } = await heddle('show picks.ts graph')
+    expect(out).toContain(
+      '#3 poolRows(#0) by=blocks(16) how=mean -> rows of head: blocks(16) of q x headDim\n',
+    )
+    expect((await heddle('show picks.ts')).out).toContain('picks kernels\n\nrows3 makes #3 poolRows\n')
+    expect((await heddle('show band.ts')).out).not.toContain('band graph')
+    expect((await heddle('show band.ts graph')).out).toBe('attend(Q, K, V): there is no forward\n')
+  })
+
+  it('is not built for a target that cannot generate it', async () => {
+    for (const target of ['wgsl', 'cuda'])
+      expect(await heddle(`build picks.ts --out o --target ${target}`)).toMatchObject({
+        exit: 1,
+        out: '',
+        err: expect.stringContaining(
+          `error[no-forward]: picks has a \`forward\`, and kernels of stages cannot be generated for ${target} yet\n`,
+        ),
+      })
+    expect((await heddle('show picks.ts wgsl')).err).toContain('error[no-forward]')
   })
 })
 

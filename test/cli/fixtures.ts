@@ -27,6 +27,18 @@ export const packed = pattern({
 })
 `
 
+export const PICKS = `import { attend, blocks, dot, i32, pattern, pool, topK } from 'heddle'
+
+export const picks = pattern({
+  name: 'picks',
+  consts: { block: 16 },
+  params: { k: i32(4, { min: 1, max: 4096 }) },
+  mask: ({ q, kv }) => kv <= q,
+  forward: ({ Q, K, V, block, k }) =>
+    attend(Q, K, V, topK(dot(pool(Q, blocks(block), 'mean'), pool(K, blocks(block), 'mean')), k)),
+})
+`
+
 /** Its author divides positions. */
 export const DIVIDES = `import { pattern } from 'heddle'
 export const chunked = pattern({ name: 'chunked', mask: ({ q, kv }) => q / 64 === kv / 64 })

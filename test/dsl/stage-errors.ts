@@ -294,6 +294,15 @@ export const STAGE_CASES = {
       'error[units-per-sharer]: pool(): each head has 8 sorted units of token of its own, so they cannot be shared by the request',
     ],
   ],
+  'units-per-query': [
+    [
+      () => {
+        const near = pool(scores, { kv: range(tokens, (q) => [0, q.first]) }, 'max')
+        return pool(near, { q: blocks(2) }, 'max')
+      },
+      'error[units-per-query]: pool(): each query unit has 0 to 1 units of span of its own, so query units cannot be pooled\nhint: pool queries and keys at once: `{ q: .., kv: .. }`',
+    ],
+  ],
   'no-units': [
     [
       () => count(where(({ q, kv }) => q === kv)),
@@ -330,6 +339,14 @@ export const STAGE_CASES = {
     [
       () => linear(K, tableFrom([2, 1], [2, 1], [1, 1])),
       'error[widths-differ]: linear(): vectors of 4 channels meet ones of 2',
+    ],
+    [
+      () => merge(attend(Q, K, V), attend(Q, K, concat(V, V))),
+      'error[widths-differ]: merge(): vectors of 4 channels meet ones of 8',
+    ],
+    [
+      () => attend(Q, K, concat(V, V), undefined, { after: attend(Q, K, V) }),
+      'error[widths-differ]: attend(): vectors of 4 channels meet ones of 8',
     ],
   ],
   'ragged-concat': [

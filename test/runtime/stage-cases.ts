@@ -37,12 +37,19 @@ export const METHOD_NAMES: readonly string[] = SELECTIONS.map((s) => s.pattern.n
 /** Consts of the tests beside those of the examples: what the planner takes at these sizes. */
 const CONSTS: Readonly<Record<string, Readonly<Record<string, number>>>> = {
   'minference-vertical-slash': { block: 256 },
+  quest: { page: 8 },
+  nsa: { wide: 64 },
   blasst: { tileQ: 32, tileKv: 32 },
 }
 
+/** Its weights are a matrix, whose one side is all of a window's channels. */
+const NSA_FILE = 'test/fixtures/methods/nsa.ts'
+const fixture = (await import(`${PACKAGE_ROOT}/${NSA_FILE}`)) as { readonly nsa: Pattern }
+const NSA = { pattern: fixture.nsa, file: NSA_FILE }
+
 export function stageCase(name: string, sizes: StageSizes, seed: number): StageCase {
   const { batch, qHeads, kvHeads, qLen, kvLen, headDim } = sizes
-  const entry = SELECTIONS.find((s) => s.pattern.name === name)!
+  const entry = name === 'nsa' ? NSA : SELECTIONS.find((s) => s.pattern.name === name)!
   const inputs = selectionInputs(name, sizes, seed)
   const consts = { ...inputs.consts, ...CONSTS[name] }
   const random = seededRandom(seed)

@@ -68,13 +68,19 @@ const SMALL: Readonly<Record<string, Sizes>> = {
 
 const compiler = createCompiler()
 
+const known = new Map<string, CompiledPattern>()
+
 export function compileMethod(
   method: string,
   consts: Readonly<Record<string, number>> = {},
 ): CompiledPattern {
+  const key = `${method} ${JSON.stringify(consts)}`
+  const found = known.get(key)
+  if (found) return found
   const { patterns, diagnostics } = compiler.compile(fileOf(method), { consts })
   const [compiled] = patterns
   if (!compiled) throw new Error(diagnostics.map((d) => d.text).join('\n'))
+  known.set(key, compiled)
   return compiled
 }
 

@@ -155,6 +155,12 @@ describe('topP', () => {
     ])
   })
 
+  it('weighs what is forced for nothing, if it is no number', () => {
+    const odd = line([Number.NaN, 0.5, 0.25, N]).s
+    const force = ({ kv }: { kv: { index: number } }) => kv.index % 3 === 0
+    expect(chosen(topP(odd, 0.5, { force }))).toEqual([0, 1, 3])
+  })
+
   it('lets nothing lighter slip in behind the cell that does not fit', () => {
     expect(chosen(topP(line([0.5, 0.4, 0.1]).s, 0.65, { cross: 'drop' }))).toEqual([0])
   })

@@ -1,5 +1,5 @@
 import { pattern } from 'heddle'
 
-const fields = { name: 'extra', mask: () => true, forward: () => 1 }
+const fields = { name: 'extra', mask: () => true, backward: () => 1 }
 
 export const extra = pattern(fields)

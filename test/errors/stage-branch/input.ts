@@ -1,0 +1,12 @@
+import { attend, i32, pattern, where } from 'heddle'
+
+export const mine = pattern({
+  name: 'mine',
+  params: { dense: i32(0) },
+  mask: ({ q, kv }) => kv <= q,
+  forward: ({ Q, K, V, kvLen, dense }) => {
+    const near = attend(Q, K, V, where(({ q, kv }) => q - kv < 64))
+    if (kvLen < 1024) return attend(Q, K, V)
+    return dense * kvLen > 64 ? near : attend(Q, K, V)
+  },
+})

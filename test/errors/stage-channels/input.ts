@@ -1,0 +1,7 @@
+import { attend, blocks, concat, dot, pattern, pool, topK } from 'heddle'
+
+export const mine = pattern({
+  name: 'mine',
+  mask: ({ q, kv }) => kv <= q,
+  forward: ({ Q, K, V }) => attend(Q, K, V, topK(dot(Q, pool(concat(K, K), blocks(64), 'mean')), 4)),
+})
