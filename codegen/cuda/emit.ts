@@ -18,6 +18,7 @@ import {
   type CudaArtifact,
   type CudaDtype,
   type CudaEntry,
+  type CudaStageKernel,
   type CudaStageStep,
   type CudaVariant,
   type SizeRule,
@@ -108,7 +109,11 @@ export function emitCuda(pattern: Emitted, options: EmitCudaOptions): CudaArtifa
     stages: program && {
       rows: program.stages.graph.inputs,
       variants: dims.flatMap(([headDim, valueDim]) =>
-        dtypes.map((dtype) => emitCudaStages(program, { headDim, valueDim, dtype })),
+        dtypes.map((dtype) => {
+          const overList = (own: KernelPlan, list: ListInfo) =>
+            listVariant(own, list, { headDim, valueDim, dtype, debug })
+          return emitCudaStages(program, { headDim, valueDim, dtype, overList })
+        }),
       ),
     },
     variants: [...variants.values()],
@@ -116,11 +121,26 @@ export function emitCuda(pattern: Emitted, options: EmitCudaOptions): CudaArtifa
   return { ...record, hash: contentHash(withoutCubins(record)) }
 }
 
+/** Attention over a list, where the Hopper skeleton walks it. */
+function listVariant(
+  plan: KernelPlan,
+  list: ListInfo,
+  { headDim, valueDim, dtype, debug }: Pick<Request, 'headDim' | 'valueDim' | 'dtype'> & { debug: boolean },
+): CudaVariant | null {
+  if (walksNot([list], [headDim, valueDim]) !== null) return null
+  const options = { headDims: [headDim], valueDims: [valueDim], dtypes: [dtype], debug, lists: [list] }
+  return emitCuda({ plan }, options).variants[0]!
+}
+
 /** What the hash is over: cubins are made of the rest, when there is a compiler. */
 function withoutCubins({ variants, stages, ...record }: Omit<CudaArtifact, 'hash'>): object {
   const bare = <T extends { readonly cubins: unknown }>({ cubins: _, ...rest }: T) => rest
+  const kernel = ({ faster, ...k }: CudaStageKernel) => ({
+    ...bare(k),
+    faster: faster && { ...faster, variant: bare(faster.variant) },
+  })
   const step = (s: CudaStageStep) =>
-    s.kind === 'once' ? { ...s, kernel: bare(s.kernel) } : { ...s, kernels: s.kernels.map(bare) }
+    s.kind === 'once' ? { ...s, kernel: kernel(s.kernel) } : { ...s, kernels: s.kernels.map(kernel) }
   return {
     ...record,
     variants: variants.map(bare),

@@ -2,7 +2,8 @@
 // walk of tiles.cuh. A warp makes the record of one (batch, head, query tile): a count, then of each entry its UNITS units.
 //
 // In: call.parts, in words: the number of records of a sharer and three unused ones; with R records in all, R counts, R starts,
-// and the units' numbers from there on. A unit has LIST_KV keys; LIST_SPLIT units of a tile's size are made of each.
+// and the units' numbers from there on. With LIST_BITS the records follow the header: bit v & 31 of word v >> 5 is unit v. LIST_SPLIT
+// units of UNIT_KV keys are made of each that is named.
 
 constexpr int LIST_THREADS = 128;
 constexpr u32 LIST_FULL = 1u << 31;
@@ -26,13 +27,17 @@ KERNEL(LIST_THREADS, 1) ENTRY(list)(const __grid_constant__ Call call) {
     int const sharer = LIST_SHARE == 2 ? head : LIST_SHARE == 1 ? place.kvHead : 0;
     int const unit = LIST_Q == 0 ? 0 : qLo / LIST_Q - (place.qRow + place.qShift) / LIST_Q;
     int const mine = (batch * sharers + sharer) * units + unit, all = call.batch * sharers * units;
-    int const most = unit < units ? readOnly(given + 4 + mine) * LIST_SPLIT : 0;
-    int const* const ids = given + 4 + 2 * all + readOnly(given + 4 + all + mine);
     int const last = (place.kvLen + UNIT_KV - 1) / UNIT_KV;  // no unit begins here or behind
+    int const named = (place.kvLen + UNIT_KV * LIST_SPLIT - 1) / (UNIT_KV * LIST_SPLIT);
+    int const* const ids = given + 4 + (LIST_BITS ? mine * ((named + 31) / 32) : 2 * all + readOnly(given + 4 + all + mine));
+    int const most = unit >= units ? 0 : LIST_SPLIT * (LIST_BITS ? named : readOnly(given + 4 + mine));
     Reach const reach = reachOf(call, place, qLo, qHi);
     for (int base = 0; base < most; base += 32) {
       int const at = base + lane;
-      int const id = at < most ? readOnly(ids + at / LIST_SPLIT) * LIST_SPLIT + at % LIST_SPLIT : -1;
+      int const which = at / LIST_SPLIT;
+      int id = -1;
+      if (at < most && LIST_BITS) id = (u32)readOnly(ids + which / 32) >> (which & 31) & 1u ? at : -1;
+      if (at < most && !LIST_BITS) id = readOnly(ids + which) * LIST_SPLIT + at % LIST_SPLIT;
       // What is no number of a unit is passed over.
       bool const kept = (u32)id < (u32)last && isReached(call, place, reach, id);
       bool const full = kept && isFull(call, place, reach, id);

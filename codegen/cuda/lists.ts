@@ -60,6 +60,7 @@ function shapesOf({ headDim, valueDim, traits }: Request): Shape[] {
         LIST_SHARE: SHARES[list.share],
         LIST_Q: list.q === 'whole' ? 0 : list.q,
         LIST_SPLIT: Math.max(1, size / kv),
+        LIST_BITS: list.form === 'bits',
       },
       reason,
     }
@@ -70,7 +71,6 @@ function shapesOf({ headDim, valueDim, traits }: Request): Shape[] {
 const fits = ({ q, kv }: Row, list: ListInfo): boolean =>
   (list.q === 'whole' || list.q % q === 0) &&
   typeof list.kv === 'number' &&
-  list.form !== 'bits' &&
   (list.kv % kv === 0 || (kv % list.kv === 0 && list.kv % LEAST_UNIT === 0 && kv / list.kv <= MOST_UNITS))
 
 /** Null: it walks them. */

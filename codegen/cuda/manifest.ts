@@ -163,6 +163,8 @@ export interface CudaStageKernel {
   readonly hash: string
   readonly code: string
   readonly cubins: readonly Cubin[]
+  /** A kernel of a mask's own kind that does the same over the stored list named, where the device and the alignment allow. */
+  readonly faster: { readonly variant: CudaVariant; readonly list: string } | null
 }
 
 export type CudaStageStep =

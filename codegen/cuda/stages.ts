@@ -4,40 +4,68 @@ import { createHash } from 'node:crypto'
 import type { CompiledPattern } from '../../compiler/index.ts'
 import type { StagePlan } from '../../compiler/stages/plan.ts'
 import { Sizes } from '../../compiler/stages/sizes.ts'
-import type { StageAttend, StageBinding, StageModule } from '../artifact.ts'
-import { emitStages } from '../stages/emit.ts'
-import type { CudaDtype, CudaStageKernel, CudaStageVariant } from './manifest.ts'
+import type { KernelPlan } from '../../compiler/plan.ts'
+import type { ListInfo, StageAttend, StageBinding, StageModule } from '../artifact.ts'
+import { tileOf } from '../frame.ts'
+import { scheduleOf } from '../schedule.ts'
+import { listAlone } from '../stages/attend.ts'
+import { emitStages, type StagesOptions } from '../stages/emit.ts'
+import type { CudaDtype, CudaStageKernel, CudaStageVariant, CudaVariant } from './manifest.ts'
 import { portableCuda } from './portable.ts'
 
 export interface CudaStagesOptions {
   readonly headDim: number
   readonly valueDim: number
   readonly dtype: CudaDtype
+  /** The kernel that is made for attention over such a list; null: there is none. */
+  readonly overList: (plan: KernelPlan, list: ListInfo) => CudaVariant | null
 }
 
 type Program = Pick<CompiledPattern, 'plan' | 'ir'> & { readonly stages: StagePlan }
 
 /** The texts need no more than this of a device; what is made for newer ones takes their place where it fits. */
 const CAPABILITY = { min: 80, max: 129 } as const
-/** 256 threads, 64 x 64 tiles: the shape that measured best of the portable ones. */
-const SHAPE = 'large48'
+/** Best first: tiles of 64 x 64 by 256 threads, and the small ones, for programs whose meaning is of such tiles. */
+const SHAPES = ['large48', 'portable'] as const
+
+/** The shape whose tiles are those that a skip is asked of. */
+function shapeFor(stages: StagePlan, valueDim: number): (typeof SHAPES)[number] {
+  const attends = stages.steps.flatMap((s) => (s.kind === 'once' ? [s.kernel] : s.kernels))
+  const tile = attends.flatMap((k) => (k.kind === 'attend' && k.node.arg.tile ? [k.node.arg.tile] : []))[0]
+  const fits = (shape: (typeof SHAPES)[number]) => {
+    const own = tileOf(scheduleOf(shape, 'f16', valueDim)!)
+    return !tile || (own.q === tile.q && own.kv === tile.kv)
+  }
+  return SHAPES.find(fits) ?? SHAPES[0]
+}
 
 export function emitCudaStages(
   { plan: pattern, stages, ir }: Program,
-  { headDim, valueDim, dtype }: CudaStagesOptions,
+  { headDim, valueDim, dtype, overList }: CudaStagesOptions,
 ): CudaStageVariant {
-  const made = emitStages({
+  const options: StagesOptions = {
     pattern,
     plan: stages,
     sizes: new Sizes(ir, pattern.tables),
     target: portableCuda(dtype === 'bf16'),
-    capability: SHAPE,
+    capability: shapeFor(stages, valueDim),
     headDim,
     valueDim,
     // Halves in pairs; of which kind is a constant of the text.
     dtype: 'f16',
+  }
+  const made = emitStages(options)
+  const faster = new Map<string, CudaStageKernel['faster']>()
+  for (const kernel of stages.steps.flatMap((s) => (s.kind === 'once' ? [s.kernel] : s.kernels))) {
+    const alone = kernel.kind === 'attend' ? listAlone(options, kernel) : null
+    const variant = alone && overList(alone.plan, alone.list)
+    if (alone && variant) faster.set(kernel.name, { variant, list: alone.stored })
+  }
+  const kernelOf = (kernel: StageModule | StageAttend): CudaStageKernel => ({
+    ...(kernel.kind === 'stage' ? stageKernel(kernel) : attendKernel(kernel)),
+    faster: faster.get(kernel.name) ?? null,
   })
-  if (made === null) throw new Error(`the shape ${SHAPE} has nothing for halves`)
+  if (made === null) throw new Error('there is a shape for halves')
   return {
     id: `d${headDim}${valueDim === headDim ? '' : `x${valueDim}`}-${dtype}-stages`,
     headDim,
@@ -54,8 +82,7 @@ export function emitCudaStages(
   }
 }
 
-const kernelOf = (kernel: StageModule | StageAttend): CudaStageKernel =>
-  kernel.kind === 'stage' ? stageKernel(kernel) : attendKernel(kernel)
+type Plain = Omit<CudaStageKernel, 'faster'>
 
 const textOf = (code: string) => ({
   code,
@@ -78,7 +105,7 @@ function stageKernel({
   bindings,
   uniforms,
   code,
-}: StageModule): CudaStageKernel {
+}: StageModule): Plain {
   return {
     name,
     threads: workgroup,
@@ -91,7 +118,7 @@ function stageKernel({
 }
 
 /** What it reads of other kernels goes by name, as theirs does. */
-function attendKernel({ name, variant, lists, rows, kvOrder, before, state }: StageAttend): CudaStageKernel {
+function attendKernel({ name, variant, lists, rows, kvOrder, before, state }: StageAttend): Plain {
   const stored = (found: string | null | undefined) => ({ role: 'stored', name: found! }) as const
   return {
     name,

@@ -162,6 +162,21 @@ function seesUnits(
   return visible === 'any' ? reached : ir.make('not', [reached])
 }
 
+/** Attention over one list and no more, for targets that have a kernel of their own for it; null: it is anything else. */
+export function listAlone(
+  options: StagesOptions,
+  kernel: AttendKernel,
+): { readonly plan: KernelPlan; readonly list: ListInfo; readonly stored: string } | null {
+  const { node, kept, makes } = kernel
+  const { bias, position, skip, stop } = node.arg
+  const plain = !bias && !position && !skip && !stop && !node.src[4] && makes === 'output'
+  const own = node.src.slice(0, 3).every((n, i) => operandOf(n, 'QKV'[i]!) === 'own')
+  if (!plain || !own || kept.layout.q || kept.layout.kv) return null
+  if (kept.parts.length !== 1 || kept.parts[0]!.kind !== 'list') return null
+  const { plan, parts, lists } = keptOf(options, kernel)
+  return { plan, list: parts!.lists[0]!, stored: lists[0]! }
+}
+
 /** What an attend keeps, as the skeleton walks it. */
 function keptOf(
   options: StagesOptions,

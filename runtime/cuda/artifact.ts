@@ -114,7 +114,7 @@ const manifest = recordOf<CudaArtifact>({
   sharesLists: boolean,
   call: recordOf<CudaArtifact['call']>({ bytes: count, fields: listOf(callField) }),
   lists: nullable(listOf(listInfo)),
-  stages: stagesCheck(cubin),
+  stages: stagesCheck(cubin, variant),
   variants: listOf(variant),
 })
 

@@ -130,28 +130,41 @@ export function checkCudaCall(
   powers: CudaPowers & { readonly multiprocessors: number },
   call: CudaCall,
 ): CheckedCall {
-  const { sizes, views, scale, lengths, params, pages } = checkOperands(artifact, call)
-  const { q, k, v, out } = views
-  const { batch, qHeads, kvHeads, qRows, kvRows, headDim, valueDim } = sizes
+  const checked = checkOperands(artifact, call)
+  const { sizes, views, params, pages } = checked
+  const { qRows, headDim, valueDim } = sizes
   checkTableNames(artifact.tables, call.tables ?? {}, sizes)
   checkListCount(artifact.lists ?? [], call.lists)
-  const table = call.pages?.table
   const misaligned = misalignment(Object.values(views))
   const scalar = (name: string) => params.get(name)![0]!
   const rule = ruleOf(sizes, powers.multiprocessors, scalar)
   const variant = chooseCudaVariant(
     artifact,
-    { dtype: q.dtype, headDim, valueDim, qRows, paged: pages !== null, misaligned, rule },
+    { dtype: views.q.dtype, headDim, valueDim, qRows, paged: pages !== null, misaligned, rule },
     powers,
     call.variant,
   )
-  const plan = planOf(variant, sizes, powers.multiprocessors, scalar)
+  return { variant, ...launchOf(artifact, variant, checked, powers.multiprocessors, call) }
+}
+
+/** What the launches of one variant need, for a call that it takes. */
+export function launchOf(
+  artifact: CudaArtifact,
+  variant: CudaVariant,
+  { sizes, views, scale, lengths, params, pages }: Operands,
+  multiprocessors: number,
+  call: Pick<CudaCall, 'lse' | 'tables' | 'lists' | 'pages'>,
+): Omit<CheckedCall, 'variant'> {
+  const { q, k, v, out } = views
+  const { batch, qHeads, kvHeads, qRows, kvRows, headDim, valueDim } = sizes
+  const table = call.pages?.table
+  const scalar = (name: string) => params.get(name)![0]!
+  const plan = planOf(variant, sizes, multiprocessors, scalar)
   const meta = metaWords(artifact, sizes, lengths, params)
   const scalars = artifact.params
     .filter((p) => !p.perHead)
     .map(({ name, type }) => (type === 'f32' ? floatBits(scalar(name)) : scalar(name)))
   return {
-    variant,
     sizes,
     views,
     plan,
@@ -175,7 +188,7 @@ export function checkCudaCall(
       pageStride: pages?.perSequence ?? 0,
       pageCount: pages?.pageCount ?? 0,
       splits: plan.splits,
-      vectors: misaligned === null ? 1 : 0,
+      vectors: misalignment(Object.values(views)) === null ? 1 : 0,
       parts: call.lists?.[0] ?? 0n,
       listStride: 1 + variant.units * (listStrideOf(kvRows, variant.tile.kv) - 1),
     },

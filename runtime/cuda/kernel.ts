@@ -5,12 +5,12 @@ import { join } from 'node:path'
 import type { CudaArtifact, CudaStageKernel, CudaVariant } from '../../codegen/cuda/manifest.ts'
 import { HeddleError } from '../messages.ts'
 import { parseCudaArtifact } from './artifact.ts'
-import { fillCall } from './block.ts'
-import { checkCudaCall, checkProgramCall, type CheckedCall, type CudaCall } from './call.ts'
+import { fillCall, type CallValues } from './block.ts'
+import { checkCudaCall, checkProgramCall, launchOf, type CheckedCall, type CudaCall } from './call.ts'
 import type { Address, CudaDriver, CudaFunction, CudaModule, ModuleSource, Stream } from './driver.ts'
 import { mapSpec, TensorMaps } from './maps.ts'
 import { metaWords } from '../meta.ts'
-import { checkAlignment, chooseStages, kernelsOf, planStages } from './stages.ts'
+import { checkAlignment, chooseStages, kernelsOf, planStages, takesFaster } from './stages.ts'
 import { workspaceOf } from './workspace.ts'
 
 export interface CudaKernelOptions {
@@ -72,35 +72,12 @@ export class CudaKernel {
     }
     const entries = await this.#load(variant)
     this.#open()
-    const block = new Uint8Array(this.artifact.call.bytes)
-    fillCall(this.artifact.call, checked.values, block)
     const workspace = workspaceOf(this.driver)
-    const maps = variant.entries.map((entry, i) =>
-      entry.tensorMaps.map((rule, j) => {
-        const view = checked.views[rule.tensor]
-        return this.#maps.of(mapSpec(rule, view, plan.steps[i]![j]!, () => workspace.empty()))
-      }),
-    )
     const about = () => aboutCall(this.artifact.pattern, checked)
     const run = (stream: Stream = 0n): void => {
       this.#open()
       const room = workspace.room(stream, plan)
-      fillCall(
-        this.artifact.call,
-        {
-          ...room,
-          lengths: workspace.words(checked.lengthWords, stream),
-          values: workspace.words(checked.valueWords, stream),
-          ...(checked.pageWords === null ? {} : { pages: workspace.words(checked.pageWords, stream) }),
-        },
-        block,
-      )
-      variant.entries.forEach(({ threads, sharedBytes }, i) => {
-        const grid = plan.grids[i]!
-        if (grid.includes(0)) return
-        const params = [block, ...maps[i]!]
-        this.driver.launch({ entry: entries[i]!, grid, threads, sharedBytes, params, stream, about })
-      })
+      this.#launch(variant, entries, checked, room, stream, about)
       if (variant.debug && typeof call.pages?.table === 'bigint')
         checkDevicePages(this.driver, room.counters, call.pages.table, checked)
     }
@@ -114,8 +91,13 @@ export class CudaKernel {
     const variant = chooseStages(artifact, operands, 10 * major + minor, call.variant)
     checkAlignment(Object.values(operands.views), variant.align)
     if (operands.sizes.qRows === 0) return { variant: variant.id, run: () => {} }
-    const entries = new Map<CudaStageKernel, CudaFunction>()
-    for (const kernel of kernelsOf(variant)) entries.set(kernel, await this.#loadStage(kernel))
+    const views = Object.values(operands.views)
+    const entries = { plain: new Map<CudaStageKernel, CudaFunction>(), faster: new Map<CudaStageKernel, readonly CudaFunction[]>() } // oxfmt-ignore
+    for (const kernel of kernelsOf(variant)) {
+      if (takesFaster(kernel, 10 * major + minor, driver.maxSharedBytes, views))
+        entries.faster.set(kernel, await this.#load(kernel.faster!.variant))
+      else entries.plain.set(kernel, await this.#loadStage(kernel))
+    }
     this.#open()
     const workspace = workspaceOf(driver)
     const meta = metaWords(artifact, operands.sizes, operands.lengths, operands.params)
@@ -129,18 +111,75 @@ export class CudaKernel {
         tables: call.tables ?? {},
       }
       const work = planStages(artifact, variant, operands, entries, addresses)
-      const { scratch } = workspace.room(stream, { counters: 0, list: 0, scratch: Math.max(1, work.bytes) })
-      for (const { offset, header } of work.stored.values())
-        if (header) driver.copyIn(scratch + BigInt(offset), new Uint8Array(header.buffer), stream)
-      for (const { kernel, entry, grid, block, patches } of work.launches) {
+      const own = work.launches.map((l) =>
+        l.kind === 'faster'
+          ? launchOf(artifact, l.variant, operands, driver.multiprocessors, {
+              lse: call.lse,
+              tables: call.tables ?? {},
+            })
+          : null,
+      )
+      const most = (of: 'counters' | 'list') => Math.max(0, ...own.map((o) => o?.plan[of] ?? 0))
+      const room = workspace.room(stream, {
+        counters: most('counters'),
+        list: most('list'),
+        scratch: Math.max(1, work.bytes),
+      })
+      const at = (name: string) => room.scratch + BigInt(work.stored.get(name)!.offset)
+      for (const [name, { header }] of work.stored)
+        if (header) driver.copyIn(at(name), new Uint8Array(header.buffer), stream)
+      work.launches.forEach((l, i) => {
+        if (l.kind === 'faster') {
+          this.#launch(
+            l.variant,
+            l.entries,
+            own[i]!,
+            { ...room, scratch: 0n, parts: at(l.list) },
+            stream,
+            about,
+          )
+          return
+        }
+        const { entry, grid, threads, sharedBytes, block, patches } = l
         const view = new DataView(block.buffer)
-        for (const { at, name } of patches)
-          view.setBigUint64(at, scratch + BigInt(work.stored.get(name)!.offset), true)
-        const { threads, sharedBytes } = kernel
+        for (const patch of patches) view.setBigUint64(patch.at, at(patch.name), true)
         driver.launch({ entry, grid, threads, sharedBytes, params: [block], stream, about })
-      }
+      })
     }
     return { variant: variant.id, run }
+  }
+
+  /** Every entry of a variant, in turn. */
+  #launch(
+    variant: CudaVariant,
+    entries: readonly CudaFunction[],
+    { plan, views, values, lengthWords, valueWords, pageWords }: Omit<CheckedCall, 'variant'>,
+    room: CallValues,
+    stream: Stream,
+    about: () => string,
+  ): void {
+    const workspace = workspaceOf(this.driver)
+    const block = new Uint8Array(this.artifact.call.bytes)
+    fillCall(this.artifact.call, values, block)
+    fillCall(
+      this.artifact.call,
+      {
+        ...room,
+        lengths: workspace.words(lengthWords, stream),
+        values: workspace.words(valueWords, stream),
+        ...(pageWords === null ? {} : { pages: workspace.words(pageWords, stream) }),
+      },
+      block,
+    )
+    variant.entries.forEach(({ threads, sharedBytes, tensorMaps }, i) => {
+      const grid = plan.grids[i]!
+      if (grid.includes(0)) return
+      const maps = tensorMaps.map((rule, j) =>
+        this.#maps.of(mapSpec(rule, views[rule.tensor], plan.steps[i]![j]!, () => workspace.empty())),
+      )
+      const params = [block, ...maps]
+      this.driver.launch({ entry: entries[i]!, grid, threads, sharedBytes, params, stream, about })
+    })
   }
 
   #loadStage(kernel: CudaStageKernel): Promise<CudaFunction> {

@@ -33,8 +33,9 @@ const SIZE_VARS: readonly string[] = [
 
 const sharer = oneOf('head', 'kvHead', 'request', 'indexHead')
 
-/** @param cubin of whatever a build compiled */
-export function stagesCheck(cubin: Check): Check {
+/** @param cubin of whatever a build compiled
+ * @param variant of a kernel of a mask's own kind */
+export function stagesCheck(cubin: Check, variantCheck: Check): Check {
   const kernel = recordOf<CudaStageKernel>({
     name: string,
     threads: count,
@@ -65,6 +66,9 @@ export function stagesCheck(cubin: Check): Check {
     hash: string,
     code: string,
     cubins: listOf(cubin as ReturnType<typeof recordOf<Cubin>>),
+    faster: nullable(
+      recordOf<NonNullable<CudaStageKernel['faster']>>({ variant: variantCheck, list: string }),
+    ),
   })
   const variant = recordOf<CudaStageVariant>({
     id: string,
@@ -119,6 +123,9 @@ export function stageDisagreement({ stages, params, tables }: CudaArtifact): str
       ),
     ]
     const unknown = rules.flatMap((rule) => unknownNames(rule, known, SIZE_VARS))[0]
+    const lists = kernels.flatMap((k) => (k.faster ? [k.faster.list] : []))
+    const lostList = lists.find((name) => !stored.includes(name))
+    if (lostList !== undefined) return `${variant.id} reads stored ${lostList}, which there is not`
     const lost = kernels
       .flatMap((k) => k.buffers)
       .find(({ role, name }) => role in names && !names[role as keyof typeof names].includes(name ?? ''))

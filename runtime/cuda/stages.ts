@@ -1,6 +1,11 @@
 /** A `forward` program on CUDA: its kernels and a checked call in; launches one behind the other on the caller's stream out. */
 
-import type { CudaArtifact, CudaStageKernel, CudaStageVariant } from '../../codegen/cuda/manifest.ts'
+import type {
+  CudaArtifact,
+  CudaStageKernel,
+  CudaStageVariant,
+  CudaVariant,
+} from '../../codegen/cuda/manifest.ts'
 import { HeddleError } from '../messages.ts'
 import { uniformBlock, type CallStrides } from '../meta.ts'
 import { gridOf } from '../slices.ts'
@@ -9,7 +14,7 @@ import { countOf, tableSizes } from '../tables.ts'
 import { extentOf, stridesOf } from '../tensor.ts'
 import type { Operands, ProgramOperands } from './call.ts'
 import type { Address, CudaFunction } from './driver.ts'
-import type { DeviceView } from './tensor.ts'
+import { misalignment, type DeviceView } from './tensor.ts'
 
 /** Vectors on the device that a call gives beside q, k and v: f32, contiguous. */
 export interface DeviceRows {
@@ -18,19 +23,29 @@ export interface DeviceRows {
   readonly shape: readonly [batch: number, sharers: number, tokens: number, channels: number]
 }
 
-/** What a launch needs but the addresses of stored values, which the workspace says when it runs. */
+/** A launch of one text; what the workspace says when it runs is patched into its argument. */
 export interface StageLaunch {
-  readonly kernel: CudaStageKernel
+  readonly kind: 'stage'
   readonly entry: CudaFunction
   readonly grid: readonly [number, number, number]
+  readonly threads: number
+  readonly sharedBytes: number
   /** The argument, with the addresses of stored values left out. */
   readonly block: Uint8Array<ArrayBuffer>
   /** Where in the argument an address of a stored value stands, and which it is. */
   readonly patches: readonly { readonly at: number; readonly name: string }[]
 }
 
+/** Launches of a kernel of a mask's own kind, over a stored list. */
+export interface FasterLaunch {
+  readonly kind: 'faster'
+  readonly variant: CudaVariant
+  readonly entries: readonly CudaFunction[]
+  readonly list: string
+}
+
 export interface StageWork {
-  readonly launches: readonly StageLaunch[]
+  readonly launches: readonly (StageLaunch | FasterLaunch)[]
   /** Bytes of all stored values. */
   readonly bytes: number
   /** Where each begins, and for lists the word that it begins with. */
@@ -101,12 +116,31 @@ export function checkAlignment(views: readonly DeviceView[], align: number): voi
   }
 }
 
+/** The functions of a program's kernels, each of one of the two kinds. */
+export interface Entries {
+  readonly plain: ReadonlyMap<CudaStageKernel, CudaFunction>
+  readonly faster: ReadonlyMap<CudaStageKernel, readonly CudaFunction[]>
+}
+
+/** True if the device and the call's tensors allow the faster kernel. */
+export const takesFaster = (
+  { faster }: CudaStageKernel,
+  capability: number,
+  maxSharedBytes: number,
+  views: readonly DeviceView[],
+): boolean =>
+  faster !== null &&
+  faster.variant.capability.min <= capability &&
+  capability <= faster.variant.capability.max &&
+  faster.variant.entries.every((e) => e.sharedBytes <= maxSharedBytes) &&
+  (!faster.variant.needs.vectors || misalignment(views) === null)
+
 /** Everything about a call's launches that its streams share. */
 export function planStages(
   artifact: CudaArtifact,
   variant: CudaStageVariant,
   operands: ProgramOperands,
-  entries: ReadonlyMap<CudaStageKernel, CudaFunction>,
+  entries: Entries,
   at: StageAddresses,
 ): StageWork {
   const { sizes, scale, params, views, rows, indexHeads } = operands
@@ -156,8 +190,13 @@ export function planStages(
     const along = (dim: number) => stridesOf([batch, kvHeads, units, dim], 'bhld')
     return { ...strides, k: along(headDim), v: along(valueDim) }
   }
-  const launches: StageLaunch[] = []
+  const launches: (StageLaunch | FasterLaunch)[] = []
   const launch = (kernel: CudaStageKernel, base: number, units: number | null): void => {
+    const faster = entries.faster.get(kernel)
+    if (faster && kernel.faster) {
+      launches.push({ kind: 'faster', ...kernel.faster, entries: faster })
+      return
+    }
     const { grid } = kernel
     const own = units ?? (grid.kind === 'units' ? size(grid.units) : 0)
     const slice = { batchBase: 0, batch: sizes.batch, headBase: 0, heads: sizes.qHeads }
@@ -189,7 +228,9 @@ export function planStages(
       view.setUint32(start + 16 * i + 8, Math.max(1, words), true)
       if (buffer.role === 'stored') patches.push({ at: start + 16 * i, name: buffer.name! })
     })
-    launches.push({ kernel, entry: entries.get(kernel)!, grid: [blocks, 1, 1], block, patches })
+    const { threads, sharedBytes } = kernel
+    const entry = entries.plain.get(kernel)!
+    launches.push({ kind: 'stage', entry, grid: [blocks, 1, 1], threads, sharedBytes, block, patches })
   }
   for (const step of variant.steps) {
     if (step.kind === 'once') {
