@@ -20,6 +20,7 @@ import {
 import { attendTiles, type TileSizes, type TileTest } from './tiles.ts'
 import { record } from './trace.ts'
 import {
+  sameUnits,
   unitsAt,
   type Grain,
   type Members,
@@ -168,7 +169,7 @@ function keyFinder(q: Rows, k: Rows, v: Rows, set: AnySet | null, options: Atten
   const inSet = set && keyMembership(set, q, k)
   const rankOf = set && options.tile ? keyRank(set, call) : null
   const before = (after?.held ?? []).filter(({ units }) =>
-    units === null ? k.units.grain === 'token' : units.lists === k.units.lists,
+    units === null ? k.units.grain === 'token' : sameUnits(units, k.units),
   )
   const round = rounder(call)
   const dot = call.single ? dotSingle : dotProduct

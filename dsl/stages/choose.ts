@@ -264,7 +264,9 @@ export function where(...args: readonly unknown[]): AnySet {
   const test = f as (...xs: readonly (number | UnitPair)[]) => boolean
   const hits = zip('where', operands as Scores[], (xs, ix) => Number(test(...xs, ix())))
   const set = chosenFrom(hits, (at, row, column) => hits.values[at]![row]![column] === 1)
-  record(hits.call, { word: 'where', scores: operands[0] as Scores, set })
+  // The first operand as the set sees it: with the finer share of all.
+  const scores = hits.call.trace ? zip('where', operands as Scores[], ([first]) => first!) : null
+  record(hits.call, { word: 'where', scores, set })
   return set
 }
 

@@ -9,28 +9,37 @@ import { sameUnits, unitsAt, type Units } from './units.ts'
 
 /** Whether a set holds a query and a key: a token's position, or the number of the operand's unit. */
 export function keyMembership(set: AnySet, q: Rows, k: Rows): Member {
-  checkFit(set, q, k)
+  checkHeads(set)
+  for (const part of listed(set)) {
+    checkOrder(part.q, part.share, q)
+    checkOrder(part.kv, part.share, k)
+  }
   return k.units.grain === 'token' ? membership(set, q.call) : unitMembership(set, k)
 }
 
-/** Sets over sorted units speak of the operand's own order, and none of an indexer's heads. */
-function checkFit({ share, body, q, kv }: AnySet, ...operands: readonly [q: Rows, k: Rows]): void {
+/** No part of a set speaks of an indexer's heads. */
+function checkHeads({ share, body }: AnySet): void {
   if (share === 'indexHead') {
     throw patternError('shares-differ', { word: 'attend', first: 'head', second: share })
   }
-  if ('sets' in body) for (const set of body.sets) checkFit(set, ...operands)
-  if (body.form !== 'cells') return
-  const { call } = body
-  const inOrder = (axis: Units, from: Share): Units => {
-    const { line, ...rest } = axisFor(axis, from, 'head', call)
+  if ('sets' in body) for (const part of body.sets) checkHeads(part)
+}
+
+/** The sets whose pairs are visited; what only narrows them may be in any order, as it is asked pair by pair. */
+function listed({ body, ...set }: AnySet): readonly AnySet[] {
+  if (body.form === 'union') return body.sets.flatMap(listed)
+  return 'sets' in body ? listed(body.sets[0]!) : [{ ...set, body }]
+}
+
+/** Sorted units must be those of the operand's own order. */
+function checkOrder(axis: Units, share: Share, operand: Rows): void {
+  const inOrder = (units: Units, from: Share): Units => {
+    const { line, ...rest } = axisFor(units, from, 'head', operand.call)
     return { ...rest, grain: 'token', line, lists: line.map((tokens) => [tokens]) }
   }
-  for (const [i, axis] of [q, kv].entries()) {
-    const operand = operands[i]!
-    if (axis.order === 'natural') continue
-    if (!sameUnits(inOrder(axis, share), inOrder(operand.units, operand.share))) {
-      throw patternError('orders-differ', { word: 'attend', side: axis.side })
-    }
+  if (axis.order === 'natural') return
+  if (!sameUnits(inOrder(axis, share), inOrder(operand.units, operand.share))) {
+    throw patternError('orders-differ', { word: 'attend', side: axis.side })
   }
 }
 

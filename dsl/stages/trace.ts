@@ -9,7 +9,7 @@ export interface Step {
   readonly word: 'topK' | 'topP' | 'where' | 'attend'
   /** How many steps of the same word came before it. */
   readonly nth: number
-  /** What was chosen by, or the first operand of it; null for attend(). */
+  /** What was chosen by, on the set's axes; of where(), its first operand. Null for attend(). */
   readonly scores: Scores | null
   /** What was chosen; of an attend() without a set, null: all that the mask keeps. */
   readonly set: AnySet | null

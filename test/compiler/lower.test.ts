@@ -14,8 +14,8 @@ import {
   type IndexVar,
 } from '../../compiler/ir.ts'
 import type { PatternIr } from '../../compiler/plan.ts'
-import { isPattern, type Pattern } from '../../dsl/index.ts'
-import * as library from '../../patterns/index.ts'
+import type { Pattern } from '../../dsl/index.ts'
+import { PATTERNS } from '../../patterns/index.ts'
 import { Draw } from '../../runtime/testing/draw.ts'
 import * as language from '../fixtures/language.ts'
 
@@ -148,7 +148,7 @@ function expectNear(got: unknown, want: number, what: string): void {
 const floatsOf = (e: Expr): Expr[] => nodesOf(e).filter((n) => n.type === 'f32')
 
 describe('a pattern of the library run as TypeScript equals its expressions', () => {
-  const patterns = Object.values(library).filter((p): p is typeof p & Pattern => isPattern(p))
+  const patterns = PATTERNS.map(({ pattern }) => pattern)
   test('there are patterns', () => expect(patterns.length).toBeGreaterThan(20))
   test.each(patterns.map((p) => [p.name, p] as const))('%s', (name, pattern) => {
     const found = compiled(`../../patterns/${name}.ts`).find((c) => c.name === name)

@@ -206,18 +206,26 @@ const everyRow = (c: Case): { b: number; head: number; row: number }[] =>
     range(0, c.heads).flatMap((head) => range(0, c.qLen).map((row) => ({ b, head, row }))),
   )
 
+function expectSpecified(name: string, c: Case, drawn: Drawn): void {
+  const result = run(name, drawn)
+  const plains = range(0, c.batch ?? 1).map((b) => plainOf(drawn, c, b))
+  const rules = plains.map((p, b) => RULES[name]!(drawn, p, c, b))
+  for (const { b, head, row } of everyRow(c)) {
+    const position = c.kvLen - c.qLen + row
+    const due = range(0, position + 1).filter((kv) => rules[b]!(head, row, kv))
+    expect({ b, head, row, keys: keysOf(result, c, b, head, row) }).toEqual({ b, head, row, keys: due })
+  }
+  expectClose(result, c, (b, head, row) => attended(plains[b]!, rules[b]!, head, row))
+}
+
 describe.each(Object.keys(RULES))('%s', (name) => {
   it.each(CASES.map((c) => [nameOf(c), c] as const))('keeps what its specification keeps: %s', (_, c) => {
-    const drawn = draw(name, c, c.qLen + c.kvLen)
-    const result = run(name, drawn)
-    const plains = range(0, c.batch ?? 1).map((b) => plainOf(drawn, c, b))
-    const rules = plains.map((p, b) => RULES[name]!(drawn, p, c, b))
-    for (const { b, head, row } of everyRow(c)) {
-      const position = c.kvLen - c.qLen + row
-      const due = range(0, position + 1).filter((kv) => rules[b]!(head, row, kv))
-      expect({ b, head, row, keys: keysOf(result, c, b, head, row) }).toEqual({ b, head, row, keys: due })
-    }
-    expectClose(result, c, (b, head, row) => attended(plains[b]!, rules[b]!, head, row))
+    expectSpecified(name, c, draw(name, c, c.qLen + c.kvLen))
+  })
+
+  it.each([0.1, 1, 4, 16])('does so for vectors up to %d', (spread) => {
+    const c = { qLen: 30, kvLen: 53, heads: 4, kvHeads: 2 }
+    expectSpecified(name, c, draw(name, c, 100 + spread, spread))
   })
 
   it('drops some keys of its example and keeps some', () => {

@@ -288,11 +288,19 @@ export interface Indexer {
   readonly weights: Matrix
 }
 
-const indexScore = ({ queries, weights }: Indexer, row: number, key: readonly number[]): number =>
-  total(queries.map((q, h) => weights[row]![h]! * Math.max(0, inner(fp8Of(q[row]!), key))))
+/** The indexer with its vectors as fp8 holds them. */
+const rounded = ({ queries, keys, weights }: Indexer): Indexer => ({
+  queries: queries.map((rows) => rows.map((q) => fp8Of(q))),
+  keys: keys.map((key) => fp8Of(key)),
+  weights,
+})
 
-export function dsa(p: Plain, indexer: Indexer, k: number): Kept {
-  const keys = indexer.keys.map((key) => fp8Of(key))
+const indexScore = ({ queries, weights }: Indexer, row: number, key: readonly number[]): number =>
+  total(queries.map((q, h) => weights[row]![h]! * Math.max(0, inner(q[row]!, key))))
+
+export function dsa(p: Plain, given: Indexer, k: number): Kept {
+  const indexer = rounded(given)
+  const { keys } = indexer
   const keysOf = once((_, row) => {
     const scores = keys.map((key, t) => (t <= p.start + row ? indexScore(indexer, row, key) : -Infinity))
     return new Set(greatest(scores, k))
@@ -300,9 +308,10 @@ export function dsa(p: Plain, indexer: Indexer, k: number): Kept {
   return (_, row, kv) => keysOf(0, row).has(kv)
 }
 
-export function hisa(p: Plain, indexer: Indexer, block: number, coarse: number, k: number): Kept {
-  const [n, width] = [keyCount(p), indexer.keys[0]!.length]
-  const keys = indexer.keys.map((key) => fp8Of(key))
+export function hisa(p: Plain, given: Indexer, block: number, coarse: number, k: number): Kept {
+  const indexer = rounded(given)
+  const { keys } = indexer
+  const [n, width] = [keyCount(p), keys[0]!.length]
   const means = range(0, Math.ceil(n / block)).map((b) => {
     const members = inBlock(b, block, 0, n).map((t) => keys[t]!)
     return fp8Of(sums(members, width).map((x) => x / members.length))

@@ -296,6 +296,22 @@ describe('parts of a set', () => {
     }
   })
 
+  it('go on with compressed keys, those of the state left out however often they are pooled', () => {
+    const half = () => [pool(c.K, windows(4, 2), 'mean'), pool(c.V, windows(4, 2), 'mean')] as const
+    const [k, v] = half()
+    const base = attend(
+      c.Q,
+      k,
+      v,
+      topK(
+        map(dot(c.Q, k), (_, { kv }) => kv.index),
+        1,
+      ),
+    )
+    const all = attend(c.Q, ...half(), undefined, { after: base })
+    expect(sums(all)).toEqual(sums(attend(c.Q, ...half())))
+  })
+
   it('merge with keys of another kind', () => {
     const near = where(({ q, kv }) => q - kv < 3)
     const rest = attend(c.Q, pool(c.K, whole, 'mean'), pool(c.V, whole, 'mean'))
