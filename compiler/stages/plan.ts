@@ -16,6 +16,7 @@
 import type { Expr } from '../ir.ts'
 import type { KvTiles } from '../plan.ts'
 import type { Typing } from './typing.ts'
+import type { FilterRange } from './filter-range.ts'
 import type { Axis, Share, StageGraph, StageNode, Until, Visible } from './graph.ts'
 
 /**
@@ -205,6 +206,8 @@ export interface StagePlan {
   readonly typing: Typing
   /** The buffers that hold a node's value: what virtual scores, loaders and parts read it from. */
   readonly stored: ReadonlyMap<StageNode, readonly StageBuffer[]>
+  /** The filters of pools that are intervals of columns; others are asked of every cell. */
+  readonly filters: ReadonlyMap<StageNode, FilterRange>
   readonly steps: readonly Step[]
   readonly buffers: readonly StageBuffer[]
   /** Bytes of all buffers of a call, and of those kept between calls. */

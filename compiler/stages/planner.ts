@@ -5,6 +5,7 @@ import { substitute, type Expr } from '../ir.ts'
 import type { Code, MessageArgs } from '../messages.ts'
 import type { PatternIr } from '../plan.ts'
 import { LONGEST } from '../vars.ts'
+import type { FilterRange } from './filter-range.ts'
 import type { Axis, Grouping, Share, StageGraph, StageNode, Word } from './graph.ts'
 import { guardsOf, type Guard } from './guards.ts'
 import {
@@ -37,6 +38,7 @@ export class Planner {
   readonly pattern: PatternIr
   readonly session: Session
   readonly stored = new Map<StageNode, readonly StageBuffer[]>()
+  readonly filters = new Map<StageNode, FilterRange>()
   readonly #buffers: StageBuffer[] = []
   readonly #steps: Step[] = []
   readonly #prepare: (p: Planner, node: StageNode) => ReadonlySet<StageBuffer>
@@ -193,6 +195,7 @@ export class Planner {
       graph: this.graph,
       typing: this.typing,
       stored: this.stored,
+      filters: this.filters,
       steps: this.#steps,
       buffers: this.#buffers,
       workspace: sizes.sum(total('call'), most),
