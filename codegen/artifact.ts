@@ -175,6 +175,8 @@ export interface StageModule {
   readonly units: JsonExpr
   readonly inner: JsonExpr | null
   readonly workgroup: number
+  /** Of workgroup memory. */
+  readonly sharedBytes: number
   readonly bindings: readonly StageBinding[]
   readonly uniforms: readonly UniformField[]
   readonly code: string

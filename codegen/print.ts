@@ -23,7 +23,8 @@ export interface Printer {
 }
 
 export function print(kernel: Kernel, target: Target): string {
-  const { block, helpers, ops, types } = printer(target)
+  const memory = new Set(kernel.memory.map((m) => m.name))
+  const { block, helpers, ops, types } = printer(target, memory)
   const printed: PrintedKernel = {
     functions: kernel.functions.map((f) => block(f.body, '  ')),
     entries: kernel.entries.map((e) => block(e.body, '  ')),
@@ -34,7 +35,8 @@ export function print(kernel: Kernel, target: Target): string {
   return target.module(kernel, printed)
 }
 
-export function printer(language: Language): Printer {
+/** @param memory names of workgroup memory */
+export function printer(language: Language, memory: ReadonlySet<string> = new Set()): Printer {
   const helpers = new Map<string, Helper>()
   const ops = new Set<AnyOp>()
   const types = new Set<Type>()
@@ -54,6 +56,9 @@ export function printer(language: Language): Printer {
     return made
   }
 
+  const { workgroup } = language
+  const placed = (name: string) => (workgroup && memory.has(name) ? workgroup(name) : name)
+
   const piece = (e: Code): Piece => {
     types.add(e.type)
     switch (e.kind) {
@@ -62,7 +67,10 @@ export function printer(language: Language): Printer {
       case 'literal':
         return literal(e.type, e.value)
       case 'at':
-        return { text: e.memory + e.indices.map((i) => `[${text(i)}]`).join(''), strength: STRENGTH.atom }
+        return {
+          text: placed(e.memory) + e.indices.map((i) => `[${text(i)}]`).join(''),
+          strength: STRENGTH.atom,
+        }
       case 'lane':
         return { text: `${piece(e.of).text}.${'xyzw'[e.lane]}`, strength: STRENGTH.atom }
       case 'call':

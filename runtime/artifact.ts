@@ -95,7 +95,8 @@ const variant = recordOf<Variant>({
   code: string,
 })
 
-const listInfo = recordOf<ListInfo>({
+/** Of both kinds of artefact. */
+export const listInfo = recordOf<ListInfo>({
   share: oneOf('head', 'kvHead', 'request'),
   q: either(count, oneOf('whole')),
   kv: either(count, oneOf('span')),
@@ -111,6 +112,7 @@ const stageModule = recordOf<StageModule>({
   units: size,
   inner: size,
   workgroup: count,
+  sharedBytes: place,
   bindings: listOf(
     recordOf<StageBinding>({
       binding: place,

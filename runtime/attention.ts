@@ -19,7 +19,8 @@ import type { CallStrides, Slice } from './meta.ts'
 import { packView, scatter } from './pack.ts'
 import { Lease, USAGE } from './pool.ts'
 import { roundBinding, slicesOf, wholeCall } from './slices.ts'
-import { compileStages, recordStages, resolveRows, type StageCall } from './stages.ts'
+import { resolveRows } from './stage-sizes.ts'
+import { compileStages, recordStages, type StageCall } from './stages.ts'
 import { resolveTables, type Table, type TableData } from './tables.ts'
 import {
   checkDtypes,

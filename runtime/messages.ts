@@ -199,6 +199,11 @@ export const MESSAGES = {
   ),
 
   // Stages
+  'stages-pages': row<{ pattern: string }>(
+    'caller',
+    ({ pattern }) =>
+      `pages: ${pattern} chooses by the data, and its kernels read keys and values that lie in rows`,
+  ),
   'stages-lengths': row<{ pattern: string }>(
     'caller',
     ({ pattern }) =>

@@ -3,20 +3,18 @@
 import type {
   Artifact,
   JsonExpr,
-  RowsInfo,
   StageAttend,
   StageBinding,
   StageModule,
   StageVariant,
 } from '../codegen/artifact.ts'
 import { recordSlice, uploaded, type Call, type Resource, type Resources } from './call.ts'
-import { evaluateJson } from './derived.ts'
-import { sharersOf } from './lists.ts'
 import { HeddleError } from './messages.ts'
 import type { CallStrides, Slice } from './meta.ts'
 import { USAGE, type Lease } from './pool.ts'
 import { roundBinding } from './slices.ts'
-import { readView, stridesOf, viewOf, type Layout, type Sizes, type Tensor } from './tensor.ts'
+import { groupsOf, sizesOfCall, stageUniforms, type RowsData } from './stage-sizes.ts'
+import { stridesOf } from './tensor.ts'
 import type { Compilable, Compiled, Gpu } from './webgpu.ts'
 
 /** What a call of a `forward` program has beyond one of a mask. */
@@ -24,42 +22,6 @@ export interface StageCall extends Omit<Call, 'variant'> {
   readonly variant: StageVariant
   readonly rows: ReadonlyMap<string, RowsData>
   readonly indexHeads: number
-}
-
-export interface RowsData {
-  readonly data: Float32Array<ArrayBuffer>
-  readonly channels: number
-}
-
-/** The vectors that the call gives beside q, k and v, contiguous. */
-export function resolveRows(
-  infos: readonly RowsInfo[],
-  given: Readonly<Record<string, Tensor>> | undefined,
-  sizes: Sizes,
-  layout: Layout,
-): { rows: Map<string, RowsData>; indexHeads: number } {
-  const known = infos.map((i) => i.name)
-  for (const name of Object.keys(given ?? {})) {
-    if (!known.includes(name)) throw new HeddleError('table-unknown', { name, known })
-  }
-  const rows = new Map<string, RowsData>()
-  let indexHeads = 0
-  for (const { name, side, share, grain } of infos) {
-    const tensor = given?.[name]
-    const tokens = grain === 'whole' ? 1 : side === 'q' ? sizes.qRows : sizes.kvRows
-    const dims = ['batch', share, 'tokens', 'channels']
-    const sharers = share === 'indexHead' ? indexHeads : sharersOf(share, sizes)
-    if (!tensor)
-      throw new HeddleError('table-missing', { name, dims, sizes: [sizes.batch, sharers, tokens, 0] })
-    const view = viewOf(name, tensor, layout)
-    const [batch, heads, length, channels] = view.shape
-    const expected = [sizes.batch, sharers || heads, tokens, channels]
-    if (batch !== expected[0] || heads !== expected[1] || length !== expected[2])
-      throw new HeddleError('shape', { tensor: name, axes: dims, expected, got: view.shape })
-    if (share === 'indexHead') indexHeads = heads
-    rows.set(name, { data: Float32Array.from(readView(view)), channels })
-  }
-  return { rows, indexHeads }
 }
 
 type AnyKernel = StageModule | StageAttend
@@ -136,17 +98,6 @@ interface Stage {
   readonly size: (e: JsonExpr) => number
 }
 
-/** Sizes as numbers: of lengths, heads, params (of those per head the greatest) and widths of rows. */
-function sizesOfCall({ sizes, params, rows, indexHeads }: StageCall): (e: JsonExpr) => number {
-  const { batch, qHeads, kvHeads, qRows, kvRows, headDim, valueDim } = sizes
-  const vars = { batches: batch, qHeads, kvHeads, indexHeads, qLen: qRows, kvLen: kvRows, headDim, valueDim }
-  const param = (name: string) => {
-    const values = params.get(name)
-    return values ? Math.max(...values) : rows.get(name.replace(/\.channels$/, ''))!.channels
-  }
-  return (e) => Number(evaluateJson(e, { vars, param }))
-}
-
 function checkBinding({ limits }: GPUDevice, tensor: string, needed: number): void {
   const limit = Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize)
   if (needed > limit)
@@ -161,16 +112,14 @@ function dispatch(
   count: number,
 ): void {
   const { device, pass, call, lease, size } = stage
-  const { sizes } = call
-  const sharers = kernel.share === 'indexHead' ? call.indexHeads : sharersOf(kernel.share, sizes)
-  const units = sizes.batch * sharers * count
-  const groups = kernel.inner === null ? units : Math.ceil((units * size(kernel.inner)) / kernel.workgroup)
+  const groups = groupsOf(call, kernel, count, size, kernel.workgroup)
   if (groups === 0) return
   const most = device.limits.maxComputeWorkgroupsPerDimension
   const x = Math.min(groups, most)
   const y = Math.ceil(groups / x)
   if (y > most) throw new HeddleError('grid-limit', { tiles: groups, most: most * most })
-  const block = uniformsOf(stage, kernel, { unitBase: base, unitCount: count, gridX: x, groupCount: groups })
+  const grid = { unitBase: base, unitCount: count, gridX: x, groupCount: groups }
+  const block = stageUniforms(call, kernel.uniforms, stage.strides, grid)
   const uniforms = uploaded(device, lease, new Uint8Array(block), USAGE.uniform)
   pass.setPipeline(pipeline)
   pass.setBindGroup(
@@ -197,44 +146,6 @@ function resourceOf({ resources, stored, rows }: Stage, b: StageBinding, uniform
       return resources[b.role]
   }
 }
-
-type Grid = Readonly<Record<'unitBase' | 'unitCount' | 'gridX' | 'groupCount', number>>
-
-function uniformsOf({ call, strides }: Stage, { uniforms }: StageModule, grid: Grid): ArrayBuffer {
-  const { sizes, scale, params, rows, indexHeads } = call
-  const { batch, qHeads, kvHeads, qRows, kvRows } = sizes
-  const fixed: Record<string, number> = {
-    batches: batch,
-    qHeads,
-    kvHeads,
-    indexHeads,
-    qRows,
-    kvRows,
-    scale,
-    ...grid,
-  }
-  for (const role of ['q', 'k', 'v', 'out'] as const) {
-    const [b, h, r] = strides[role]
-    Object.assign(fixed, { [`${role}BatchStride`]: b, [`${role}HeadStride`]: h, [`${role}RowStride`]: r })
-  }
-  const block = new ArrayBuffer(Math.ceil((uniforms.length * 4) / 16) * 16)
-  const view = new DataView(block)
-  // Beside the scalar params: widths of rows, and the greatest values of params per head.
-  const ofCall = (name: string): number => {
-    const greatest = params.get(name.replace(/\.most$/, ''))
-    return greatest ? Math.max(...greatest) : rows.get(name.replace(/\.channels$/, ''))!.channels
-  }
-  uniforms.forEach(({ name, type }, i) => {
-    const value = i < FIXED_FIELDS ? fixed[name]! : (params.get(name)?.[0] ?? ofCall(name))
-    if (type === 'f32') view.setFloat32(4 * i, value, true)
-    else if (type === 'i32') view.setInt32(4 * i, value, true)
-    else view.setUint32(4 * i, value, true)
-  })
-  return block
-}
-
-/** Fields that every stage kernel's block begins with; a param may be called like one of them. */
-export const FIXED_FIELDS = 23
 
 function attend(stage: Stage, kernel: StageAttend, compiled: Compiled): void {
   const { device, pass, call, strides, resources, lease, stored } = stage

@@ -212,6 +212,7 @@ function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, Attend
     units: jsonOf(options.sizes.units(gridAxis(kernel))),
     inner: inner && jsonOf(inner),
     workgroup: made.entry.threads,
+    sharedBytes: bytesOf(made.memory),
     bindings,
     uniforms: text.fields.map((f) => f.field),
     code: print(file, target),
