@@ -5,7 +5,9 @@ import { WgslReflect } from 'wgsl_reflect/wgsl_reflect.module.js'
 import { STAGE_FIELDS, type StageModule } from '../../codegen/artifact.ts'
 import { CAPABILITY_NAMES, emit, type Artifact } from '../../codegen/index.ts'
 import { parseArtifact } from '../../runtime/artifact.ts'
-import { FIXED_FIELDS, kernelsOf } from '../../runtime/stages.ts'
+import { FIXED_FIELDS } from '../../runtime/stage-sizes.ts'
+import { kernelsOf } from '../../runtime/stages.ts'
+import { DSL, program } from '../helpers.ts'
 import { METHOD_NAMES, stageCase } from '../runtime/stage-cases.ts'
 import { complaints, openNull } from './devices.ts'
 
@@ -66,6 +68,19 @@ describe.each(METHOD_NAMES)('%s', (name) => {
       expect(workgroup).toBeLessThanOrEqual(256)
     }
   })
+})
+
+it('what is kept from call to call is refused', () => {
+  const { compiled } = program(`
+    import { attend, blocks, dot, pattern, pool, reuse, topK } from '${DSL}'
+    export const program = pattern({
+      name: 'kept',
+      mask: ({ q, kv }) => kv <= q,
+      forward: ({ Q, K, V }) =>
+        attend(Q, K, V, reuse('pages', () => topK(dot(pool(Q, blocks(8), 'mean'), pool(K, blocks(8), 'mean')), 2), { steps: 4 })),
+    })`)
+  const build = () => emit(compiled, { target: 'wgsl', headDims: [8], dtypes: ['f32'] })
+  expect(build).toThrow('no kernel computes a value that is kept from call to call')
 })
 
 it('the runtime knows how many fields come before the params', () => {
