@@ -9,7 +9,7 @@ import type { Tensor } from '../../runtime/tensor.ts'
 import { compareWithOracle } from '../../runtime/testing/compare.ts'
 import { setDifference } from '../../runtime/testing/sets.ts'
 import { Bench, DSL, elements, maxDifference, openTestDevice, program } from '../helpers.ts'
-import { METHOD_NAMES, stageCase, type StageCase, type StageSizes } from './stage-cases.ts'
+import { FIXTURE_NAMES, METHOD_NAMES, stageCase, type StageCase, type StageSizes } from './stage-cases.ts'
 
 const opened = await openTestDevice()
 const bench = opened ? new Bench(opened) : null
@@ -42,7 +42,7 @@ function compared(
 }
 
 describe.skipIf(!opened)('the output and its log-sum-exp', () => {
-  test.each(METHOD_NAMES)('of %s', { timeout: 120_000 }, async (name) => {
+  test.each([...METHOD_NAMES, ...FIXTURE_NAMES])('of %s', { timeout: 120_000 }, async (name) => {
     // The gates of the test's branches are for one batch entry.
     const batch = name === 'nsa' ? 1 : 2
     expect(await difference(name, BASE, 1)).toBeNull()
