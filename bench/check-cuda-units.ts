@@ -51,12 +51,15 @@ export function checkUnits(names: readonly string[] = PATTERNS.map((p) => p.patt
     for (const { name: skeleton } of SKELETONS) {
       for (const [n, [headDim, valueDim, dtype]] of [...ALWAYS, ...turn].entries()) {
         const options = { headDims: [headDim], valueDims: [valueDim], dtypes: [dtype], skeletons: [skeleton] }
+        const artifact = emitCuda(found, options)
+        // Not every pattern has an order by residue.
+        if (artifact.variants.length === 0) continue
         const long = n === 0 && LONG.includes(pattern.name)
         const far = n === 2 && pattern.name === 'causal'
         units.push({
           pattern: pattern.name,
           skeleton,
-          artifact: emitCuda(found, options),
+          artifact,
           extra: [...(long ? (['long'] as const) : []), ...(far ? (['far'] as const) : [])],
         })
       }

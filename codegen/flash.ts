@@ -5,14 +5,15 @@
  */
 
 import { Block } from './block.ts'
-import { rateOf, write, writeNamed } from './expr.ts'
-import type { Frame } from './frame.ts'
+import { rateOf, write, writeNamed, type PatternFunction } from './expr.ts'
+import { walksList, type Frame } from './frame.ts'
 import {
   add,
   and,
   at,
   bool,
   f32,
+  i32,
   isFalse,
   isTrue,
   lane,
@@ -34,9 +35,13 @@ import {
   type Entry,
   type Memory,
 } from './kernel.ts'
+import { contiguous, type Keys } from './keys.ts'
 import { LOG2E, maskScores, scoreChange, HIDDEN } from './pairs.ts'
+import { walkParts } from './parts.ts'
 import { range, rowOf, shapesOf, type Attend } from './shapes.ts'
-import { keyRow, queryRow, rowIsReal, sourceOf, stage, vectorsOf, writeVector } from './stage.ts'
+import { isWanted } from './skip.ts'
+import { loadState, storeState } from './state.ts'
+import { rowIsReal, sourceOf, stage, vectorsOf, writeVector } from './stage.ts'
 import { walkList, walkTiles, type TileTests, type Visit } from './tiles.ts'
 
 const LN2 = 0.6931471805599453
@@ -44,9 +49,15 @@ const LN2 = 0.6931471805599453
 const FLOOR = -1.0e30
 const MINUS_INFINITY_BITS = 0xff800000
 
+/** Functions behind the tests of the plan's tiles, and of the tiles that lists name. */
+interface Tests {
+  readonly plan: TileTests
+  readonly listed: TileTests
+}
+
 /** The entry point, and the workgroup memory that it declares. */
-export function attend(frame: Frame, tests: TileTests | null): { entry: Entry; memory: readonly Memory[] } {
-  const { plan, schedule } = frame.problem
+export function attend(frame: Frame, tests: Tests): { entry: Entry; memory: readonly Memory[] } {
+  const { plan, schedule, parts } = frame.problem
   const shapes = shapesOf(frame)
   const { threads, rows, width, shuffle, unroll } = schedule
   const memory = {
@@ -59,7 +70,11 @@ export function attend(frame: Frame, tests: TileTests | null): { entry: Entry; m
       shuffle < threads.kv ? frame.workgroup('partials', 'f32', [frame.tile.q, threads.kv / shuffle]) : null,
   }
   const wild = frame.workgroup('wildChunk', 'u32', [], true)
-  const word = tests ? null : frame.workgroup('listWord', 'u32', [])
+  const votes = frame.skips && {
+    votes: frame.workgroup('votes', 'u32', [], true),
+    word: frame.workgroup('votesWord', 'u32', []),
+  }
+  const word = walksList(frame.problem) ? frame.workgroup('listWord', 'u32', []) : null
   const block = new Block(frame.names.child())
   const place = frame.enter(block)
   const thread = op('u32', 'thread')
@@ -73,7 +88,7 @@ export function attend(frame: Frame, tests: TileTests | null): { entry: Entry; m
   const scale = frame.uniform('scale')
   const queryScale = block.let('queryScale', plan.score ? scale : mul(scale, f32(LOG2E)))
   // What the mask and the score need once per workgroup.
-  for (const f of [frame.mask, frame.score].filter((g) => g !== null)) {
+  for (const f of [frame.mask, frame.score, frame.listed].filter((g) => g !== null)) {
     for (const e of f.inputs) {
       if (rateOf(e) === 'workgroup' && e.src.length > 0)
         writeNamed(block, place.leaves, place.values, e, 'fixed')
@@ -84,50 +99,95 @@ export function attend(frame: Frame, tests: TileTests | null): { entry: Entry; m
     rowSum: range(rows).map((r) => block.var(`rowSum${r}`, f32(0))),
     out: range(rows).map((r) => range(shapes.value.own).map((c) => block.var(`out${r}_${c}`, ZERO4))),
   }
-  const a: Attend = { frame, shapes, place, thread, i, j, ...memory, wild, sources, state, queryScale }
+  const a: Attend = { frame, shapes, place, thread, i, j, ...memory, wild, votes, sources, state, queryScale }
+  const gathered: Memory[] = []
+  if (frame.problem.state.before) loadState(a, block)
   block.if(le(place.realLo, place.realHi), (b) => {
-    const bodies = (b: Block, tile: Visit, full: Code) => {
-      if (schedule.bodies === 1) return tileBody(a, b, tile, full)
-      b.if(
-        full,
-        (c) => {
-          c.comment('full tiles')
-          tileBody(a, c, tile, bool(true))
-        },
-        (c) => {
-          c.comment('partial tiles')
-          tileBody(a, c, tile, bool(false))
-        },
-      )
-    }
-    if (tests)
-      walkTiles(frame, b, place, tests, (c, tile, isFull) => bodies(c, tile, c.let('full', isFull(c))))
-    else walkList(frame, b, place, word!, bodies)
+    const visit =
+      (mask: PatternFunction | null) =>
+      (b: Block, { kvLo }: Visit, full: Code) =>
+        bodies(a, b, { keys: contiguous(place, kvLo), full, mask })
+    const inRanges = visit(frame.mask)
+    if (word) walkList(frame, b, place, word, inRanges)
+    else if (!parts || parts.ranges)
+      walkTiles(frame, b, place, tests.plan, (c, tile, isFull) => inRanges(c, tile, c.let('full', isFull(c))))
+    if (!parts) return
+    const lists = walkParts(frame, b, place, parts, tests.listed, (c, keys, full) =>
+      bodies(a, c, { keys, full, mask: frame.listed }),
+    )
+    gathered.push(...lists)
   })
   epilogue(a, block)
   return {
     entry: { name: 'attend', threads: shapes.threads, body: block.stmts },
-    memory: [memory.stage, memory.weights, wild, ...[memory.shared, word].filter((m) => m !== null)],
+    memory: [
+      memory.stage,
+      memory.weights,
+      wild,
+      ...[memory.shared, word].filter((m) => m !== null),
+      ...(votes ? [votes.votes, votes.word] : []),
+      ...gathered,
+    ],
   }
 }
 
-/** One kv tile: scores, mask unless the tile is full, softmax step, weighted values. `full` may be known or not. */
-function tileBody(a: Attend, block: Block, tile: Visit, full: Code): void {
-  const scores = scoresOf(a, block, tile, isTrue(full))
-  if (a.frame.score) scoreChange(a, block, tile, scores, isTrue(full))
-  if (isFalse(full)) maskScores(a, block, tile, scores)
+/** A tile of keys, as the steps of the skeleton take it. */
+interface KeyTile {
+  readonly keys: Keys
+  /** True if every pair of the tile is kept; known while the text is written, or not. */
+  readonly full: Code
+  /** What tells the kept pairs from the others. */
+  readonly mask: PatternFunction | null
+}
+
+/** Full and partial tiles share a body or have one each, as the schedule says. */
+function bodies(a: Attend, block: Block, tile: KeyTile): void {
+  const { full } = tile
+  if (a.frame.problem.schedule.bodies === 1 || isTrue(full) || isFalse(full)) return tileBody(a, block, tile)
+  block.if(
+    full,
+    (b) => {
+      b.comment('full tiles')
+      tileBody(a, b, { ...tile, full: bool(true) })
+    },
+    (b) => {
+      b.comment('partial tiles')
+      tileBody(a, b, { ...tile, full: bool(false) })
+    },
+  )
+}
+
+/** One tile: scores, mask unless the tile is full, softmax step, weighted values. */
+function tileBody(a: Attend, block: Block, { keys, full, mask }: KeyTile): void {
+  const scores = scoresOf(a, block, keys, isTrue(full))
+  if (a.frame.score) scoreChange(a, block, keys, scores, isTrue(full))
+  if (isFalse(full)) maskScores(a, block, keys, scores, mask)
   else if (!isTrue(full)) {
     block.if(not(full), (b) => {
       b.comment('partial tiles')
-      maskScores(a, b, tile, scores)
+      maskScores(a, b, keys, scores, mask)
     })
   }
-  softmaxStep(a, block, scores, isTrue(full))
-  addValues(a, block, tile, full)
+  const best = bestOf(a, block, scores)
+  const step = (b: Block) => {
+    softmaxStep(a, b, scores, best, isTrue(full))
+    addValues(a, b, keys, full)
+  }
+  if (a.votes) block.if(isWanted(a, block, a.votes, best, keys.position(i32(0), false)), step)
+  else step(block)
 }
 
+/** The greatest score of each row. */
+const bestOf = (a: Attend, block: Block, scores: readonly (readonly Code[])[]): Code[] =>
+  reduceRows(
+    a,
+    block,
+    scores.map((line, r) => block.let(`best${r}`, line.reduce(max))),
+    max,
+  )
+
 /** Q Kt of the tile, staged in chunks of the head dim. Key 4 j + c lies in row c * threads + j, so that neighbours differ by one row. */
-function scoresOf(a: Attend, block: Block, { kvLo }: Visit, full: boolean): Code[][] {
+function scoresOf(a: Attend, block: Block, tileKeys: Keys, full: boolean): Code[][] {
   const { frame, shapes, sources, place } = a
   const { threads, rows } = frame.problem.schedule
   const { vectors, count } = shapes.chunk
@@ -142,7 +202,7 @@ function scoresOf(a: Attend, block: Block, { kvLo }: Visit, full: boolean): Code
         width: vectors,
         from,
         ragged,
-        row: keyRow(place, kvLo, full),
+        row: tileKeys.row(full),
         place: (row, vector) => [
           add(mul(remainder(row, u32(4)), u32(threads.kv)), quotient(row, u32(4))),
           vector,
@@ -154,7 +214,7 @@ function scoresOf(a: Attend, block: Block, { kvLo }: Visit, full: boolean): Code
         width: vectors,
         from,
         ragged,
-        row: queryRow(frame, place),
+        row: (row) => place.rows.source(row, sources.q.headStride),
         scale: a.queryScale,
         place: (row, vector) => [add(row, u32(frame.tile.kv)), vector],
       },
@@ -220,14 +280,14 @@ function reduceRows(
   return totals
 }
 
-function softmaxStep(a: Attend, block: Block, scores: readonly (readonly Code[])[], full: boolean): void {
+function softmaxStep(
+  a: Attend,
+  block: Block,
+  scores: readonly (readonly Code[])[],
+  best: readonly Code[],
+  full: boolean,
+): void {
   const { rowMax, rowSum, out } = a.state
-  const best = reduceRows(
-    a,
-    block,
-    scores.map((line, r) => block.let(`best${r}`, line.reduce(max))),
-    max,
-  )
   scores.forEach((line, r) => {
     const top = block.let(`top${r}`, max(rowMax[r]!, best[r]!))
     const shrink = block.let(`shrink${r}`, op('f32', 'exp2', sub(rowMax[r]!, top)))
@@ -249,15 +309,15 @@ function softmaxStep(a: Attend, block: Block, scores: readonly (readonly Code[])
  * P V of the tile. Zero times a NaN is a NaN: where a partial tile holds one, or an infinity, the values of a masked key
  * are replaced. That costs as much as the product itself, so it is done in chunks that hold one and in no others.
  */
-function addValues(a: Attend, block: Block, { kvLo }: Visit, full: Code): void {
-  const { frame, shapes, sources, place, state } = a
+function addValues(a: Attend, block: Block, tileKeys: Keys, full: Code): void {
+  const { frame, shapes, sources, state } = a
   const { rows, width } = frame.problem.schedule
   const { own, stageRows, keys, vectors } = shapes.value
   const chunk = (b: Block, from: Code) => {
     b.comment('load value tile')
-    const keyOf = keyRow(place, kvLo, isTrue(full))
+    const keyOf = tileKeys.row(isTrue(full))
     // One more than the chunk's first key: memory starts at zero, and no later chunk has the number again.
-    const mark = isTrue(full) ? u32(0) : b.let('chunkMark', add(add(toU32(kvLo), from), u32(1)))
+    const mark = isTrue(full) ? u32(0) : b.let('chunkMark', add(add(tileKeys.mark, from), u32(1)))
     stage(frame, b, a.thread, a.stage, [
       {
         source: sources.v,
@@ -343,6 +403,8 @@ function epilogue(a: Attend, block: Block): void {
   const { frame, place, shapes, state } = a
   const { plan, schedule } = frame.problem
   block.comment('epilogue')
+  if (frame.problem.state.makes === 'state')
+    return storeState(a, block, reduceRows(a, block, state.rowSum, add))
   const out = sourceOf(frame, block, place, 'out')
   const sink = plan.sinkLogit && block.let('sink', write(block, place.leaves, place.values, plan.sinkLogit))
   const sink2 = sink && block.let('sinkLog2', mul(sink, f32(LOG2E)))
@@ -351,8 +413,10 @@ function epilogue(a: Attend, block: Block): void {
   const rowsBefore = mul(add(mul(place.batch, frame.uniform('qHeads')), place.head), frame.uniform('qRows'))
   const lseStart = block.let('lseStart', rowsBefore)
   for (const r of range(schedule.rows)) {
-    const row = block.let(`row${r}`, add(place.firstRow, op('i32', 'fromU32', rowOf(a, r))))
-    block.if(lt(row, frame.uniform('qRows')), (b) => {
+    const inTile = rowOf(a, r)
+    const row = block.let(`row${r}`, place.rows.row(inTile))
+    const beyond = mul(place.rows.head(inTile), out.headStride)
+    block.if(place.rows.owns(row), (b) => {
       const sum = sums[r]!
       const rowMax = state.rowMax[r]!
       const some = b.let('some', and(rowIsReal(place, row), lt(f32(0), sum)))
@@ -366,14 +430,15 @@ function epilogue(a: Attend, block: Block): void {
       state.out[r]!.forEach((o, n) => {
         const vector = add(a.j, u32(n * schedule.threads.kv))
         const value = select(some, op('f32x4', 'mul4', o, factor), ZERO4)
-        const put = (c: Block) => writeVector(frame, c, out, toU32(row), vector, value)
+        const put = (c: Block) => writeVector(frame, c, out, toU32(row), vector, value, beyond)
         if ((n + 1) * schedule.threads.kv <= shapes.value.vectors) put(b)
         else b.if(lt(vector, u32(shapes.value.vectors)), put)
       })
       b.if(op('bool', 'eq', a.j, u32(0)), (c) => {
         const bits = (e: Code) => op('u32', 'floatBits', e)
         const empty = u32(MINUS_INFINITY_BITS)
-        const target = at(lse, toU32(add(lseStart, row)))
+        const heads = mul(place.rows.head(inTile), toU32(frame.uniform('qRows')))
+        const target = at(lse, add(toU32(add(lseStart, row)), heads))
         const full = bits(mul(add(top, op('f32', 'log2', total)), f32(LN2)))
         const none = sink
           ? (d: Block) => d.set(target, select(rowIsReal(place, row), bits(sink), empty))

@@ -1,33 +1,30 @@
 /** Frame: what the entry points of one module share: uniforms, buffers, tables, the mask and score as functions. */
 
 import { nodesOf, type Expr, type VarName } from '../compiler/ir.ts'
-import type { Dim, KernelPlan, TableInfo } from '../compiler/plan.ts'
-import { META_PER_BATCH, UNIFORM_FIELDS, type Binding, type Dtype, type UniformField } from './artifact.ts'
-import { Block } from './block.ts'
-import { patternFunction, Values, type Leaves, type PatternFunction, type Rate } from './expr.ts'
+import type { KernelPlan } from '../compiler/plan.ts'
+import { META_PER_BATCH, UNIFORM_FIELDS, type Binding, type Dtype } from './artifact.ts'
+import type { Block } from './block.ts'
+import { patternFunction, Values, write, type Leaves, type PatternFunction, type Rate } from './expr.ts'
 import {
   add,
-  and,
   at,
   i32,
   le,
-  lt,
+  max,
+  min,
   mul,
-  name,
   op,
   quotient,
-  select,
+  remainder,
+  sub,
   toU32,
   u32,
   type Buffer,
   type Code,
-  type ConstantArray,
-  type FunctionDecl,
-  type Memory,
-  type Parameter,
   type Type,
 } from './kernel.ts'
-import { Names } from './names.ts'
+import { Module } from './module.ts'
+import { cutOf, plainTiling, unitTiling, type Cut, type Parts, type TileRows } from './rows.ts'
 import type { Schedule } from './schedule.ts'
 
 export interface Problem {
@@ -36,6 +33,14 @@ export interface Problem {
   readonly valueDim: number
   readonly dtype: Dtype
   readonly schedule: Schedule
+  /** Null: every pair that the plan keeps is attended. */
+  readonly parts: Parts | null
+  /** Keys and values that are stored rows of f32, and how many there are; null: the call's own, one a token. */
+  readonly rows: { readonly count: Expr } | null
+  /** True, over tileMax and rowMax, of tiles that need not be added up; a tile is `tile.q` by `tile.kv`. */
+  readonly skip: Expr | null
+  /** Whether the kernel goes on with a state, and whether it leaves one or the output. */
+  readonly state: { readonly before: boolean; readonly makes: 'output' | 'state' }
 }
 
 /** Vector loads need rows of whole vectors. */
@@ -48,6 +53,10 @@ export interface Tile {
 }
 export const tileOf = ({ threads, rows }: Schedule): Tile => ({ q: threads.q * rows, kv: threads.kv * 4 })
 
+/** True if an entry point of its own looks for the tiles of the plan's ranges. */
+export const walksList = ({ plan, parts }: Problem): boolean =>
+  plan.tiles.how === 'list' && (parts === null || parts.ranges)
+
 /** Every expression of a plan. */
 export function expressionsOf({ mask, score, sinkLogit, tiles }: KernelPlan): Expr[] {
   const terms = [...tiles.kept, ...tiles.dropped]
@@ -58,59 +67,65 @@ export function expressionsOf({ mask, score, sinkLogit, tiles }: KernelPlan): Ex
   ]
 }
 
-export class Frame {
+export class Frame extends Module<Binding['role']> {
   readonly problem: Problem
   readonly tile: Tile
-  readonly names: Names
-  readonly fields: { readonly field: UniformField; readonly text: string }[] = []
-  readonly buffers: { readonly buffer: Buffer; readonly role: Binding['role']; readonly table?: string }[] =
-    []
-  readonly constants: ConstantArray[] = []
-  readonly functions: FunctionDecl[] = []
-  readonly uniforms: string
   /** What reads no variable of a workgroup: the uniform block, tables, constant arrays. */
   readonly leaves: Leaves
   /** Null if every pair is kept. */
   readonly mask: PatternFunction | null
   readonly score: PatternFunction | null
-  readonly #tables = new Map<string, FunctionDecl>()
+  /** The mask of pairs that lists hold. */
+  readonly listed: PatternFunction | null
+  /** Which tiles a row does without. */
+  readonly skips: PatternFunction | null
+  /** How query rows become tiles where lists ask for it; null: one after another. */
+  readonly cut: Cut | null
   readonly #used: ReadonlySet<Expr>
 
   constructor(problem: Problem, reserved: ReadonlySet<string>) {
-    const { plan } = problem
+    const { plan, parts, headDim } = problem
+    super({ fixed: UNIFORM_FIELDS, params: plan.params, tables: plan.tables, headDim, reserved })
     this.problem = problem
     this.tile = tileOf(problem.schedule)
-    this.names = new Names(reserved)
-    this.uniforms = this.names.fresh('u')
-    this.#used = new Set(nodesOf(...expressionsOf(plan)))
-    const fieldNames = new Names(reserved)
-    const scalars = plan.params.filter((p) => !p.perHead).map(({ name: n, type }) => ({ name: n, type }))
-    for (const field of [...UNIFORM_FIELDS, ...scalars])
-      this.fields.push({ field, text: fieldNames.fresh(field.name) })
-
-    this.#buffer('meta', 'metaData', 'read', 'i32')
+    // Tiles that are part of the meaning are cut from position 0.
+    const whole = problem.skip ? { unit: this.tile.q, packed: false } : null
+    this.cut = parts ? cutOf(parts, plan, this.tile) : whole
+    const expressions = [plan, ...(parts ? [parts.listed] : [])].flatMap(expressionsOf)
+    this.#used = new Set(nodesOf(...expressions, ...(problem.skip ? [problem.skip] : [])))
+    this.add('meta', 'metaData', 'read', 'i32')
     const element = this.#element()
     const scalarHalves = problem.dtype === 'f16' && element === 'u32'
-    this.#buffer('q', 'qData', 'read', element)
-    this.#buffer('k', 'kData', 'read', element)
-    this.#buffer('v', 'vData', 'read', element)
-    // Two rows may share a word, so each half is written by an atomic pair of its own.
-    this.#buffer('out', 'outData', 'read_write', element, undefined, scalarHalves)
-    this.#buffer('lse', 'lseData', 'read_write', 'u32')
-    if (plan.tiles.how === 'list') {
-      this.#buffer('list', 'tileList', 'read_write', 'u32')
+    this.add('q', 'qData', 'read', element)
+    const stored = problem.rows ? (alignOf(problem) === 4 ? 'f32x4' : 'f32') : element
+    this.add('k', 'kData', 'read', stored)
+    this.add('v', 'vData', 'read', stored)
+    if (problem.state.makes === 'state') this.add('state', 'stateData', 'read_write', 'f32x4')
+    else {
+      // Two rows may share a word, so each half is written by an atomic pair of its own.
+      this.add('out', 'outData', 'read_write', element, {}, scalarHalves)
+      this.add('lse', 'lseData', 'read_write', 'u32')
     }
+    if (problem.state.before) this.add('before', 'beforeData', 'read', 'f32x4')
+    if (walksList(problem)) this.add('list', 'tileList', 'read_write', 'u32')
+    parts?.lists.forEach((_, n) => this.add('part', `list${n}`, 'read', 'i32', { part: n }))
+    if (parts?.kvOrder) this.add('kvOrder', 'keyOrder', 'read', 'i32')
     this.leaves = {
       var: (v) => this.#globalVar(v),
       param: (p) => this.uniform(p, true),
       derived: (d) => {
         throw new Error(`derived uniform ${d} is read outside a workgroup`)
       },
-      load: (table, indices) => this.#load(table, indices),
-      pick: (values, type, index) => this.#pick(values, type, index),
+      load: (table, indices) => this.load(table, indices),
+      pick: (values, type, index) => this.pick(values, type, index),
     }
-    const open = plan.mask.op === 'const' && plan.mask.arg === true
-    this.mask = open ? null : this.function('keeps', plan.mask, ['workgroup', 'row', 'column'])
+    const maskOf = (wish: string, { mask }: KernelPlan) => {
+      const open = mask.op === 'const' && mask.arg === true
+      return open ? null : this.function(wish, mask, ['workgroup', 'row', 'column'])
+    }
+    this.mask = maskOf('keeps', plan)
+    this.listed = !parts || parts.listed === plan ? this.mask : maskOf('keepsListed', parts.listed)
+    this.skips = problem.skip && this.function('skips', problem.skip, [])
     this.score = plan.score && this.function('score', plan.score, ['workgroup', 'row', 'column'])
   }
 
@@ -121,33 +136,9 @@ export class Frame {
     return vectors ? 'u32x2' : 'u32'
   }
 
-  #buffer(
-    role: Binding['role'],
-    wish: string,
-    access: Buffer['access'],
-    type: Type,
-    table?: string,
-    atomic = false,
-  ): Buffer {
-    const buffer: Buffer = {
-      name: this.names.fresh(wish),
-      binding: this.buffers.length + 1,
-      access,
-      type,
-      atomic,
-    }
-    this.buffers.push({ buffer, role, ...(table === undefined ? {} : { table }) })
-    return buffer
-  }
-
-  buffer(role: Binding['role']): Buffer {
-    return this.buffers.find((b) => b.role === role)!.buffer
-  }
-
-  /** A field of the uniform block; a param may be called like a fixed field and stands after those. */
-  uniform(field: string, param = false): Code {
-    const found = this.fields.find((f, i) => f.field.name === field && i >= UNIFORM_FIELDS.length === param)!
-    return name(found.field.type, `${this.uniforms}.${found.text}`)
+  /** The buffer of a list. */
+  part(n: number): Buffer {
+    return this.buffers.find((b) => b.part === n)!.buffer
   }
 
   #globalVar(v: VarName): Code {
@@ -170,92 +161,23 @@ export class Frame {
     return made
   }
 
-  workgroup(wish: string, type: Type, dims: readonly number[], atomic = false): Memory {
-    return { name: this.names.fresh(wish), type, dims, atomic }
-  }
-
-  #extent(dim: Dim): Code {
-    if (typeof dim === 'number') return i32(dim)
-    switch (dim) {
-      case 'batch':
-        return this.uniform('batches')
-      case 'head':
-        return this.uniform('qHeads')
-      case 'kvHead':
-        return this.uniform('kvHeads')
-      case 'qLen':
-        return this.uniform('qRows')
-      case 'kvLen':
-        return this.uniform('kvRows')
-      case 'headDim':
-        return i32(this.problem.headDim)
-      case 'indexHead':
-        throw new Error('a static pattern has no index heads')
-    }
-  }
-
-  /** A guarded, row-major read; its function is made on the first use. */
-  #load(table: string, indices: readonly Code[]): Code {
-    const info = this.problem.plan.tables.find((t) => t.name === table)!
-    let decl = this.#tables.get(table)
-    if (!decl) {
-      decl = this.#tableFunction(info)
-      this.#tables.set(table, decl)
-      this.functions.push(decl)
-    }
-    return { kind: 'call', type: info.type, callee: decl.name, args: indices }
-  }
-
-  #tableFunction(info: TableInfo): FunctionDecl {
-    const buffer = this.#buffer('table', `${info.name}Data`, 'read', info.type, info.name)
-    const callee = this.names.fresh(`${info.name}At`)
-    const block = new Block(this.names.child())
-    const parameters: Parameter[] = info.dims.map((_, i) => ({
-      name: block.names.fresh(`i${i}`),
-      type: 'i32',
-    }))
-    const indices = parameters.map((p) => name('i32', p.name))
-    const extents = info.dims.map((d) => this.#extent(d))
-    const inside = block.let('inside', and(...indices.flatMap((x, i) => [le(i32(0), x), lt(x, extents[i]!)])))
-    const flat = indices.reduce((sum, x, i) => add(mul(sum, extents[i]!), x), i32(0))
-    const value = at(buffer, toU32(select(inside, flat, i32(0))))
-    block.return(
-      select(inside, value, info.type === 'i32' ? i32(0) : { kind: 'literal', type: 'f32', value: 0 }),
-    )
-    return { name: callee, parameters, result: info.type, body: block.stmts }
-  }
-
-  #pick(values: readonly number[], type: 'i32' | 'f32', index: Code): Code {
-    let array = this.constants.find(
-      (c) =>
-        c.type === type && c.values.length === values.length && c.values.every((v, i) => v === values[i]),
-    )
-    if (!array) {
-      array = { name: this.names.fresh('values'), type, values }
-      this.constants.push(array)
-    }
-    return { kind: 'at', type, memory: array.name, indices: [index] }
-  }
-
   /** Which (batch, head, q tile) a workgroup has, and the numbers that hang on it; a surplus workgroup leaves. */
   enter(block: Block): Place {
-    const { plan } = this.problem
+    const { plan, rows } = this.problem
     const un = (field: string) => this.uniform(field)
     const tile = block.let('index', add(op('u32', 'groupX'), mul(op('u32', 'groupY'), un('gridX'))))
     block.if(le(un('tileCount'), tile), (b) => b.return())
-    const qTiles = block.let(
-      'qTiles',
-      quotient(add(toU32(un('qRows')), u32(this.tile.q - 1)), u32(this.tile.q)),
-    )
+    const tiling = this.cut ? unitTiling(this, block, this.cut) : plainTiling(this, block)
+    const { count: qTiles, packs } = tiling
     const pair = block.let('slot', quotient(tile, qTiles))
     // The last query tiles have the most keys in causal patterns, so they start first.
     const qTile = block.let(
       'qTile',
       op('u32', 'sub', op('u32', 'sub', qTiles, u32(1)), op('u32', 'remainder', tile, qTiles)),
     )
-    const heads = toU32(un('heads'))
+    const heads = quotient(toU32(un('heads')), packs)
     const ownBatch = block.let('ownBatch', quotient(pair, heads))
-    const ownHead = block.let('ownHead', op('u32', 'remainder', pair, heads))
+    const ownHead = block.let('ownHead', mul(remainder(pair, heads), packs))
     const batch = block.let('batch', add(un('batchBase'), op('i32', 'fromU32', ownBatch)))
     const head = block.let('head', add(un('headBase'), op('i32', 'fromU32', ownHead)))
     const group = block.let('headsPerKv', quotient(un('qHeads'), un('kvHeads')))
@@ -267,12 +189,9 @@ export class Frame {
     const [qRow, qStart, qLen, kvStart, kvLen] = ['qRow', 'qStart', 'qLen', 'kvStart', 'kvLen'].map((n, i) =>
       block.let(n, word(add(lengths, i32(i)))),
     ) as [Code, Code, Code, Code, Code]
-    const firstRow = block.let('firstRow', mul(op('i32', 'fromU32', qTile), i32(this.tile.q)))
-    const realLo = block.let('realLo', op('i32', 'max', firstRow, qRow))
-    const realHi = block.let(
-      'realHi',
-      op('i32', 'sub', op('i32', 'min', add(firstRow, i32(this.tile.q)), add(qRow, qLen)), i32(1)),
-    )
+    const { firstRow, endRow, unitStart, rows: tileRows } = tiling.tile(block, qTile, { qRow, qStart })
+    const realLo = block.let('realLo', max(firstRow, qRow))
+    const realHi = block.let('realHi', sub(min(endRow, add(qRow, qLen)), i32(1)))
     const qShift = block.let('qShift', op('i32', 'sub', qStart, qRow))
     const qLo = block.let('qLo', add(realLo, qShift))
     const qHi = block.let('qHi', add(realHi, qShift))
@@ -313,11 +232,16 @@ export class Frame {
       ownKvHead,
       batch,
       head,
+      kvHead,
       qRow,
+      qStart,
       qShift,
       kvStart,
-      kvLen,
+      // Stored rows are as many as their units, whatever the mask knows of tokens.
+      kvLen: rows ? block.let('keys', write(block, leaves, new Values(), rows.count)) : kvLen,
       firstRow,
+      unitStart,
+      rows: tileRows,
       realLo,
       realHi,
       qLo,
@@ -337,12 +261,18 @@ export interface Place {
   readonly ownHead: Code
   readonly ownKvHead: Code
   readonly batch: Code
+  /** The query head; the first of them if several share the tile. */
   readonly head: Code
+  readonly kvHead: Code
   readonly qRow: Code
+  readonly qStart: Code
   readonly qShift: Code
   readonly kvStart: Code
   readonly kvLen: Code
   readonly firstRow: Code
+  /** The position at which the tile's unit begins, if tiles follow units. */
+  readonly unitStart: Code | null
+  readonly rows: TileRows
   /** First and last row of the tile that are real; the first is beyond the last if none is. */
   readonly realLo: Code
   readonly realHi: Code

@@ -28,6 +28,7 @@ export type KernelOp =
   | 'widen4'
   | 'narrow'
   | 'narrow4'
+  | 'roundEven' // to the nearest whole number, ties to even
   | 'shuffleXor'
   | 'atomicLoad'
   | 'uniformLoad' // of workgroup memory, with a barrier on both sides

@@ -54,10 +54,7 @@ export function listTiles(frame: Frame, tests: TileTests): { entry: Entry; memor
       c.barrier()
       const seen = c.var('seen', u32(0))
       c.for('pair', thread, u32(frame.tile.q * frame.tile.kv), count, (d, pair) => {
-        const row = d.let(
-          'row',
-          add(place.firstRow, op('i32', 'fromU32', quotient(pair, u32(frame.tile.kv)))),
-        )
+        const row = d.let('row', place.rows.row(quotient(pair, u32(frame.tile.kv))))
         const kv = d.let('kv', add(kvLo, op('i32', 'fromU32', remainder(pair, u32(frame.tile.kv)))))
         d.if(and(rowIsReal(place, row), lt(kv, place.kvLen)), (e) => {
           const values = new Values(place.values)

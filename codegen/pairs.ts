@@ -2,11 +2,11 @@
 
 import type { Expr } from '../compiler/ir.ts'
 import { Block } from './block.ts'
-import { callOf, rateOf, Values, write, writeNamed } from './expr.ts'
-import { add, and, bool, f32, i32, lt, min, mul, op, select, type Code } from './kernel.ts'
+import { callOf, rateOf, Values, write, writeNamed, type PatternFunction } from './expr.ts'
+import { add, and, bool, f32, i32, mul, op, select, type Code } from './kernel.ts'
+import type { Keys } from './keys.ts'
 import { range, rowOf, type Attend } from './shapes.ts'
-import { lastKey, positionOf } from './stage.ts'
-import type { Visit } from './tiles.ts'
+import { positionOf } from './stage.ts'
 
 export const LOG2E = 1.4426950408889634
 /** What a masked score is set to; any score below HIDDEN counts as masked. */
@@ -17,7 +17,7 @@ export const HIDDEN = -2.9e38
 function pairs(
   a: Attend,
   block: Block,
-  { kvLo }: Visit,
+  keys: Keys,
   clamp: boolean,
   functions: readonly { readonly inputs: readonly Expr[] }[],
 ) {
@@ -41,16 +41,16 @@ function pairs(
       }
       return values
     })
-  const q = (r: number) => positionOf(place, add(place.firstRow, op('i32', 'fromU32', rowOf(a, r))))
-  const kv = (c: number) => {
-    const position = add(kvLo, add(mul(op('i32', 'fromU32', a.j), i32(4)), i32(c)))
-    return clamp ? min(position, lastKey(place)) : position
-  }
+  const q = (r: number) => positionOf(place, place.rows.row(rowOf(a, r)))
+  const kv = (c: number) => keys.position(keyOf(a, c), clamp)
   return {
     rows: axis('q', 'row', a.frame.problem.schedule.rows, q),
     columns: axis('kv', 'column', 4, kv),
   }
 }
+
+/** Key `c` of a thread's four, within the tile. */
+const keyOf = (a: Attend, c: number): Code => add(mul(op('i32', 'fromU32', a.j), i32(4)), i32(c))
 
 const inputOf =
   (a: Attend, row: Values, column: Values, logit: Code | null) =>
@@ -66,12 +66,12 @@ const inputOf =
 export function scoreChange(
   a: Attend,
   block: Block,
-  tile: Visit,
+  keys: Keys,
   scores: readonly (readonly Code[])[],
   full: boolean,
 ): void {
   const score = a.frame.score!
-  const { rows, columns } = pairs(a, block, tile, !full, [score])
+  const { rows, columns } = pairs(a, block, keys, !full, [score])
   scores.forEach((line, r) =>
     line.forEach((s, c) =>
       block.set(s, mul(callOf(score, inputOf(a, rows[r]!, columns[c]!, s)), f32(LOG2E))),
@@ -79,15 +79,17 @@ export function scoreChange(
   )
 }
 
-export function maskScores(a: Attend, block: Block, tile: Visit, scores: readonly (readonly Code[])[]): void {
-  const { frame, place } = a
+/** @param mask null where every pair of the keys is kept */
+export function maskScores(
+  a: Attend,
+  block: Block,
+  keys: Keys,
+  scores: readonly (readonly Code[])[],
+  mask: PatternFunction | null,
+): void {
   block.comment('mask')
-  const { mask } = frame
-  const { rows, columns } = pairs(a, block, tile, true, mask ? [mask] : [])
-  const inside = range(4).map((c) => {
-    const position = add(tile.kvLo, add(mul(op('i32', 'fromU32', a.j), i32(4)), i32(c)))
-    return block.let(`inside${c}`, lt(position, place.kvLen))
-  })
+  const { rows, columns } = pairs(a, block, keys, true, mask ? [mask] : [])
+  const inside = range(4).map((c) => block.let(`inside${c}`, keys.inside(keyOf(a, c))))
   scores.forEach((line, r) =>
     line.forEach((s, c) => {
       const kept = mask === null ? bool(true) : callOf(mask, inputOf(a, rows[r]!, columns[c]!, null))

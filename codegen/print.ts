@@ -4,6 +4,7 @@ import { evaluateConstant } from './constant.ts'
 import type { AnyOp, Code, Kernel, Stmt, Type } from './kernel.ts'
 import {
   STRENGTH,
+  wrap,
   type Helper,
   type Language,
   type Piece,
@@ -22,7 +23,8 @@ export interface Printer {
 }
 
 export function print(kernel: Kernel, target: Target): string {
-  const { block, helpers, ops, types } = printer(target)
+  const memory = new Set(kernel.memory.map((m) => m.name))
+  const { block, helpers, ops, types } = printer(target, memory)
   const printed: PrintedKernel = {
     functions: kernel.functions.map((f) => block(f.body, '  ')),
     entries: kernel.entries.map((e) => block(e.body, '  ')),
@@ -33,7 +35,8 @@ export function print(kernel: Kernel, target: Target): string {
   return target.module(kernel, printed)
 }
 
-export function printer(language: Language): Printer {
+/** @param memory names of workgroup memory */
+export function printer(language: Language, memory: ReadonlySet<string> = new Set()): Printer {
   const helpers = new Map<string, Helper>()
   const ops = new Set<AnyOp>()
   const types = new Set<Type>()
@@ -53,6 +56,9 @@ export function printer(language: Language): Printer {
     return made
   }
 
+  const { workgroup } = language
+  const placed = (name: string) => (workgroup && memory.has(name) ? workgroup(name) : name)
+
   const piece = (e: Code): Piece => {
     types.add(e.type)
     switch (e.kind) {
@@ -61,7 +67,10 @@ export function printer(language: Language): Printer {
       case 'literal':
         return literal(e.type, e.value)
       case 'at':
-        return { text: e.memory + e.indices.map((i) => `[${text(i)}]`).join(''), strength: STRENGTH.atom }
+        return {
+          text: placed(e.memory) + e.indices.map((i) => `[${text(i)}]`).join(''),
+          strength: STRENGTH.atom,
+        }
       case 'lane':
         return { text: `${piece(e.of).text}.${'xyzw'[e.lane]}`, strength: STRENGTH.atom }
       case 'call':
@@ -117,7 +126,8 @@ export function printer(language: Language): Printer {
           s.name,
           type,
           text(s.from),
-          text(s.below),
+          // To WGSL `n < a >> 1u` opens a template.
+          wrap(piece(s.below), STRENGTH.add),
           text({ kind: 'literal', type: s.from.type, value: s.step }),
         )
         return `${braces(head, s.body, indent)}\n`

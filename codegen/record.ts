@@ -19,7 +19,8 @@ export function checkHeadDim(dim: number): void {
 export const derivedUniforms = (plan: KernelPlan): DerivedUniform[] =>
   plan.derived.map(({ name, type, value }) => ({ name, type, value: jsonOf(value) }))
 
-function jsonOf(e: Expr): JsonExpr {
+/** @throws Error for what no host can evaluate */
+export function jsonOf(e: Expr): JsonExpr {
   switch (e.op) {
     case 'const':
       return e.arg

@@ -53,6 +53,8 @@ export interface Attend {
   readonly shared: Memory | null
   /** The last chunk of values, by its first key, that held a NaN or an infinity. */
   readonly wild: Memory
+  /** Of a pattern that skips tiles. */
+  readonly votes: { readonly votes: Memory; readonly word: Memory } | null
   readonly sources: { readonly q: Source; readonly k: Source; readonly v: Source }
   readonly state: {
     readonly rowMax: readonly Code[]

@@ -18,7 +18,6 @@ import {
   remainder,
   select,
   sub,
-  toU32,
   u32,
   ZERO4,
   bool,
@@ -33,6 +32,7 @@ export interface Source {
   readonly dim: number
   readonly start: Code
   readonly rowStride: Code
+  readonly headStride: Code
 }
 
 export const vectorsOf = (dim: number): number => Math.ceil(dim / 4)
@@ -51,6 +51,7 @@ export function sourceOf(frame: Frame, block: Block, place: Place, role: 'q' | '
     dim: role === 'q' || role === 'k' ? headDim : valueDim,
     start: block.let(`${role}Start`, unit(begin)),
     rowStride: block.let(`${role}Stride`, unit(frame.uniform(`${role}RowStride`))),
+    headStride: unit(frame.uniform(`${role}HeadStride`)),
   }
 }
 
@@ -61,8 +62,9 @@ function readVector(
   { buffer, dim, start, rowStride }: Source,
   row: Code,
   vector: Code,
+  beyond: Code = u32(0),
 ): Code {
-  const begin = add(start, mul(row, rowStride))
+  const begin = add(add(start, mul(row, rowStride)), beyond)
   if (alignOf(frame.problem) === 4) {
     const raw = at(buffer, add(begin, vector))
     if (buffer.type === 'f32x4') return raw
@@ -84,6 +86,13 @@ function readElement(buffer: Buffer, index: Code): Code {
   return op('f32', 'unpackHalf', at(buffer, quotient(index, u32(2))), remainder(index, u32(2)))
 }
 
+/** `beyond`: how much further than its row's start the copy begins, as where rows of several heads share a tile. */
+export interface SourceRow {
+  readonly at: Code
+  readonly valid: Code
+  readonly beyond?: Code
+}
+
 /** What is copied: `rows` rows of vectors [from, from + width) of a source, into rows of `stage`. */
 export interface Copy {
   readonly source: Source
@@ -94,7 +103,7 @@ export interface Copy {
   /** True if from + width may pass the end of a row. */
   readonly ragged: boolean
   /** The tensor's row, and whether it is there, of the copy's row. */
-  readonly row: (row: Code) => { readonly at: Code; readonly valid: Code }
+  readonly row: (row: Code) => SourceRow
   /** Where a vector goes: indices into `stage`. */
   readonly place: (row: Code, vector: Code) => readonly [Code, Code]
   readonly scale?: Code
@@ -119,7 +128,7 @@ export function stage(
     const row = b.let('row', quotient(element, u32(copy.width)))
     const vector = b.let('vector', copy.width === 1 ? u32(0) : remainder(element, u32(copy.width)))
     const column = b.let('column', add(copy.from, vector))
-    const { at: sourceRow, valid } = copy.row(row)
+    const { at: sourceRow, valid, beyond } = copy.row(row)
     const there = b.let(
       'there',
       and(valid, copy.ragged ? lt(column, u32(vectorsOf(copy.source.dim))) : bool(true)),
@@ -127,7 +136,7 @@ export function stage(
     // A load beyond the tensor may give anything, a NaN too: the address and the value are both replaced.
     const safe = isTrue(there) ? sourceRow : select(there, sourceRow, u32(0))
     const safeColumn = copy.ragged ? select(there, column, u32(0)) : column
-    const raw = readVector(frame, b, copy.source, safe, safeColumn)
+    const raw = readVector(frame, b, copy.source, safe, safeColumn, beyond)
     const value = isTrue(there) ? raw : select(there, raw, ZERO4)
     return { value: copy.scale ? op('f32x4', 'mul4', value, copy.scale) : value, to: copy.place(row, vector) }
   }
@@ -169,18 +178,6 @@ export function stage(
   }
 }
 
-/** Query rows of the tile; those beyond the tensor are zero. */
-export const queryRow = (frame: Frame, place: Place) => (row: Code) => {
-  const index = add(toU32(place.firstRow), row)
-  return { at: index, valid: lt(index, toU32(frame.uniform('qRows'))) }
-}
-
-/** Key rows of a tile; in a full tile all are there. */
-export const keyRow = (place: Place, kvLo: Code, full: boolean) => (row: Code) => {
-  const position = add(kvLo, op('i32', 'fromU32', row))
-  return { at: toU32(add(place.kvStart, position)), valid: full ? bool(true) : lt(position, place.kvLen) }
-}
-
 /** Four output elements of a row; `vector` is inside the row. */
 export function writeVector(
   frame: Frame,
@@ -189,8 +186,9 @@ export function writeVector(
   row: Code,
   vector: Code,
   value: Code,
+  beyond: Code = u32(0),
 ): void {
-  const begin = add(start, mul(row, rowStride))
+  const begin = add(add(start, mul(row, rowStride)), beyond)
   if (alignOf(frame.problem) === 4) {
     const packed =
       buffer.type === 'f32x4'

@@ -36,6 +36,8 @@ export interface Language {
   readonly typed?: Partial<Readonly<Record<`${AnyOp} ${Type}`, OpSpelling>>>
   readonly literal: (type: Type, value: number | boolean) => Spelled
   readonly reserved: ReadonlySet<string>
+  /** How workgroup memory is spoken of; by its name unless said. */
+  readonly workgroup?: (name: string) => string
   readonly statements: {
     readonly let: (name: string, type: string, value: string) => string
     readonly var: (name: string, type: string, value: string) => string

@@ -1,6 +1,6 @@
 /** KvTiles become the loop over kv tiles: intervals once per query tile, then a walk in ascending order. */
 
-import { readsHead, type TileTerm } from '../compiler/plan.ts'
+import { readsHead, type KvTiles, type TileTerm } from '../compiler/plan.ts'
 import type { VarName } from '../compiler/ir.ts'
 import type { Block } from './block.ts'
 import { callOf, rateOf, Values, write, writeNamed, type PatternFunction } from './expr.ts'
@@ -37,8 +37,7 @@ export interface TileTests {
   readonly dropped: readonly (PatternFunction | null)[]
 }
 
-export function tileTests(frame: Frame): TileTests {
-  const { kept, dropped } = frame.problem.plan.tiles
+export function tileTests(frame: Frame, { kept, dropped }: Pick<KvTiles, 'kept' | 'dropped'>): TileTests {
   const made = (wish: string) => (term: TileTerm) =>
     // Asked of a piece of the query tile, a test has bounds that differ from the tile's own.
     term.test && frame.function(wish, term.test, term.pieces.q ? ['workgroup'] : ['workgroup', 'row'])
@@ -94,6 +93,43 @@ function askTest(block: Block, place: Place, reach: Reach, { kvLo, kvHi }: Visit
   return or(...answers)
 }
 
+/** What a term says of this workgroup's query tile, put before the loop. */
+function prepare(
+  block: Block,
+  place: Place,
+  term: TileTerm,
+  test: PatternFunction | null,
+): Reach & { when: Code; lo: Code; hi: Code } {
+  const put = (e: TileTerm['when'], base: string) => writeNamed(block, place.leaves, place.values, e, base)
+  test?.inputs.forEach((e) => {
+    if (e.src.length > 0) put(e, rateOf(e) === 'row' ? 'ofTile' : 'fixed')
+  })
+  return {
+    term,
+    test,
+    when: put(term.when, 'when'),
+    lo: put(term.lo, 'lo'),
+    hi: put(term.hi, 'hi'),
+    qCut: term.pieces.q && put(term.pieces.q, 'qCut'),
+  }
+}
+
+/** The question whether a tile drops no pair: `dropped` are the terms of the negated mask. */
+export function fullness(
+  frame: Frame,
+  block: Block,
+  place: Place,
+  dropped: readonly TileTerm[],
+  tests: TileTests,
+): (b: Block, tile: Visit) => Code {
+  const terms = dropped.map((term, i) => prepare(block, place, term, tests.dropped[i]!))
+  return (b, tile) => {
+    const { kvLo, kvHi } = tile
+    const reached = terms.map((d) => and(d.when, le(d.lo, kvHi), le(kvLo, d.hi), askTest(b, place, d, tile)))
+    return and(le(add(kvLo, i32(frame.tile.kv)), place.kvLen), not(or(...reached)))
+  }
+}
+
 /** The prologue of the walk, then the walk itself: `visit` is put into a loop over the tiles that may keep a pair. */
 export function walkTiles(
   frame: Frame,
@@ -105,28 +141,9 @@ export function walkTiles(
   const { tiles } = frame.problem.plan
   const size = i32(frame.tile.kv)
   const { kvLen } = place
-  const prepare = (
-    block: Block,
-    term: TileTerm,
-    test: PatternFunction | null,
-  ): Reach & { when: Code; lo: Code; hi: Code } => {
-    const put = (e: TileTerm['when'], base: string) => writeNamed(block, place.leaves, place.values, e, base)
-    test?.inputs.forEach((e) => {
-      if (e.src.length > 0) put(e, rateOf(e) === 'row' ? 'ofTile' : 'fixed')
-    })
-    return {
-      term,
-      test,
-      when: put(term.when, 'when'),
-      lo: put(term.lo, 'lo'),
-      hi: put(term.hi, 'hi'),
-      qCut: term.pieces.q && put(term.pieces.q, 'qCut'),
-    }
-  }
-
   block.comment('the kv tiles that each term of the mask may reach')
   const kept = tiles.kept.map((term, i) => {
-    const reach = prepare(block, term, tests.kept[i]!)
+    const reach = prepare(block, place, term, tests.kept[i]!)
     const { when, lo, hi } = reach
     const some = and(when, le(lo, hi), le(i32(0), hi), lt(i32(0), kvLen))
     return {
@@ -135,7 +152,7 @@ export function walkTiles(
       last: block.let('last', select(some, quotient(min(hi, sub(kvLen, i32(1))), size), i32(-1))),
     }
   })
-  const dropped = tiles.dropped.map((term, i) => prepare(block, term, tests.dropped[i]!))
+  const isFull = fullness(frame, block, place, tiles.dropped, tests)
 
   const tile = block.var('tile', i32(0))
   block.loop((b) => {
@@ -159,12 +176,7 @@ export function walkTiles(
         c.continue()
       })
     }
-    visit(b, seen, (c) => {
-      const reached = dropped.map((d) =>
-        and(d.when, le(d.lo, kvHi), le(kvLo, d.hi), askTest(c, place, d, seen)),
-      )
-      return and(le(add(kvLo, size), kvLen), not(or(...reached)))
-    })
+    visit(b, seen, (c) => isFull(c, seen))
     b.set(tile, add(tile, i32(1)))
   })
 }

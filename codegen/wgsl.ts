@@ -206,6 +206,7 @@ const OPS: Spelling = {
   widen4: call('vec4f'),
   narrow: form((x) => `f16(clamp(${x}, -65504.0, 65504.0))`),
   narrow4: form((x) => `vec4h(clamp(${x}, vec4f(-65504.0), vec4f(65504.0)))`),
+  roundEven: call('round'),
   shuffleXor: call('subgroupShuffleXor'),
   atomicLoad: form((x) => `atomicLoad(&${x})`),
   uniformLoad: form((x) => `workgroupUniformLoad(&${x})`),
@@ -230,10 +231,13 @@ export const storageType = ({ type, atomic }: Buffer | Memory): string =>
   atomic ? `atomic<${TYPES[type]}>` : TYPES[type]
 
 const GREATEST = 3.4028234663852886e38
+/** Its shortest decimal lies beyond it, which WGSL refuses. */
+const GREATEST_TEXT = '3.4028234e+38'
 
 /** The shortest decimal that reads back as the same f32. */
 function floatText(value: number): string {
   const wanted = Math.fround(Math.max(-GREATEST, Math.min(GREATEST, value)))
+  if (Math.abs(wanted) === GREATEST) return wanted < 0 ? `-${GREATEST_TEXT}` : GREATEST_TEXT
   for (let digits = 1; digits < 9; digits++) {
     const text = wanted.toPrecision(digits)
     if (Math.fround(Number(text)) === wanted) return dotted(Number(text))

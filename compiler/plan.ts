@@ -2,6 +2,7 @@
 
 import type { Session } from './diagnostics.ts'
 import { nodesOf, type Expr, type Ir } from './ir.ts'
+import { findResidues } from './residues.ts'
 import { findTiles } from './tiles.ts'
 
 export interface ParamInfo {
@@ -68,6 +69,23 @@ export interface KvTiles {
   readonly dropped: readonly TileTerm[]
 }
 
+/** Pairs of a mask, and where a kernel looks for them. */
+export interface ResiduePart {
+  readonly mask: Expr
+  readonly tiles: KvTiles
+}
+
+/**
+ * A mask in two disjoint parts. Of `inside`, query and key have the same remainder by `step` (a const, or a param that is one
+ * number for all heads), which its mask no longer says: it and its tiles are asked of such pairs alone, and a tile is given by
+ * the first and last position of its rows and of its keys, whatever lies between. `rest` has the other pairs, in natural order.
+ */
+export interface ResidueOrder {
+  readonly step: Expr
+  readonly inside: ResiduePart
+  readonly rest: ResiduePart | null
+}
+
 /** A pattern as expressions: what `lower` makes and `simplify` keeps. */
 export interface PatternIr {
   readonly name: string
@@ -86,6 +104,8 @@ export interface PatternIr {
 
 export interface KernelPlan extends PatternIr {
   readonly tiles: KvTiles
+  /** Another way to the same pairs, for targets that can take rows by remainder; null where it gains nothing. */
+  readonly residues: ResidueOrder | null
 }
 
 /** True if the mask may differ between heads; if not, its tiles are the same for all of them. */
@@ -105,5 +125,6 @@ export function planKernel(ir: Ir, pattern: PatternIr, session: Session): Kernel
   const { tiles, obstacle } = findTiles(ir, pattern)
   if (obstacle?.table) session.report('tiles-by-list', obstacle.condition.span, { table: obstacle.table })
   else if (obstacle) session.report('tiles-by-test', obstacle.condition.span, {})
-  return { ...pattern, tiles }
+  // Ranges in natural order are as good as any.
+  return { ...pattern, tiles, residues: tiles.how === 'test' ? findResidues(ir, pattern) : null }
 }

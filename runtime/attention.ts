@@ -1,22 +1,27 @@
 /** attention(): tensors on the host in, output and LSE on the host out, through buffers that the runtime owns. */
 
+import type { Variant } from '../codegen/artifact.ts'
 import {
   checkCall,
+  checkOptions,
   listBytesOf,
   recordSlice,
   uploaded,
   uploadTables,
-  type Call,
   type CallOptions,
   type Resource,
+  type Resources,
 } from './call.ts'
 import type { Kernel } from './kernel.ts'
+import { resolveLists, type GivenList } from './lists.ts'
 import { HeddleError } from './messages.ts'
-import type { Slice } from './meta.ts'
+import type { CallStrides, Slice } from './meta.ts'
 import { packView, scatter } from './pack.ts'
 import { Lease, USAGE } from './pool.ts'
-import { roundBinding, slicesOf } from './slices.ts'
-import { resolveTables, type TableData } from './tables.ts'
+import { roundBinding, slicesOf, wholeCall } from './slices.ts'
+import { resolveRows } from './stage-sizes.ts'
+import { compileStages, recordStages, type StageCall } from './stages.ts'
+import { resolveTables, type Table, type TableData } from './tables.ts'
 import {
   checkDtypes,
   checkLayout,
@@ -26,10 +31,13 @@ import {
   viewOf,
   type Layout,
   type Shape,
+  type Sizes,
+  type StorageDtype,
   type Tensor,
   type View,
 } from './tensor.ts'
-import type { Compiled, Gpu } from './webgpu.ts'
+import { chooseVariant, powersOf } from './variant.ts'
+import type { Gpu } from './webgpu.ts'
 
 export interface AttentionCall extends CallOptions {
   readonly q: Tensor
@@ -37,6 +45,10 @@ export interface AttentionCall extends CallOptions {
   readonly v: Tensor
   /** A typed array for each of the pattern's tables, row-major. */
   readonly tables?: Readonly<Record<string, TableData>>
+  /** One for each list that the kernel was built for. */
+  readonly lists?: readonly GivenList[]
+  /** The vectors that a pattern with a `forward` reads beside q, k and v: [batch, sharers, tokens, channels]. */
+  readonly rows?: Readonly<Record<string, Tensor>>
   /** Of inputs that name no layout, and of the output. */
   readonly layout?: Layout
   /** Measures the kernel on the GPU's own clock; needs the feature timestamp-query. */
@@ -69,10 +81,8 @@ export async function attention(kernel: Kernel, given: AttentionCall): Promise<A
   const [q, k, v] = [viewOf('q', given.q, layout), viewOf('k', given.k, layout), viewOf('v', given.v, layout)]
   const sizes = sizesOf(q.shape, k.shape, v.shape)
   const dtype = checkDtypes(q, [k, v])
-  const tables = resolveTables(artifact.tables, given.tables, sizes)
-  const call = checkCall(artifact, device, sizes, dtype, given)
   if (given.timestamps && !device.features.has('timestamp-query')) throw new HeddleError('no-timestamps', {})
-  const compiled = await gpu.compile(call.variant)
+  const job = await (artifact.stages ? stagesJob : attendJob)(kernel, gpu, given, sizes, dtype, layout)
 
   const { batch, qHeads, qRows, valueDim } = sizes
   const outShape: Shape = [batch, qHeads, qRows, valueDim]
@@ -82,20 +92,86 @@ export async function attention(kernel: Kernel, given: AttentionCall): Promise<A
   const timed = given.timestamps === true
   const work: Work = {
     gpu,
-    call,
-    compiled,
+    job,
+    sizes,
     views,
     lse,
     timed,
-    tables: new Map(tables.map((t) => [t.info.name, t.data])),
   }
   let kernelMs = 0
-  for (const slice of planSlices(device, call, views)) kernelMs += await runSlice(work, slice)
+  for (const slice of planSlices(device, work)) kernelMs += await runSlice(work, slice)
   return {
     out,
     lse: { data: lse, shape: [batch, qHeads, qRows] },
     kernelMs: timed ? kernelMs : null,
-    variant: call.variant.id,
+    variant: job.variant.id,
+  }
+}
+
+/** What a call runs, whatever it is: where tensors have to lie for it, and how it is recorded. */
+interface Job {
+  readonly variant: Pick<Variant, 'id' | 'align' | 'dtype'>
+  readonly meta: Int32Array<ArrayBuffer>
+  readonly tables: ReadonlyMap<string, TableData>
+  readonly lists: readonly Int32Array<ArrayBuffer>[]
+  readonly listBytes: (slice: Slice) => number
+  /** False where values pass between heads: the call runs as one. */
+  readonly divides: boolean
+  readonly record: (
+    pass: GPUComputePassEncoder,
+    slice: Slice,
+    strides: CallStrides,
+    resources: Resources,
+    lease: Lease,
+  ) => void
+}
+
+type Prepare = (
+  kernel: Kernel,
+  gpu: Gpu,
+  given: AttentionCall,
+  sizes: Sizes,
+  dtype: StorageDtype,
+  layout: Layout,
+) => Promise<Job>
+
+const dataOf = (tables: readonly Table[]) => new Map(tables.map((t) => [t.info.name, t.data]))
+
+const attendJob: Prepare = async ({ artifact, device }, gpu, given, sizes, dtype) => {
+  const tables = resolveTables(artifact.tables, given.tables, sizes)
+  const call = checkCall(artifact, device, sizes, dtype, given)
+  const lists = resolveLists(artifact.lists ?? [], given.lists, sizes, call.lengths)
+  const compiled = await gpu.compile(call.variant)
+  return {
+    variant: call.variant,
+    meta: call.meta,
+    tables: dataOf(tables),
+    lists,
+    listBytes: (slice) => listBytesOf(call, slice),
+    divides: true,
+    record: (pass, slice, strides, resources, lease) =>
+      recordSlice(device, pass, call, compiled, slice, strides, resources, lease),
+  }
+}
+
+const stagesJob: Prepare = async ({ artifact, device }, gpu, given, sizes, dtype, layout) => {
+  const { rows: infos, variants } = artifact.stages!
+  if (given.lengths !== undefined) throw new HeddleError('stages-lengths', { pattern: artifact.pattern })
+  const { rows, indexHeads } = resolveRows(infos, given.rows, sizes, layout)
+  const tables = resolveTables(artifact.tables, given.tables, { ...sizes, indexHeads })
+  const checked = checkOptions(artifact, sizes, given)
+  const variant = chooseVariant({ variants }, { ...sizes, dtype }, powersOf(device), given.variant)
+  const call: StageCall = { ...checked, variant, rows, indexHeads }
+  const compiled = await compileStages(gpu, variant)
+  return {
+    variant,
+    meta: call.meta,
+    tables: dataOf(tables),
+    lists: [],
+    listBytes: () => 0,
+    divides: false,
+    record: (pass, _, strides, resources, lease) =>
+      recordStages(device, pass, call, compiled, strides, resources, lease),
   }
 }
 
@@ -103,17 +179,16 @@ type Views = Readonly<Record<'q' | 'k' | 'v' | 'out', View>>
 
 interface Work {
   readonly gpu: Gpu
-  readonly call: Call
-  readonly compiled: Compiled
+  readonly job: Job
+  readonly sizes: Sizes
   readonly views: Views
   readonly lse: Float32Array
-  readonly tables: ReadonlyMap<string, TableData>
   readonly timed: boolean
 }
 
 /** Every slice has buffers of its own, packed, so that only their sizes are limited. */
-function planSlices(device: GPUDevice, call: Call, views: Views): Slice[] {
-  const { align, dtype } = call.variant
+function planSlices(device: GPUDevice, { job, sizes, views }: Work): Slice[] {
+  const { align, dtype } = job.variant
   const bytesPerElement = dtype === 'f16' ? 2 : 4
   const placed = (['q', 'k', 'v', 'out'] as const).map((name) => {
     const { shape } = views[name]
@@ -126,18 +201,19 @@ function planSlices(device: GPUDevice, call: Call, views: Views): Slice[] {
     }
   })
   const { maxStorageBufferBindingSize, maxBufferSize } = device.limits
-  return slicesOf(placed, call.sizes, {
+  const limits = {
     maxStorageBufferBindingSize: Math.min(maxStorageBufferBindingSize, maxBufferSize),
     minStorageBufferOffsetAlignment: 1,
-    listBytes: (slice) => listBytesOf(call, slice),
-  })
+    listBytes: job.listBytes,
+  }
+  return job.divides ? slicesOf(placed, sizes, limits) : wholeCall(placed, sizes, limits)
 }
 
 const roundUp = (n: number, to: number) => Math.ceil(n / to) * to
 
 /** Uploads, runs and downloads one slice; gives the kernel's milliseconds if the call is timed. */
 async function runSlice(work: Work, slice: Slice): Promise<number> {
-  const { gpu, call } = work
+  const { gpu, sizes } = work
   const lease = new Lease(gpu.pool)
   const queries: GPUQuerySet[] = []
   let outcome: 'keep' | 'destroy' = 'destroy'
@@ -148,7 +224,7 @@ async function runSlice(work: Work, slice: Slice): Promise<number> {
       () => submitSlice(work, slice, lease, queries),
     )
     const { out, lse, times } = run
-    const { qRows, qHeads } = call.sizes
+    const { qRows, qHeads } = sizes
     const rows = slice.batch * slice.heads * qRows
     const first = (slice.batchBase * qHeads + slice.headBase) * qRows
     const regions = [out, { ...lse, offset: 4 * first, size: 4 * rows }, ...(times ? [times] : [])]
@@ -168,14 +244,13 @@ async function runSlice(work: Work, slice: Slice): Promise<number> {
 function submitSlice(work: Work, slice: Slice, lease: Lease, queries: GPUQuerySet[]) {
   const {
     gpu: { device },
-    call,
-    compiled,
+    job,
+    sizes,
     views,
-    tables,
     timed,
   } = work
-  const { align, dtype } = call.variant
-  const { qHeads, kvHeads, batch, qRows, valueDim } = call.sizes
+  const { align, dtype } = job.variant
+  const { qHeads, kvHeads, batch, qRows, valueDim } = sizes
   const group = qHeads / kvHeads
   const kvFirst = Math.floor(slice.headBase / group)
   const kvCount = Math.floor((slice.headBase + slice.heads - 1) / group) - kvFirst + 1
@@ -200,8 +275,9 @@ function submitSlice(work: Work, slice: Slice, lease: Lease, queries: GPUQuerySe
     v: uploaded(device, lease, packed.v.data),
     out,
     lse,
-    meta: uploaded(device, lease, call.meta),
-    tables: uploadTables(device, lease, tables),
+    meta: uploaded(device, lease, job.meta),
+    tables: uploadTables(device, lease, job.tables),
+    lists: job.lists.map((words) => uploaded(device, lease, words)),
   }
   const strides = { q: packed.q.strides, k: packed.k.strides, v: packed.v.strides, out: outStrides }
   const encoder = device.createCommandEncoder()
@@ -210,7 +286,7 @@ function submitSlice(work: Work, slice: Slice, lease: Lease, queries: GPUQuerySe
   const pass = encoder.beginComputePass(
     querySet ? { timestampWrites: { querySet, beginningOfPassWriteIndex: 0, endOfPassWriteIndex: 1 } } : {},
   )
-  recordSlice(device, pass, call, compiled, slice, strides, resources, lease)
+  job.record(pass, slice, strides, resources, lease)
   pass.end()
   let times: Resource | null = null
   if (querySet) {

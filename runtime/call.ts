@@ -1,12 +1,12 @@
 /** One call of a kernel, checked: sizes and the caller's options in, all that its dispatches need out. */
 
 import type { Artifact, Binding, Variant } from '../codegen/artifact.ts'
-import { resolveLengths, type Length } from './lengths.ts'
+import { resolveLengths, type Length, type RealLength } from './lengths.ts'
 import { HeddleError } from './messages.ts'
 import { listStrideOf, metaWords, uniformBlock, type CallStrides, type Slice } from './meta.ts'
 import { resolveParams, type Params, type ParamValues } from './params.ts'
 import { USAGE, type Lease } from './pool.ts'
-import { gridOf, roundBinding } from './slices.ts'
+import { gridOf, roundBinding, tilingOf } from './slices.ts'
 import type { TableData } from './tables.ts'
 import type { Sizes, StorageDtype } from './tensor.ts'
 import { chooseVariant, powersOf } from './variant.ts'
@@ -29,6 +29,7 @@ export interface Call {
   readonly sizes: Sizes
   readonly scale: number
   readonly params: Params
+  readonly lengths: readonly RealLength[]
   readonly meta: Int32Array<ArrayBuffer>
 }
 
@@ -39,24 +40,34 @@ export function checkCall(
   dtype: StorageDtype,
   options: CallOptions,
 ): Call {
-  const { headDim, valueDim, qHeads } = sizes
+  const checked = checkOptions(artifact, sizes, options)
+  const variant = chooseVariant(artifact, { ...sizes, dtype }, powersOf(device), options.variant)
+  return { ...checked, variant }
+}
+
+/** All of a call but the kernel that runs it. */
+export function checkOptions(artifact: Artifact, sizes: Sizes, options: CallOptions): Omit<Call, 'variant'> {
+  const { headDim, qHeads } = sizes
   const scale: unknown = options.scale ?? headDim ** -0.5
   if (typeof scale !== 'number' || !Number.isFinite(scale)) throw new HeddleError('scale', { got: scale })
   const lengths = resolveLengths(options.lengths, sizes)
   const params = resolveParams(artifact.params, options.params, qHeads)
-  const variant = chooseVariant(artifact, { headDim, valueDim, dtype }, powersOf(device), options.variant)
-  return { artifact, variant, sizes, scale, params, meta: metaWords(artifact, sizes, lengths, params) }
+  return {
+    artifact,
+    sizes,
+    scale,
+    params,
+    lengths,
+    meta: metaWords(artifact, sizes, lengths, params),
+  }
 }
 
 /** Bytes of a slice's tile lists: one for each batch entry, and for each of its heads unless they share it. */
-export const listBytesOf = ({ artifact, variant, sizes }: Call, { batch, heads }: Slice): number =>
-  variant.entries.list === null
-    ? 0
-    : batch *
-      (artifact.sharesLists ? 1 : heads) *
-      Math.ceil(sizes.qRows / variant.tile.q) *
-      listStrideOf(sizes.kvRows, variant.tile.kv) *
-      4
+export function listBytesOf({ artifact, variant, sizes }: Call, { batch, heads }: Slice): number {
+  if (variant.entries.list === null) return 0
+  const { groups, tiles } = tilingOf(variant, heads, sizes)
+  return batch * (artifact.sharesLists ? 1 : groups) * tiles * listStrideOf(sizes.kvRows, variant.tile.kv) * 4
+}
 
 /** A range of a buffer, as a bind group takes it. */
 export interface Resource {
@@ -66,7 +77,12 @@ export interface Resource {
 }
 
 export type Resources = Readonly<Record<'q' | 'k' | 'v' | 'out' | 'lse', Resource>> & {
+  /** What kernels of a stage plan hand on to each other. */
+  readonly kvOrder?: Resource
+  readonly before?: Resource
+  readonly state?: Resource
   readonly tables: ReadonlyMap<string, Resource>
+  readonly lists: readonly Resource[]
   readonly meta: Resource
 }
 
@@ -118,7 +134,7 @@ export function recordSlice(
   lease: Lease,
 ): void {
   const { variant, sizes, scale, params } = call
-  const grid = gridOf(slice, sizes.qRows, variant.tile.q, device.limits.maxComputeWorkgroupsPerDimension)
+  const grid = gridOf(slice, sizes, variant, device.limits.maxComputeWorkgroupsPerDimension)
   if (grid.tiles === 0) return
   const block = uniformBlock(variant, { sizes, slice, grid, scale, strides, params })
   const uniforms = uploaded(device, lease, new Uint8Array(block), USAGE.uniform)
@@ -127,10 +143,11 @@ export function recordSlice(
     variant.entries.list === null
       ? null
       : { buffer: lease.take(listBytes, USAGE.storage), offset: 0, size: listBytes }
-  const resourceOf = ({ role, table }: Binding): Resource => {
+  const resourceOf = ({ role, table, part }: Binding): Resource => {
     if (role === 'uniforms') return uniforms
     if (role === 'list') return list!
-    return role === 'table' ? resources.tables.get(table!)! : resources[role]
+    if (role === 'part') return resources.lists[part!]!
+    return role === 'table' ? resources.tables.get(table!)! : resources[role]!
   }
   const group = device.createBindGroup({
     layout: compiled.layout,

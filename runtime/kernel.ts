@@ -1,9 +1,11 @@
 /** Kernel: an artefact loaded on a device; records its dispatches into the caller's own compute pass. */
 /// <reference lib="esnext.disposable" preserve="true" />
 
-import type { Artifact, Dtype, Variant } from '../codegen/artifact.ts'
+import type { Artifact, Dtype, ListInfo, Variant } from '../codegen/artifact.ts'
 import { parseArtifact } from './artifact.ts'
 import { checkCall, listBytesOf, recordSlice, uploaded, type CallOptions, type Resource } from './call.ts'
+import type { RealLength } from './lengths.ts'
+import { checkListCount, listWords, type GivenList } from './lists.ts'
 import { HeddleError } from './messages.ts'
 import { Lease } from './pool.ts'
 import type { Slice } from './meta.ts'
@@ -17,6 +19,7 @@ import {
   stridesOf,
   type Layout,
   type Shape,
+  type Sizes,
   type Strides,
 } from './tensor.ts'
 import { chooseVariant, powersOf, type Wanted } from './variant.ts'
@@ -45,6 +48,8 @@ export interface EncodeCall extends CallOptions {
   }
   /** Values of tables in buffers are not looked at. */
   readonly tables?: Readonly<Record<string, TableData | GPUBuffer>>
+  /** For each list of the kernel what a call gives, or a buffer of the form in codegen/artifact.ts; ids that are not there are dropped. */
+  readonly lists?: readonly (GivenList | GPUBuffer)[]
 }
 
 /** Small buffers that a recorded call reads. */
@@ -56,6 +61,28 @@ export interface Encoded extends Disposable {
 
 const offsetOf = (range: BufferRange): number => ('buffer' in range ? range.offset : 0)
 const bufferOf = (range: BufferRange): GPUBuffer => ('buffer' in range ? range.buffer : range)
+const isListBuffer = (x: GivenList | GPUBuffer): x is GPUBuffer => !('counts' in x)
+const wholeOf = (buffer: GPUBuffer): Resource => ({
+  buffer,
+  offset: 0,
+  size: buffer.size - (buffer.size % 4),
+})
+
+/** The words of those lists that do not lie in buffers yet, by number. */
+function givenWords(
+  infos: readonly ListInfo[],
+  given: readonly (GivenList | GPUBuffer)[],
+  sizes: Sizes,
+  lengths: readonly RealLength[],
+): Map<number, Int32Array<ArrayBuffer>> {
+  checkListCount(infos, given)
+  return new Map(
+    given.flatMap((list, n) =>
+      isListBuffer(list) ? [] : [[n, listWords(infos[n]!, n, list, sizes, lengths)] as const],
+    ),
+  )
+}
+
 const isBuffer = (x: TableData | GPUBuffer): x is GPUBuffer => !ArrayBuffer.isView(x)
 
 export class Kernel implements Disposable {
@@ -95,6 +122,7 @@ export class Kernel implements Disposable {
   encode(pass: GPUComputePassEncoder, given: EncodeCall): Encoded {
     const gpu = this.open()
     const { artifact, device } = this
+    if (artifact.stages) throw new HeddleError('stages-encode', { pattern: artifact.pattern })
     const { shapes, dtype } = given
     checkShape('q', shapes.q)
     checkShape('k', shapes.k)
@@ -102,6 +130,7 @@ export class Kernel implements Disposable {
     const sizes = sizesOf(shapes.q, shapes.k, shapes.v)
     const call = checkCall(artifact, device, sizes, dtype, given)
     checkTableNames(artifact.tables, given.tables ?? {}, sizes)
+    const words = givenWords(artifact.lists ?? [], given.lists ?? [], sizes, call.lengths)
     const { batch, qHeads, qRows, valueDim } = sizes
     const layout = given.layout ?? 'bhld'
     checkLayout('layout', layout)
@@ -152,10 +181,13 @@ export class Kernel implements Disposable {
           return [info.name, rangeOf(`tables.${info.name}`, data, 0, 4 * countOf(tableSizes(info, sizes)))]
         }),
       )
+      const lists = (given.lists ?? []).map((list, n) =>
+        isListBuffer(list) ? wholeOf(list) : uploaded(device, lease, words.get(n)!),
+      )
       const meta = uploaded(device, lease, call.meta)
       const strides = { q: q.strides, k: k.strides, v: v.strides, out: out.strides }
       for (const { slice, ...tensors } of bound) {
-        recordSlice(device, pass, call, compiled, slice, strides, { ...tensors, tables, meta }, lease)
+        recordSlice(device, pass, call, compiled, slice, strides, { ...tensors, tables, lists, meta }, lease)
       }
     } catch (error) {
       release()

@@ -161,6 +161,59 @@ export const MESSAGES = {
       `tables.${name}: expected values from ${min} to ${max}, got ${got} at element ${at}`,
   ),
 
+  // Lists
+  'lists-count': row<{ expected: number; got: number }>(
+    'caller',
+    ({ expected, got }) => `lists: expected one for each of the artefact's lists = ${expected}, got ${got}`,
+  ),
+  'list-type': row<{ list: number; field: string; got: string }>(
+    'caller',
+    ({ list: n, field, got }) => `lists[${n}].${field}: expected an Int32Array, got ${got}`,
+  ),
+  'list-size': row<{ list: number; field: string; shape: readonly number[]; got: number }>(
+    'caller',
+    ({ list: n, field, shape, got }) =>
+      `lists[${n}].${field}: expected [batch, sharers, query units] = ${list(shape)}, got ${got} words`,
+  ),
+  'list-record': row<{ list: number; record: number; start: number; count: number; words: number }>(
+    'caller',
+    ({ list: n, record, start, count, words }) =>
+      `lists[${n}]: record ${record} has ${count} units from word ${start} on, but there are ${words} words of ids`,
+  ),
+  'list-id': row<{ list: number; at: number; most: number; got: number }>(
+    'caller',
+    ({ list: n, at, most, got }) =>
+      `lists[${n}].ids: expected numbers from 0 to ${most}, got ${got} at word ${at}`,
+  ),
+  'list-order': row<{
+    list: number
+    record: number
+    order: 'index' | 'score'
+    before: number
+    value: number
+  }>('caller', ({ list: n, record, order, before, value }) =>
+    order === 'index'
+      ? `lists[${n}]: the units of record ${record} should ascend and not overlap, but ${value} follows ${before}; ` +
+        `sort them, or build the kernel for a list in order of 'score'`
+      : `lists[${n}]: two units of record ${record} overlap, at ${value}`,
+  ),
+
+  // Stages
+  'stages-pages': row<{ pattern: string }>(
+    'caller',
+    ({ pattern }) =>
+      `pages: ${pattern} chooses by the data, and its kernels read keys and values that lie in rows`,
+  ),
+  'stages-lengths': row<{ pattern: string }>(
+    'caller',
+    ({ pattern }) =>
+      `lengths: ${pattern} chooses by the data, and its kernels take batch entries that are all of one length`,
+  ),
+  'stages-encode': row<{ pattern: string }>(
+    'caller',
+    ({ pattern }) => `encode: ${pattern} chooses by the data; call attention() for it`,
+  ),
+
   // Variants
   'no-variant': row<{ wanted: string; present: readonly string[] }>(
     'caller',

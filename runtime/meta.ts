@@ -61,7 +61,7 @@ export const listStrideOf = (kvRows: number, tileKv: number): number => 1 + Math
 
 /** The fixed fields by name; the variant's list says in which order, and which params follow them. */
 export function uniformBlock(
-  variant: Variant,
+  variant: Pick<Variant, 'tile' | 'uniforms'>,
   call: {
     readonly sizes: Sizes
     readonly slice: Slice

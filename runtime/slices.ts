@@ -1,8 +1,9 @@
 /** Dispatches of one call: tensor layouts and a device's binding limits in, slices over batch entries and heads out. */
 
+import type { Variant } from '../codegen/artifact.ts'
 import type { Grid, Slice } from './meta.ts'
 import { HeddleError } from './messages.ts'
-import { extentOf, type Shape, type Strides } from './tensor.ts'
+import { extentOf, type Shape, type Sizes, type Strides } from './tensor.ts'
 
 /** A tensor as it lies in a buffer. */
 export interface Placed {
@@ -85,6 +86,18 @@ export function slicesOf(
   throw obstacle(tensors, smallest, qHeads, limits)!
 }
 
+/** The whole call as one slice, or why it cannot be bound. */
+export function wholeCall(
+  tensors: readonly Placed[],
+  { batch, qHeads }: { readonly batch: number; readonly qHeads: number },
+  limits: BindingLimits,
+): Slice[] {
+  const whole = [{ batchBase: 0, batch, headBase: 0, heads: qHeads }]
+  const error = obstacle(tensors, whole, qHeads, limits)
+  if (error) throw error
+  return whole
+}
+
 function obstacle(
   tensors: readonly Placed[],
   slices: readonly Slice[],
@@ -135,9 +148,27 @@ const cut = (total: number, size: number): number[] =>
 const divisors = (n: number): number[] =>
   Array.from({ length: n }, (_, i) => n - i).filter((d) => n % d === 0)
 
+/** How the heads of a dispatch become tiles: `groups` of heads in each batch entry share `tiles` tiles. */
+export function tilingOf(
+  { tile, unit }: Pick<Variant, 'tile' | 'unit'>,
+  heads: number,
+  { qRows, qHeads, kvHeads }: Pick<Sizes, 'qRows' | 'qHeads' | 'kvHeads'>,
+): { readonly groups: number; readonly tiles: number } {
+  if (unit === undefined) return { groups: heads, tiles: Math.ceil(qRows / tile.q) }
+  const packs = unit.packs ? Math.min(qHeads / kvHeads, heads) : 1
+  const units = unit.tokens === 1 ? qRows : Math.ceil(qRows / unit.tokens) + 1
+  return { groups: heads / packs, tiles: units * Math.ceil((unit.tokens * packs) / tile.q) }
+}
+
 /** Workgroups of a dispatch: one per query tile, in rows of at most the device's count per dimension. */
-export function gridOf(slice: Slice, qRows: number, tileQ: number, most: number): Grid {
-  const tiles = slice.batch * slice.heads * Math.ceil(qRows / tileQ)
+export function gridOf(
+  slice: Slice,
+  sizes: Pick<Sizes, 'qRows' | 'qHeads' | 'kvHeads'>,
+  variant: Pick<Variant, 'tile' | 'unit'>,
+  most: number,
+): Grid {
+  const tiling = tilingOf(variant, slice.heads, sizes)
+  const tiles = slice.batch * tiling.groups * tiling.tiles
   if (tiles > Math.min(most * most, 2 ** 32 - 1)) {
     throw new HeddleError('grid-limit', { tiles, most: Math.min(most * most, 2 ** 32 - 1) })
   }

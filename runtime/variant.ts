@@ -1,6 +1,6 @@
 /** The choice of a kernel: an artefact's variants, the call's sizes and the device's powers in, one variant out. */
 
-import type { Artifact, Variant } from '../codegen/artifact.ts'
+import type { Variant } from '../codegen/artifact.ts'
 import { HeddleError } from './messages.ts'
 import type { StorageDtype } from './tensor.ts'
 
@@ -15,6 +15,9 @@ type LimitName =
   | 'maxComputeInvocationsPerWorkgroup'
   | 'maxComputeWorkgroupSizeX'
   | 'maxStorageBuffersPerShaderStage'
+
+/** What the choice looks at. */
+type Choice = Pick<Variant, 'id' | 'headDim' | 'valueDim' | 'dtype' | 'capability' | 'workgroup'>
 
 /** What a device can do, as far as kernels ask. */
 export interface Powers {
@@ -35,7 +38,7 @@ export function powersOf(device: GPUDevice): Powers {
 
 /** The first thing that a variant needs and the device lacks, as words; null if it runs. */
 export function unmetNeed(
-  { id, capability, workgroup }: Variant,
+  { id, capability, workgroup }: Pick<Choice, 'id' | 'capability' | 'workgroup'>,
   { features, limits, subgroup }: Powers,
 ): string | null {
   const feature = capability.features.find((f) => !features.has(f))
@@ -66,12 +69,12 @@ const words = ({ headDim, valueDim, dtype }: Wanted) =>
  * The first variant, in the artefact's order (best first), that fits the call and runs on the device.
  * @param id takes this variant alone into account: for tests and measurements
  */
-export function chooseVariant(
-  { variants }: Pick<Artifact, 'variants'>,
+export function chooseVariant<V extends Choice>(
+  { variants }: { readonly variants: readonly V[] },
   wanted: Wanted,
   powers: Powers,
   id?: string,
-): Variant {
+): V {
   const fitting = variants.filter(
     (v) =>
       v.headDim === wanted.headDim &&

@@ -1,6 +1,6 @@
 /** What the runtime keeps per GPUDevice: compiled kernels, the buffer pool, and word of the device's loss. */
 
-import type { Binding, Variant } from '../codegen/artifact.ts'
+import type { Binding } from '../codegen/artifact.ts'
 import { HeddleError } from './messages.ts'
 import { BufferPool } from './pool.ts'
 
@@ -16,6 +16,14 @@ const TYPES: Readonly<Record<Binding['access'], GPUBufferBindingType>> = {
   read_write: 'storage',
 }
 const COMPUTE_STAGE = 4
+
+/** A text with its bindings and entry points. */
+export interface Compilable {
+  readonly id: string
+  readonly code: string
+  readonly bindings: readonly Pick<Binding, 'binding' | 'access'>[]
+  readonly entries: { readonly attend: string; readonly list: string | null }
+}
 
 const devices = new WeakMap<GPUDevice, Gpu>()
 
@@ -95,7 +103,7 @@ export class Gpu {
   }
 
   /** Pipelines of a variant, made off the main thread where that pays; the same text is compiled once per device. */
-  async compile(variant: Variant): Promise<Compiled> {
+  async compile(variant: Compilable): Promise<Compiled> {
     const known = this.#compiled.get(variant.code)
     if (known) return this.guard(Promise.resolve(known))
     const making = this.#make(variant)
@@ -111,7 +119,7 @@ export class Gpu {
   }
 
   /** As `compile`, waiting for the driver: for callers that record commands and did not prepare. */
-  compileNow(variant: Variant): Compiled {
+  compileNow(variant: Compilable): Compiled {
     this.throwIfLost()
     const known = this.#compiled.get(variant.code)
     if (known && !(known instanceof Promise)) return known
@@ -127,7 +135,7 @@ export class Gpu {
     return made
   }
 
-  async #make(variant: Variant): Promise<Compiled> {
+  async #make(variant: Compilable): Promise<Compiled> {
     const { device } = this
     const { attend, list } = variant.entries
     // Without a GPU the driver compiles on this machine's cores, and one of them would spin in Dawn's wait for it.
@@ -155,7 +163,7 @@ export class Gpu {
     return { layout, attend: attendPipeline, list: listPipeline }
   }
 
-  #describe({ id, code, bindings }: Variant) {
+  #describe({ id, code, bindings }: Compilable) {
     const { device } = this
     const layout = device.createBindGroupLayout({
       label: id,

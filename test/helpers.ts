@@ -1,7 +1,7 @@
 /** What tests on a device share: the device or the reason for skipping, kernels that are given back, plain results. */
 
-import type { Artifact, Dtype } from '../codegen/artifact.ts'
-import { emit, type CapabilityName } from '../codegen/index.ts'
+import type { Artifact, Dtype, ListInfo } from '../codegen/artifact.ts'
+import { emit, type CapabilityName, type Emitted } from '../codegen/index.ts'
 import { createCompiler, type CompiledPattern } from '../compiler/index.ts'
 import type { Pattern } from '../dsl/index.ts'
 import { fileURLToPath } from 'node:url'
@@ -50,6 +50,7 @@ export interface KernelChoice {
   readonly valueDim?: number
   readonly dtype?: Dtype
   readonly capabilities?: readonly CapabilityName[]
+  readonly lists?: readonly ListInfo[]
 }
 
 export type AttentionCall = Parameters<typeof attention>[1]
@@ -69,18 +70,19 @@ export class Bench {
     this.opened = opened
   }
 
-  artifact(from: Pick<CompiledPattern, 'plan'>, choice: KernelChoice = {}): Artifact {
-    const { headDim = 8, valueDim = headDim, dtype = 'f32', capabilities } = choice
+  artifact(from: Emitted, choice: KernelChoice = {}): Artifact {
+    const { headDim = 8, valueDim = headDim, dtype = 'f32', capabilities, lists } = choice
     return emit(from, {
       target: 'wgsl',
       headDims: [headDim],
       valueDims: [valueDim],
       dtypes: [dtype],
       ...(capabilities ? { capabilities } : {}),
+      ...(lists ? { lists } : {}),
     })
   }
 
-  kernel(from: Pick<CompiledPattern, 'plan'>, choice: KernelChoice = {}): Kernel {
+  kernel(from: Emitted, choice: KernelChoice = {}): Kernel {
     const kernel = loadKernel(this.artifact(from, choice), this.opened.device)
     this.#kernels.add(kernel)
     return kernel

@@ -7,7 +7,7 @@ from typing import Any, Mapping, Optional, Sequence, Tuple
 
 import heddle_torch
 import torch
-from heddle_torch.call import Sizes, choose_variant
+from heddle_torch.call import Sizes, choose_variant, scalars_of
 
 from cases import Case, Ours
 from inputs import Inputs, tables_of
@@ -30,11 +30,13 @@ class Kernel:
         )
         major, minor = torch.cuda.get_device_capability()
         if self._ours.skeleton is None:
-            return choose_variant(artifact, "bf16", sizes, 10 * major + minor)
+            param = scalars_of(artifact, self._ours.params)
+            return choose_variant(artifact, "bf16", sizes, 10 * major + minor, param=param)
         for variant in artifact.variants:
             fits = variant["dtype"] == "bf16" and variant["headDim"] == variant["valueDim"] == case.head_dim
             if fits and variant["skeleton"] == self._ours.skeleton:
-                return choose_variant(artifact, "bf16", sizes, 10 * major + minor, only=variant["id"])
+                param = scalars_of(artifact, self._ours.params)
+                return choose_variant(artifact, "bf16", sizes, 10 * major + minor, only=variant["id"], param=param)
         raise ValueError(f"{artifact.pattern} has no {self._ours.skeleton} kernel for head dim {case.head_dim}")
 
     def contender(self, sets: Sequence[Inputs], params: Optional[Mapping[str, Any]] = None) -> Contender:

@@ -8,12 +8,13 @@ import { environmentOf, type Setting } from '../../compiler/mask-map.ts'
 import type { PatternIr } from '../../compiler/plan.ts'
 import { EVALS, write } from './script.ts'
 
-/** First and last position, both inside. */
+/** First and last position, both inside, of rows and keys that are a step apart. */
 export interface Spot {
   readonly qLo: number
   readonly qHi: number
   readonly kvLo: number
   readonly kvHi: number
+  readonly step: number
 }
 
 export interface MaskProgram {
@@ -35,11 +36,11 @@ export function maskProgram(p: PatternIr, at: Setting): MaskProgram {
   const { levels, results } = write([p.mask], env, [['q'], ['kv']])
   const make = ({ kept, after }: { readonly kept: string; readonly after: string }) => {
     const text = `
-      const { qLo, qHi, kvLo, kvHi } = spot
+      const { qLo, qHi, kvLo, kvHi, step } = spot
       let kept = 0
-      for (let q = qLo; q <= qHi; q++) {
+      for (let q = qLo; q <= qHi; q += step) {
         ${levels[0]!.join('\n')}
-        for (let kv = kvLo; kv <= kvHi; kv++) {
+        for (let kv = kvLo; kv <= kvHi; kv += step) {
           ${levels[1]!.join('\n')}
           if (${results[0]}) { ${kept} }
         }

@@ -22,7 +22,7 @@ $heddle build $(patterns full a-shape sliding-window document document-starts st
   strided dilated-window) --target cuda --arch "$arch" --dtype bf16 --head-dim 128 --out out/cuda
 # Small cases of every skeleton and of the ways to find tiles, for compute-sanitizer.
 # shellcheck disable=SC2046
-$heddle build $(patterns causal a-shape document) --target cuda --arch "$arch" --dtype bf16 --head-dim 64,128 \
+$heddle build $(patterns causal a-shape document strided) --target cuda --arch "$arch" --dtype bf16 --head-dim 64,128 \
   --out out/cuda-sanitize
 npx tsx bench/cuda/prepare.ts out/cuda out/cuda-counts.json
 du -sh out/cuda out/cuda-sanitize out/cuda-counts.json

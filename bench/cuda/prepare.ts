@@ -55,6 +55,7 @@ export function countCase(
   c: CudaCase,
   ours: Ours,
   shapes: readonly [Tile, ...Tile[]],
+  byResidue = false,
 ): Counts {
   const at = settingOf(c, ours)
   const sums = shapes.map(() => ({ needed: 0, visited: 0 }))
@@ -62,7 +63,7 @@ export function countCase(
   const rows = sampledRows(c.qLen)
   const samples = headsAlike(plan, at).map((heads) => {
     const one = { ...at, head: heads[0]! }
-    const counted = countHead(plan, one, shapes)
+    const counted = countHead(plan, one, shapes, byResidue)
     const times = heads.length * c.batch
     kept += counted.kept * times
     keys += counted.keys * times
@@ -76,16 +77,25 @@ export function countCase(
   return { kept, keys, tiles, samples }
 }
 
-/** The shapes that the loader may choose for a case: of the skeleton forced, else of the best one that there is. */
-export function shapesFor(artifact: CudaArtifact, c: CudaCase, ours: Ours): Tile[] {
+/** The shapes that the loader may choose for a case, and by which walk: of the skeleton forced, else of the best one there is. */
+export function shapesFor(
+  artifact: CudaArtifact,
+  c: CudaCase,
+  ours: Ours,
+): { readonly tiles: readonly Tile[]; readonly byResidue: boolean } {
   const wanted: readonly Skeleton[] =
-    ours.skeleton !== undefined ? [ours.skeleton] : c.qLen <= 16 ? ['decode'] : ['hopper', 'ampere']
+    ours.skeleton !== undefined
+      ? [ours.skeleton]
+      : c.qLen <= 16
+        ? ['decode']
+        : ['residues', 'hopper', 'ampere']
   const fitting = artifact.variants.filter(
     (v) => v.headDim === c.headDim && v.valueDim === c.headDim && v.dtype === 'bf16',
   )
   const skeleton = wanted.find((name) => fitting.some((v) => v.skeleton === name))
   const tiles = fitting.filter((v) => v.skeleton === skeleton).map((v) => v.tile)
-  return [...new Map(tiles.map((tile) => [`${tile.q}x${tile.kv}`, tile])).values()]
+  const distinct = new Map(tiles.map((tile) => [`${tile.q}x${tile.kv}`, tile]))
+  return { tiles: [...distinct.values()], byResidue: skeleton === 'residues' }
 }
 
 function main([artifacts, target]: readonly (string | undefined)[]): void {
@@ -110,11 +120,12 @@ function main([artifacts, target]: readonly (string | undefined)[]): void {
       return []
     }
     const plan = plans.get(ours.pattern)!
-    const [first, ...rest] = shapesFor(JSON.parse(readFileSync(file, 'utf8')) as CudaArtifact, c, ours)
+    const { tiles, byResidue } = shapesFor(JSON.parse(readFileSync(file, 'utf8')) as CudaArtifact, c, ours)
+    const [first, ...rest] = tiles
     if (!first) throw new Error(`${file} has no kernel for ${c.name}`)
-    const key = keyOf(plan, c, ours, [first, ...rest])
+    const key = keyOf(plan, c, ours, tiles, byResidue)
     const started = performance.now()
-    const counts = known.get(key) ?? countCase(plan, c, ours, [first, ...rest])
+    const counts = known.get(key) ?? countCase(plan, c, ours, [first, ...rest], byResidue)
     console.error(`${c.name}, ${ours.pattern}: ${((performance.now() - started) / 1000).toFixed(1)} s`)
     return [{ ...ours, key, counts }]
   }
@@ -141,13 +152,31 @@ function plansOf(names: readonly string[]): Map<string, KernelPlan> {
 }
 
 /** Everything that the counts depend on. */
-function keyOf(plan: KernelPlan, c: CudaCase, ours: Ours, shapes: readonly Tile[]): string {
+function keyOf(
+  plan: KernelPlan,
+  c: CudaCase,
+  ours: Ours,
+  shapes: readonly Tile[],
+  byResidue: boolean,
+): string {
   const { batch, qHeads, kvHeads, qLen, kvLen, headDim } = c
   const { params, tables } = ours
   const terms = [...plan.tiles.kept, ...plan.tiles.dropped].map((t) =>
     [t.when, t.lo, t.hi, t.test, t.pieces.q, t.pieces.kv].map((e) => e && printExpr(e)),
   )
-  const sizes = { batch, qHeads, kvHeads, qLen, kvLen, headDim, params, tables, shapes, SAMPLED_ROWS }
+  const sizes = {
+    batch,
+    qHeads,
+    kvHeads,
+    qLen,
+    kvLen,
+    headDim,
+    params,
+    tables,
+    shapes,
+    byResidue,
+    SAMPLED_ROWS,
+  }
   const parts = [printExpr(plan.mask), plan.tiles.how, terms, sizes]
   return createHash('sha256').update(JSON.stringify(parts)).digest('hex').slice(0, 16)
 }

@@ -11,14 +11,15 @@ import random
 import sys
 from array import array
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "runtime" / "torch"))
 
 from heddle_torch.artifact import Artifact, read_artifact  # noqa: E402
-from heddle_torch.call import CallBuffer, Layout, Sizes, fill_call, shape_of  # noqa: E402
+from heddle_torch.call import CallBuffer, Layout, Sizes, fill_call, scalars_of, shape_of, variables_of  # noqa: E402
 from heddle_torch.compiler import machine_code  # noqa: E402
 from heddle_torch.driver import Launch, driver  # noqa: E402
+from heddle_torch.rules import size  # noqa: E402
 from heddle_torch.values import default_lengths, resolve_params, value_words  # noqa: E402
 
 ONE = {"bf16": 0x3F80, "f16": 0x3C00}
@@ -125,6 +126,11 @@ def run(artifact: Artifact, variant: Dict[str, Any], sizes: Sizes, paged: bool, 
     pointers["lengths"] = memory.holding(words(lengths))
     pointers["values"] = memory.holding(words(values or [0]))
 
+    scalars = scalars_of(artifact, {n: x for n, x in SMALL_PARAMS.items() if n in artifact.param_names})
+
+    def step_of(rule: Mapping[str, Any]) -> Optional[int]:
+        return None if rule["step"] is None else size(rule["step"], variables_of(whole, processors), scalars)
+
     shape = shape_of(variant, whole, processors)
     pointers["counters"] = memory.holding(words([0] * -(-max(4, shape.counters) // 4)))
     pointers["list"] = memory.empty(shape.list)
@@ -146,7 +152,7 @@ def run(artifact: Artifact, variant: Dict[str, Any], sizes: Sizes, paged: bool, 
         function = d.function(module, entry["name"], entry["sharedBytes"], where)
         launch = Launch(function, grid, entry["threads"], entry["sharedBytes"], buffer.address, len(entry["tensorMaps"]))
         maps = [
-            d.tensor_map(dtype, pointers[r["tensor"]], shapes[r["tensor"]], strides[r["tensor"]], r, where)
+            d.tensor_map(dtype, pointers[r["tensor"]], shapes[r["tensor"]], strides[r["tensor"]], r, where, step_of(r))
             for r in entry["tensorMaps"]
         ]
         for i, made in enumerate(maps):

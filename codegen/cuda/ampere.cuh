@@ -422,7 +422,7 @@ DEVICE void storeRows(Call const& call, Work const& work) {
   }
 }
 
-KERNEL(THREADS, BLOCKS) attend(Call call) {
+KERNEL(THREADS, BLOCKS) ENTRY(attend)(Call call) {
   Known& known = *(Known*)(sharedBase() + KNOWN_AT);
   {
     // Q depends on no length: it is under way while those are read.

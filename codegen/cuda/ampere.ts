@@ -70,6 +70,7 @@ function shapesOf({ headDim, valueDim, traits }: Request): Shape[] {
   return ROWS.filter(({ dims }) => dims[0] === first.dims[0] && dims[1] === first.dims[1]).map(
     ({ tile: [q, kv], warps, stages, blocks, reason }) => ({
       tile: { q, kv },
+      units: 1,
       threads: 32 * warps,
       sharedBytes: 2 * (q * headDim + stages * kv * (headDim + valueDim)) + KNOWN_BYTES + sumBytes(q),
       constants: { STAGES: stages, BLOCKS: blocks, KNOWN_BYTES },
@@ -86,6 +87,7 @@ export const AMPERE: SkeletonSpec = {
   suffix: '',
   needs: { vectors: false, qRows: null, pages: false },
   shapes: shapesOf,
+  preludes: [],
   texts: ['ampere.cuh'],
   entries: (_, { tile, threads, sharedBytes }) => [
     {
@@ -98,6 +100,7 @@ export const AMPERE: SkeletonSpec = {
   ],
   // The pointer to a list is one register too many beside tests that are not asked.
   sharesTests: false,
+  walks: 'mask',
   splits: null,
   counters: 0,
   scratch: 0,

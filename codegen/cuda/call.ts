@@ -42,6 +42,7 @@ const ROWS: readonly (readonly [
   ],
   ['pages', 'pointer', 1, 'int const*', '[batch][pageStride] page numbers, or null: K and V are contiguous'],
   ['list', 'pointer', 1, 'unsigned*', 'tile lists, where the pattern has them'],
+  ['parts', 'pointer', 1, 'int const*', 'lists that the call gives, where the kernel walks them'],
   ['counters', 'pointer', 1, 'unsigned*', 'zero before a launch, and zero again after it'],
   ['scratch', 'pointer', 1, 'float*', 'partial results of split keys'],
   ['tables', 'pointer', MAX_TABLES, 'void const*', 'in the order of the manifest'],

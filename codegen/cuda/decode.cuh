@@ -196,7 +196,7 @@ DEVICE float quadSum(float x) {
   return x + shuffleXor(x, 2);
 }
 
-KERNEL(THREADS, BLOCKS) attend(const __grid_constant__ Call call) {
+KERNEL(THREADS, BLOCKS) ENTRY(attend)(const __grid_constant__ Call call) {
   int const lane = laneIndex(), warp = (int)threadIdx.x / 32;
   Item item = itemOf(call);
   Place const place = placeOf(call, item.batch, item.head0);
@@ -434,7 +434,7 @@ KERNEL(THREADS, BLOCKS) attend(const __grid_constant__ Call call) {
 
 // One block a row, one thread a split for the weights; then its warps share the splits. Not launched where there is one split:
 // `attend` wrote the results.
-KERNEL(COMBINE_THREADS, 4) combine(const __grid_constant__ Call call) {
+KERNEL(COMBINE_THREADS, 4) ENTRY(combine)(const __grid_constant__ Call call) {
   constexpr int QUADS = (VALUE_DIM + 127) / 128;
   int const lane = laneIndex(), warp = (int)threadIdx.x / 32;
   int x = (int)blockIdx.x;

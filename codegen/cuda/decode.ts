@@ -49,6 +49,7 @@ function shapesOf({ headDim, valueDim }: Request): Shape[] {
     if (stages < 2) return null
     return {
       tile: { q: 16 * warps, kv: 16 * warps },
+      units: 1,
       threads: 32 * warps,
       sharedBytes: stages * stage,
       constants: { STAGES: stages, BLOCKS },
@@ -77,6 +78,7 @@ export const DECODE: SkeletonSpec = {
   suffix: '',
   needs: { vectors: false, qRows: 16, pages: true },
   shapes: shapesOf,
+  preludes: [],
   texts: ['decode.cuh'],
   entries: ({ valueDim, traits }, { tile, threads, sharedBytes }) => [
     {
@@ -97,6 +99,7 @@ export const DECODE: SkeletonSpec = {
   ],
   // One query tile: the kernel of its own would cost more than the tests.
   sharesTests: false,
+  walks: 'mask',
   splits: splitsRule(),
   // Of debug builds: one word, 1 + the index in `pages` of a number out of range; the host reads it and zeroes it again.
   counters: 4,

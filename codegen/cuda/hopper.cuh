@@ -22,8 +22,9 @@ constexpr int S_COUNT = TILE_KV / 2;                           // accumulators a
 constexpr int O_COUNT = VALUE_DIM / 2;
 static_assert(TILE_Q == CONSUMERS * 64 && THREADS == (CONSUMERS + 1) * 128, "64 rows a warpgroup");
 // What the warpgroups ask for in all must be there from the start: more is waited for without end.
-static_assert(PRODUCER_REGISTERS + CONSUMERS * CONSUMER_REGISTERS <= 65536 / THREADS / 8 * 8 * (CONSUMERS + 1), "registers");
+static_assert(PRODUCER_REGISTERS + CONSUMERS * CONSUMER_REGISTERS <= 65536 / (THREADS * BLOCKS) / 8 * 8 * (CONSUMERS + 1), "registers");
 static_assert(SHARED_BYTES <= HOST_SHARED_BYTES, "the host's count of shared memory");
+static_assert(UNITS == 1 || UNROLL_MASK, "which unit a column is in is known where it is written out");
 static_assert(STAGES <= 4 && Q_STAGES <= 2, "the book has room for four stages, and for two of Q");
 
 // Messages to the multiplying warps. A tile's: its index, and two flags.
@@ -31,8 +32,9 @@ constexpr u32 TILE_FULL = 1u << 31;
 constexpr u32 TILE_LAST = 1u << 30;
 constexpr u32 TILE_INDEX = TILE_LAST - 1u;
 
+// A query tile of a class: all rows, or those of one remainder.
 struct Work {
-  int batch, head, qTile;
+  int batch, head, row, qTile;
 };
 
 // What the bringing warp tells of a query tile: written when its Q may be, read until its output is written. Q is released
@@ -48,6 +50,7 @@ struct Book {
   u64 qFull[2], qEmpty[2];
   u64 kFull[4], kEmpty[4], vFull[4], vEmpty[4];
   u32 tiles[4];
+  int units[4][UNITS];
   Message messages[MESSAGES];
 };
 static_assert(sizeof(Book) <= 1024, "BOOK");
@@ -65,23 +68,26 @@ struct Turn {
   }
 };
 
-// Query rows of a tile: its first row, and the positions of its first and last real row.
+// Query rows of a tile: the index of the first in its class, and the positions of the first and last real one.
 struct Rows {
   int first, qLo, qHi;
 };
 DEVICE Rows rowsOf(Place const& place, int qTile) {
   int first = qTile * TILE_Q;
-  int lo = max(first, place.qRow), hi = min(first + TILE_Q, place.qRow + place.qLen) - 1;
-  return {first, lo + place.qShift, hi + place.qShift};
+  int lo = max(first, rowsBefore(place, place.qRow)), hi = min(first + TILE_Q, rowsBefore(place, place.qRow + place.qLen)) - 1;
+  return {first, rowAt(place, lo) + place.qShift, rowAt(place, hi) + place.qShift};
 }
 
-// The order of work: heads whose K and V fit the second-level cache together, within them the last query tiles first.
+// The order of work: heads whose K and V fit the second-level cache together, within them class by class, of a class the last
+// query tiles first.
 struct Order {
-  int qTiles, span, items;
+  int ofClass, qTiles, span, items;
 };
 DEVICE Order orderOf(Call const& call) {
   Order o;
-  o.qTiles = (call.qRows + TILE_Q - 1) / TILE_Q;
+  int const step = classesOf(call), rows = (call.qRows + step - 1) / step;
+  o.ofClass = ALIGNED ? listTilesOf(call) : (rows + TILE_Q - 1) / TILE_Q;
+  o.qTiles = min(step, call.qRows) * o.ofClass;
   long long bytes = 2ll * call.kvRows * (call.headDim + call.valueDim);
   int fit = call.kvHeads;
   while (fit > 1 && (call.kvHeads % fit != 0 || fit * bytes > (32ll << 20))) fit--;
@@ -95,46 +101,95 @@ DEVICE Work workOf(Call const& call, Order const& o, int item) {
   int step = within / o.span;
   int slot = section * o.span + (within - step * o.span);
   int batch = slot / call.qHeads;
-  return {batch, slot - batch * call.qHeads, o.qTiles - 1 - step};
+  int row = ORDERED ? step / o.ofClass : 0;
+  return {batch, slot - batch * call.qHeads, row, o.ofClass - 1 - (step - row * o.ofClass)};
 }
 
-// A tile of V whose last rows are beyond kvLen but inside the tensor: copied by hand, with zeros there, since a masked weight of
-// zero times a NaN is a NaN.
-DEVICE void copyValuesTail(Call const& call, Place const& place, int kvLo, unsigned char* to) {
-  constexpr int UNITS = VALUE_DIM / 8;
-  u16 const* from = (u16 const*)call.v + place.batch * call.vStride[0] + place.kvHead * call.vStride[1];
-  for (int i = laneIndex(); i < TILE_KV * UNITS; i += 32) {
+// Rows of a tensor that a tile, or a unit of it, has: row first + i * step for each i from `from` on.
+struct Run {
+  int first, from;
+};
+DEVICE Run queriesOf(Place const& place, int index) { return {rowAt(place, 0), index}; }
+DEVICE Run keysOf(Place const& place, int unit) { return {place.kvStart + keyAt(place, 0), unit * UNIT_KV}; }
+
+// The units that a tile has: one, itself, or of a list those that its entry names. A unit behind the last key stands for none:
+// another one is brought in its place, and the mask drops it.
+struct Units {
+  int id[UNITS];
+};
+DEVICE Units unitsOf(Walk const& walk, int tile) {
+  Units units;
+#pragma unroll
+  for (int u = 0; u < UNITS; u++) units.id[u] = UNITS == 1 ? tile : (int)(walk.list[1 + tile * UNITS + u] & UNIT_INDEX);
+  return units;
+}
+DEVICE int broughtOf(Place const& place, int unit) { return UNITS == 1 ? unit : min(unit, max(place.kvLen - 1, 0) / UNIT_KV); }
+
+// A box of a run's rows.
+DEVICE void copyRun(u32 shared, TensorMap const& map, u32 barrier, int column, Place const& place, Run run, int head, u64 policy) {
+  if (ORDERED) {
+    int const skipped = stepsTo(place, run.first);
+    copyBox(shared, map, barrier, column, run.from + skipped, run.first - skipped * stepOf(place), head, place.batch, policy);
+  } else {
+    copyBox(shared, map, barrier, column, run.first + run.from, head, place.batch, policy);
+  }
+}
+
+// A map by remainder has as many rows of each as the remainder with the fewest: a row behind those is not copied by a box.
+template <int count>
+DEVICE bool isCut(Place const& place, Run run, int rows) {
+  if (!ORDERED) return false;
+  int const step = stepOf(place), whole = stepsTo(place, rows), skipped = stepsTo(place, run.first);
+  return run.first - skipped * step < rows - whole * step && skipped + run.from + count > whole;
+}
+
+// Rows copied by hand to where a tile of `rows` rows has them, swizzled as a box would be, with zeros for those at or beyond
+// `limit`.
+template <int rows, int count, int dims, int chunkBytes>
+DEVICE void copyByHand(u16 const* from, long long rowStride, int dim, Place const& place, Run run, int limit, unsigned char* to) {
+  constexpr int UNITS = dims / 8, CHUNK = chunkBytes / 2;
+  for (int i = laneIndex(); i < count * UNITS; i += 32) {
     int row = i / UNITS, column = i % UNITS * 8;
+    int const at = run.first + (run.from + row) * stepOf(place);
     u32 words[4] = {0u, 0u, 0u, 0u};
-    if (kvLo + row < place.kvLen) {
-      u16 const* p = from + (long long)(place.kvStart + kvLo + row) * call.vStride[2] + column;
-      if (column + 8 <= call.valueDim) {
+    if (at < limit) {
+      u16 const* p = from + at * rowStride + column;
+      if (column + 8 <= dim) {
         uint4 v = *(uint4 const*)p;
         words[0] = v.x, words[1] = v.y, words[2] = v.z, words[3] = v.w;
       } else {
 #pragma unroll
         for (int e = 0; e < 8; e++)
-          if (column + e < call.valueDim) words[e / 2] |= (u32)p[e] << (16 * (e & 1));
+          if (column + e < dim) words[e / 2] |= (u32)p[e] << (16 * (e & 1));
       }
     }
-    int unit = column % CHUNK_V / 8;
-    int swizzled = CHUNK_BYTES_V == 128 ? unit ^ (row & 7) : unit ^ ((row >> 1) & 3);
-    unsigned char* target = to + column / CHUNK_V * (TILE_KV * CHUNK_BYTES_V) + row * CHUNK_BYTES_V + swizzled * 16;
+    int unit = column % CHUNK / 8;
+    int swizzled = chunkBytes == 128 ? unit ^ (row & 7) : unit ^ ((row >> 1) & 3);
+    unsigned char* target = to + column / CHUNK * (rows * chunkBytes) + row * chunkBytes + swizzled * 16;
     *(uint4*)target = make_uint4(words[0], words[1], words[2], words[3]);
   }
   fenceAsync();
   syncLanes();
 }
 
-// A query tile that no key meets: zeros, and the LSE of nothing or of the sink alone.
+// The row's part of the scratch, of an earlier pass.
+DEVICE float* partialRow(Call const& call, Work const& work, int r) {
+  return call.scratch + (((long long)work.batch * call.qHeads + work.head) * call.qRows + r) * VALUE_DIM;
+}
+
+// A query tile that no key meets: zeros, and the LSE of nothing or of the sink alone; or what an earlier pass has of its rows.
 DEVICE void writeEmpty(Call const& call, Work const& work, Place const& place) {
   u16* const out = (u16*)call.out + work.batch * call.outStride[0] + work.head * call.outStride[1];
   float* const lses = call.lse + ((long long)work.batch * call.qHeads + work.head) * call.qRows;
   float const sink = SINK ? sinkLogitOf(call, place) : -INFINITE;
-  int const first = work.qTile * TILE_Q, past = min(first + TILE_Q, call.qRows);
-  for (int r = first; r < past; r++)
-    for (int column = laneIndex(); column < call.valueDim; column += 32) out[r * call.outStride[2] + column] = 0;
-  for (int r = first + laneIndex(); r < past; r += 32)
+  int const first = work.qTile * TILE_Q;
+  for (int i = max(first, rowsBefore(place, 0)); !PARTIAL && i < first + TILE_Q && rowAt(place, i) < call.qRows; i++) {
+    int const r = rowAt(place, i);
+    bool const held = MERGES && lses[r] != -INFINITE;
+    for (int column = laneIndex(); column < call.valueDim; column += 32)
+      out[r * call.outStride[2] + column] = held ? (u16)packHalves(partialRow(call, work, r)[column], 0.0f) : (u16)0;
+  }
+  for (int i = max(first, rowsBefore(place, 0)) + laneIndex(), r = rowAt(place, i); !MERGES && i < first + TILE_Q && r < call.qRows; i += 32, r = rowAt(place, i))
     lses[r] = r >= place.qRow & r < place.qRow + place.qLen ? sink : -INFINITE;
 }
 
@@ -157,7 +212,7 @@ DEVICE void produce(Call const& call, TensorMap const& qMap, TensorMap const& kM
     u32 next = 0;
     if (lane == 0) next = atomicNext(call.counters);
     Work const work = workOf(call, order, item);
-    Place const place = placeOf(call, work.batch, work.head);
+    Place const place = classOf(placeOf(call, work.batch, work.head), work.row);
     Rows const rows = rowsOf(place, work.qTile);
     Reach const reach = reachOf(call, place, rows.qLo, rows.qHi);
     Walk walk = walkOf(call, place, work.qTile);
@@ -172,51 +227,83 @@ DEVICE void produce(Call const& call, TensorMap const& qMap, TensorMap const& kM
     barrierWait(sharedAddress(&book->qEmpty[t.stage]), t.parity);
     if (lane == 0) {
       book->messages[message] = {true, work, place};
-      u32 full = sharedAddress(&book->qFull[t.stage]);
-      barrierExpect(full, Q_BYTES);
+    }
+    Run const queries = queriesOf(place, rows.first);
+    u32 const qFull = sharedAddress(&book->qFull[t.stage]);
+    if (isCut<TILE_Q>(place, queries, call.qRows)) {
+      u16 const* from = (u16 const*)call.q + work.batch * call.qStride[0] + work.head * call.qStride[1];
+      copyByHand<TILE_Q, TILE_Q, HEAD_DIM, CHUNK_BYTES_K>(from, call.qStride[2], call.headDim, place, queries, call.qRows, base + t.stage * Q_BYTES);
+      if (lane == 0) barrierArrive(qFull);
+    } else if (lane == 0) {
+      barrierExpect(qFull, Q_BYTES);
 #pragma unroll
       for (int c = 0; c < HEAD_DIM / CHUNK_K; c++)
-        copyBox(qShared + t.stage * Q_BYTES + c * TILE_Q * CHUNK_BYTES_K, qMap, full, c * CHUNK_K, rows.first, work.head, work.batch, EVICT_FIRST);
+        copyRun(qShared + t.stage * Q_BYTES + c * TILE_Q * CHUNK_BYTES_K, qMap, qFull, c * CHUNK_K, place, queries, work.head, EVICT_FIRST);
     }
     t.advance();
     message = (message + 1) % MESSAGES;
 
     // V is brought one tile behind K: the scores of a tile are computed before the output of the tile before it.
-    int behind = -1;
-    auto bringValues = [&](int tile) {
-      int kvLo = tile * TILE_KV;
+    bool behind = false;
+    Units valuesOf = {};
+    auto bringValues = [&]() {
       unsigned char* to = base + V_BEGIN + v.stage * V_BYTES;
       u32 full = sharedAddress(&book->vFull[v.stage]);
       barrierWait(sharedAddress(&book->vEmpty[v.stage]), v.parity);
-      if (kvLo + TILE_KV > place.kvLen && place.kvStart + place.kvLen < call.kvRows) {
-        copyValuesTail(call, place, kvLo, to);
+      // Rows beyond kvLen but inside the tensor must be zeros, since a masked weight of zero times a NaN is a NaN.
+      bool byHand = false;
+#pragma unroll
+      for (int u = 0; u < UNITS; u++) {
+        int const unit = broughtOf(place, valuesOf.id[u]);
+        bool const ends = keyAt(place, (unit + 1) * UNIT_KV - 1) >= place.kvLen && place.kvStart + place.kvLen < call.kvRows;
+        byHand = byHand || ends || isCut<UNIT_KV>(place, keysOf(place, unit), call.kvRows);
+      }
+      if (byHand) {
+        u16 const* from = (u16 const*)call.v + work.batch * call.vStride[0] + place.kvHead * call.vStride[1];
+        for (int u = 0; u < UNITS; u++)
+          copyByHand<TILE_KV, UNIT_KV, VALUE_DIM, CHUNK_BYTES_V>(from, call.vStride[2], call.valueDim, place, keysOf(place, broughtOf(place, valuesOf.id[u])), place.kvStart + place.kvLen, to + u * UNIT_KV * CHUNK_BYTES_V);
         if (lane == 0) barrierArrive(full);
       } else if (lane == 0) {
         barrierExpect(full, V_BYTES);
 #pragma unroll
         for (int c = 0; c < VALUE_DIM / CHUNK_V; c++)
-          copyBox(sharedAddress(to) + c * TILE_KV * CHUNK_BYTES_V, vMap, full, c * CHUNK_V, place.kvStart + kvLo, place.kvHead, work.batch, EVICT_LAST);
+#pragma unroll
+          for (int u = 0; u < UNITS; u++)
+            copyRun(sharedAddress(to) + (c * TILE_KV + u * UNIT_KV) * CHUNK_BYTES_V, vMap, full, c * CHUNK_V, place, keysOf(place, broughtOf(place, valuesOf.id[u])), place.kvHead, EVICT_LAST);
       }
       v.advance();
     };
     while (visit.tile != NO_TILE) {
       Visit const after = nextTile(call, place, reach, walk);
       barrierWait(sharedAddress(&book->kEmpty[k.stage]), k.parity);
+      Units const keys = unitsOf(walk, visit.tile);
+      u32 const full = sharedAddress(&book->kFull[k.stage]);
+      int const to = K_BEGIN + k.stage * K_BYTES;
       if (lane == 0) {
-        u32 full = sharedAddress(&book->kFull[k.stage]);
-        u32 to = qShared + K_BEGIN + k.stage * K_BYTES;
         book->tiles[k.stage] = (u32)visit.tile | (visit.full ? TILE_FULL : 0u) | (after.tile == NO_TILE ? TILE_LAST : 0u);
+        if (UNITS > 1)
+          for (int u = 0; u < UNITS; u++) book->units[k.stage][u] = keys.id[u];
+      }
+      // A class has no units but its tiles.
+      if (isCut<TILE_KV>(place, keysOf(place, keys.id[0]), call.kvRows)) {
+        u16 const* from = (u16 const*)call.k + work.batch * call.kStride[0] + place.kvHead * call.kStride[1];
+        copyByHand<TILE_KV, TILE_KV, HEAD_DIM, CHUNK_BYTES_K>(from, call.kStride[2], call.headDim, place, keysOf(place, keys.id[0]), place.kvStart + place.kvLen, base + to);
+        if (lane == 0) barrierArrive(full);
+      } else if (lane == 0) {
         barrierExpect(full, K_BYTES);
 #pragma unroll
         for (int c = 0; c < HEAD_DIM / CHUNK_K; c++)
-          copyBox(to + c * TILE_KV * CHUNK_BYTES_K, kMap, full, c * CHUNK_K, place.kvStart + visit.tile * TILE_KV, place.kvHead, work.batch, EVICT_LAST);
+#pragma unroll
+          for (int u = 0; u < UNITS; u++)
+            copyRun(qShared + to + (c * TILE_KV + u * UNIT_KV) * CHUNK_BYTES_K, kMap, full, c * CHUNK_K, place, keysOf(place, broughtOf(place, keys.id[u])), place.kvHead, EVICT_LAST);
       }
       k.advance();
-      if (behind >= 0) bringValues(behind);
-      behind = visit.tile;
+      if (behind) bringValues();
+      behind = true;
+      valuesOf = keys;
       visit = after;
     }
-    bringValues(behind);
+    bringValues();
     item = (int)gridDim.x + shuffle((int)next, 0);
   }
 
@@ -248,11 +335,17 @@ DEVICE float quadSum(float x) {
 // Accumulator i of a thread: of its first row (i & 2 is 0) or second, at this column of the tile.
 DEVICE int columnOf(int i) { return (i >> 2) * 8 + (laneIndex() & 3) * 2 + (i & 1); }
 
-DEVICE void maskScores(Call const& call, Place const& place, float (&s)[S_COUNT], int kvLo, int q0, int q1) {
+// The position of accumulator i's key, or of the key in that column where `units` are whole tiles.
+DEVICE int positionOf(Place const& place, Units const& units, int i) {
+  int const column = columnOf(i), u = UNITS == 1 ? 0 : (i >> 2) * 8 / UNIT_KV;
+  return keyAt(place, units.id[u] * UNIT_KV + column - u * UNIT_KV);
+}
+
+DEVICE void maskScores(Call const& call, Place const& place, float (&s)[S_COUNT], Units const& units, int q0, int q1) {
   if (UNROLL_MASK) {
 #pragma unroll
     for (int i = 0; i < S_COUNT; i++) {
-      int kv = kvLo + columnOf(i);
+      int kv = positionOf(place, units, i);
       bool kept = kv < place.kvLen & keeps(call, place, i & 2 ? q1 : q0, kv);
       s[i] = kept ? s[i] : -INFINITE;
     }
@@ -263,7 +356,7 @@ DEVICE void maskScores(Call const& call, Place const& place, float (&s)[S_COUNT]
       u32 bits = 0u;
 #pragma unroll 4
       for (int column = 0; column < min(16, S_COUNT / 2 - word * 16); column++) {
-        int const i = (column >> 1) * 4 + (column & 1), kv = kvLo + columnOf(word * 32 + i);
+        int const i = (column >> 1) * 4 + (column & 1), kv = positionOf(place, units, word * 32 + i);
         u32 const both = (u32)keeps(call, place, q0, kv) | (u32)keeps(call, place, q1, kv) << 2;
         bits |= (kv < place.kvLen ? both : 0u) << i;
       }
@@ -328,7 +421,19 @@ DEVICE void storeRow(Call const& call, u16* row, int column, u32 const (&w)[4]) 
   }
 }
 
-// Writes a query tile's output and LSE; empty rows and rows that are padding are zeros.
+// What an earlier pass has of a warpgroup's rows is asked for while their scores are made.
+DEVICE void fetchPartial(Call const& call, Message const& message, int group) {
+  constexpr int LINES = VALUE_DIM * 4 / 128;
+  Work const work = message.work;
+  Place const place = message.place;
+  for (int i = (int)(threadIdx.x & 127u); i < 64 * LINES; i += 128) {
+    int const r = rowAt(place, work.qTile * TILE_Q + group * 64 + i / LINES);
+    if (r < call.qRows) prefetchLine((unsigned char const*)partialRow(call, work, r) + i % LINES * 128);
+  }
+}
+
+// Writes a query tile's output and LSE; empty rows and rows that are padding are zeros. What a merging pass finds there is the
+// other part of the same rows.
 DEVICE void finish(Call const& call, Message const& message, int row, Softmax const& state, float unit, float (&o)[O_COUNT]) {
   constexpr float LN2 = 0.6931471805599453f;
   Work const work = message.work;
@@ -339,7 +444,7 @@ DEVICE void finish(Call const& call, Message const& message, int row, Softmax co
   int const lane = laneIndex();
 #pragma unroll
   for (int half = 0; half < 2; half++) {
-    int const r = work.qTile * TILE_Q + row + 8 * half;
+    int const r = rowAt(place, work.qTile * TILE_Q + row + 8 * half);
     bool const real = r >= place.qRow & r < place.qRow + place.qLen;
     float const top = (half ? state.max1 : state.max0) * unit;
     float sum = quadSum(half ? state.sum1 : state.sum0);
@@ -350,10 +455,27 @@ DEVICE void finish(Call const& call, Message const& message, int row, Softmax co
       rescale = exp2Fast(top - most);
       sum = sum * rescale + exp2Fast(sink - most);
     }
-    float const weight = empty ? 0.0f : rescale / sum;
-    float const lse = empty ? (SINK && real ? sink : -INFINITE) : most + log2f(sum);
-    if ((lane & 3) == 0 && r < call.qRows) lses[r] = lse * LN2;
+    float weight = empty ? 0.0f : rescale / sum;
+    float lse = empty ? (SINK && real ? sink : -INFINITE) : most + log2f(sum);
     u16* const target = out + r * call.outStride[2];
+    bool const writes = (u32)r < (u32)call.qRows;
+    float* const partial = partialRow(call, work, r) + (lane & 3) * 2;
+    float earlier = 0.0f;  // the weight of what an earlier pass made
+    float2 held[VALUE_DIM / 8];
+    if (MERGES) {
+      // All are under way before the first is waited for.
+      float const heldLse = writes ? lses[r] / LN2 : -INFINITE;
+#pragma unroll
+      for (int i = 0; i < VALUE_DIM / 8; i++)
+        held[i] = writes ? *(float2 const*)(partial + i * 8) : make_float2(0.0f, 0.0f);
+      float const higher = fmaxf(heldLse, lse);
+      if (higher != -INFINITE) {
+        float const both = higher + log2f(exp2Fast(heldLse - higher) + exp2Fast(lse - higher));
+        earlier = exp2Fast(heldLse - both);
+        weight *= exp2Fast(lse - both);
+        lse = both;
+      }
+    }
 #pragma unroll
     for (int block = 0; block < VALUE_DIM / 32; block++) {
       u32 w[4];
@@ -361,11 +483,21 @@ DEVICE void finish(Call const& call, Message const& message, int row, Softmax co
       for (int j = 0; j < 4; j++) {
         int i = block * 16 + j * 4 + half * 2;
         // A weight of zero does not clear a NaN.
-        w[j] = empty ? 0u : packHalves(o[i] * weight, o[i + 1] * weight);
+        float2 x = make_float2(empty ? 0.0f : o[i] * weight, empty ? 0.0f : o[i + 1] * weight);
+        if (PARTIAL && writes) *(float2*)(partial + block * 32 + j * 8) = x;
+        // What no earlier pass wrote may be anything.
+        if (MERGES && earlier > 0.0f) {
+          x.x += held[block * 4 + j].x * earlier;
+          x.y += held[block * 4 + j].y * earlier;
+        }
+        w[j] = packHalves(x.x, x.y);
       }
+      if (PARTIAL) continue;
       gatherColumns(w);
-      if (r < call.qRows) storeRow(call, target, block * 32 + (lane & 3) * 8, w);
+      if (writes) storeRow(call, target, block * 32 + (lane & 3) * 8, w);
     }
+    // Four lanes have read it: all of them before the exchanges above.
+    if ((lane & 3) == 0 && writes) lses[r] = lse * LN2;
   }
 }
 
@@ -387,6 +519,7 @@ DEVICE void consume(Call const& call, Book* book, int group) {
   Softmax state = fresh;
   int message = 0;
   u32 tile = 0u;
+  Units units = {};
   float s[S_COUNT], o[O_COUNT];
   u32 p[TILE_KV / 4];
 
@@ -406,6 +539,10 @@ DEVICE void consume(Call const& call, Book* book, int group) {
   auto readTile = [&]() {
     if (lane == 0) tile = book->tiles[k.stage];
     tile = (u32)shuffle((int)tile, 0);
+    units.id[0] = (int)(tile & TILE_INDEX);
+    if (UNITS > 1)
+#pragma unroll
+      for (int u = 0; u < UNITS; u++) units.id[u] = shuffle(lane == 0 ? book->units[k.stage][u] : 0, 0);
   };
   auto startScores = [&]() {
     constexpr int STEPS = CHUNK_K / 16;
@@ -439,22 +576,21 @@ DEVICE void consume(Call const& call, Book* book, int group) {
     v.advance();
   };
   auto shapeScores = [&]() {
-    int const kvLo = (int)(tile & TILE_INDEX) * TILE_KV;
     Message const& told = book->messages[message];
     if (SCORED) {
       Place const place = told.place;
-      int const q0 = told.work.qTile * TILE_Q + row + place.qShift, q1 = q0 + 8;
+      int const r = told.work.qTile * TILE_Q + row, q0 = rowAt(place, r) + place.qShift, q1 = rowAt(place, r + 8) + place.qShift;
 #pragma unroll
       for (int i = 0; i < S_COUNT; i++)
-        s[i] = scoreOf(call, place, s[i] * call.scale, i & 2 ? q1 : q0, kvLo + columnOf(i));
+        s[i] = scoreOf(call, place, s[i] * call.scale, i & 2 ? q1 : q0, positionOf(place, units, i));
     } else if (turned) {
 #pragma unroll
       for (int i = 0; i < S_COUNT; i++) s[i] = -s[i];
     }
     if (!(tile & TILE_FULL)) {
       Place const place = told.place;
-      int const q0 = told.work.qTile * TILE_Q + row + place.qShift, q1 = q0 + 8;
-      maskScores(call, place, s, kvLo, q0, q1);
+      int const r = told.work.qTile * TILE_Q + row, q0 = rowAt(place, r) + place.qShift, q1 = rowAt(place, r + 8) + place.qShift;
+      maskScores(call, place, s, units, q0, q1);
     }
   };
   auto roundWeights = [&]() {
@@ -464,6 +600,7 @@ DEVICE void consume(Call const& call, Book* book, int group) {
 
   for (;;) {
     if (!takeWork(message)) return;
+    if (MERGES) fetchPartial(call, book->messages[message], group);
     clear();
     state = fresh;
     awaitKeys();
@@ -499,8 +636,8 @@ DEVICE void consume(Call const& call, Book* book, int group) {
   }
 }
 
-KERNEL(THREADS, 1)
-attend(const __grid_constant__ Call call, const __grid_constant__ TensorMap qMap, const __grid_constant__ TensorMap kMap,
+KERNEL(THREADS, BLOCKS)
+ENTRY(attend)(const __grid_constant__ Call call, const __grid_constant__ TensorMap qMap, const __grid_constant__ TensorMap kMap,
        const __grid_constant__ TensorMap vMap) {
   Book* book = (Book*)(sharedBase() + BOOK);
   if (threadIdx.x == 0) {

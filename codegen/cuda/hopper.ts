@@ -80,10 +80,12 @@ function shapesOf({ headDim, valueDim, traits }: Request): Shape[] {
     const [producer, consumer] = registersOf(row, traits)
     return {
       tile: { q, kv },
+      units: 1,
       threads: 128 * (consumers + 1),
       sharedBytes,
       constants: {
         CONSUMERS: consumers,
+        BLOCKS: 1,
         STAGES: stages,
         Q_STAGES: qStages,
         PRODUCER_REGISTERS: producer,
@@ -106,7 +108,8 @@ export const HOPPER: SkeletonSpec = {
   suffix: 'a',
   needs: { vectors: true, qRows: null, pages: false },
   shapes: shapesOf,
-  texts: ['prelude-hopper.cuh', 'hopper.cuh'],
+  preludes: ['prelude-hopper.cuh'],
+  texts: ['hopper.cuh'],
   made: ({ valueDim, dtype }, { tile }) =>
     [
       productText({ name: 'productScores', columns: tile.kv, a: 'shared', transposed: false }, dtype),
@@ -115,7 +118,7 @@ export const HOPPER: SkeletonSpec = {
   entries: ({ headDim, valueDim }, { tile, threads, sharedBytes }) => {
     const box = (tensor: 'q' | 'k' | 'v', dim: number, rows: number) => {
       const swizzle = swizzleOf(dim)
-      return { tensor, columns: swizzle / 2, rows, swizzle }
+      return { tensor, columns: swizzle / 2, rows, swizzle, step: null }
     }
     return [
       {
@@ -129,8 +132,12 @@ export const HOPPER: SkeletonSpec = {
     ]
   },
   sharesTests: true,
+  walks: 'mask',
   splits: null,
   // The next query tile, and the blocks that are done.
   counters: 8,
   scratch: 0,
 }
+
+/** The same machine model over rows and keys by remainder. Each residue has query tiles of its own. */
+export const RESIDUES: SkeletonSpec = { ...HOPPER, name: 'residues', sharesTests: false, walks: 'residues' }

@@ -26,7 +26,7 @@ DEVICE u32 lookAtTile(Call const& call, Place const& place, int rowLo, int rowHi
   return (ballotLanes(kept) != 0u ? SEEN_KEPT : 0u) | (ballotLanes(dropped) != 0u ? SEEN_DROPPED : 0u);
 }
 
-KERNEL(LIST_THREADS, 1) list(Call call) {
+KERNEL(LIST_THREADS, 1) ENTRY(list)(Call call) {
   int lane = laneIndex(), warp = (int)threadIdx.x / 32;
   int qTiles = (call.qRows + TILE_Q - 1) / TILE_Q;
   int owner = (int)blockIdx.x / qTiles, qTile = (int)blockIdx.x % qTiles;

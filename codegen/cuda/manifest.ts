@@ -4,18 +4,29 @@
  */
 
 import type { ParamInfo, TableInfo } from '../../compiler/plan.ts'
-import type { DerivedUniform, JsonExpr } from '../artifact.ts'
+import type {
+  DerivedUniform,
+  JsonExpr,
+  ListInfo,
+  RowsInfo,
+  Share,
+  StageStep,
+  StoredValue,
+  UniformField,
+  Variant,
+} from '../artifact.ts'
 import type { CallField } from './call.ts'
 
-export const CUDA_ARTIFACT_VERSION = 1
+export const CUDA_ARTIFACT_VERSION = 2
 
 export type CudaDtype = 'bf16' | 'f16'
 
 /**
- * hopper: wgmma and TMA, sm_90a. ampere: mma.sync and cp.async, sm_80 and later, any alignment. decode: the same instructions,
+ * hopper: wgmma and TMA, sm_90a. residues: the same, rows and keys taken by remainder. lists: the same, over what lists of the
+ * call name. ampere: mma.sync and cp.async, sm_80 and later, any alignment. decode: the same instructions,
  * few query rows against split keys, contiguous or paged.
  */
-export type Skeleton = 'hopper' | 'ampere' | 'decode'
+export type Skeleton = 'hopper' | 'residues' | 'lists' | 'ampere' | 'decode'
 
 export type Arch = 'sm_80' | 'sm_86' | 'sm_89' | 'sm_90a'
 
@@ -25,9 +36,14 @@ export type Arch = 'sm_80' | 'sm_86' | 'sm_89' | 'sm_90a'
  */
 export type SizeRule = JsonExpr
 
+/** The same, from the scalar params of the call too. */
+export type CallRule = JsonExpr
+
 /**
  * A tensor map that the host makes: four dimensions (column, row, head, batch) over the tensor's own sizes and strides,
- * elements of 2 bytes, box [columns, rows, 1, 1], no interleave, zeros outside, L2 promotion 256 bytes.
+ * elements of 2 bytes, box [columns, rows, 1, 1], no interleave, zeros outside, L2 promotion 256 bytes. With a step it has
+ * five, (column, row / step, row mod step, head, batch), of which the second has the max(1, floor(rows / step)) sizes that
+ * every residue has, and box [columns, rows, 1, 1, 1].
  */
 export interface TensorMapRule {
   readonly tensor: 'q' | 'k' | 'v' | 'out'
@@ -35,6 +51,8 @@ export interface TensorMapRule {
   readonly rows: number
   /** Bytes of the shared-memory swizzle. */
   readonly swizzle: 64 | 128
+  /** Null: rows are taken in their own order. */
+  readonly step: CallRule | null
 }
 
 export interface CudaEntry {
@@ -81,11 +99,18 @@ export interface CudaVariant {
     readonly pages: boolean
   }
   /**
+   * A condition under which it beats the variants after it; elsewhere it is right, and passed over unless it is asked for by
+   * its id. Null: always. It and the maps' steps may read params: where the host does not know them, the variant is none.
+   */
+  readonly pays: CallRule | null
+  /**
    * It checks the page numbers that it reads: after a launch the first word of `counters` is 0, or 1 + the index in `pages` of
    * an entry out of range, which a loader reports and clears.
    */
   readonly debug: boolean
   readonly tile: { readonly q: number; readonly kv: number }
+  /** Words of an entry of a tile list: call.listStride is 1 + units * ceil(kvRows / tile.kv). */
+  readonly units: number
   /** In order of launch: `list` (where tiles are listed), `attend`, `combine` (of split keys). */
   readonly entries: readonly CudaEntry[]
   /** How many parts the keys are split into; null: 1. It may read every variable but `splits`. */
@@ -100,6 +125,64 @@ export interface CudaVariant {
   readonly hash: string
   readonly code: string
   readonly cubins: readonly Cubin[]
+}
+
+/** How many blocks a kernel of a `forward` program has. */
+export type CudaStageGrid =
+  /** A block for each of `units` q units of every sharer, or a thread for each of the `inner` elements of those. */
+  | {
+      readonly kind: 'units'
+      readonly share: Share | 'indexHead'
+      readonly units: JsonExpr
+      readonly inner: JsonExpr | null
+    }
+  /** A block for each query tile. `rows`: how many rows the stored k and v have, [batch, kvHead, row, channel]; null: the call's. */
+  | {
+      readonly kind: 'tiles'
+      readonly tile: Variant['tile']
+      readonly rows: JsonExpr | null
+      readonly unit?: NonNullable<Variant['unit']>
+    }
+
+/**
+ * A kernel of a `forward` program: one text, its entry `launch`. Its one argument is a struct: the uniforms, four bytes each,
+ * filled up to eight, then of each buffer its address and, in the eight bytes after that, how many elements of four bytes it
+ * has (pairs of halves are one).
+ */
+export interface CudaStageKernel {
+  readonly name: string
+  readonly threads: number
+  readonly sharedBytes: number
+  readonly grid: CudaStageGrid
+  readonly uniforms: readonly UniformField[]
+  /** `name`: of a stored value, a table or rows. */
+  readonly buffers: readonly {
+    readonly role: 'meta' | 'q' | 'k' | 'v' | 'out' | 'lse' | 'rows' | 'stored' | 'table'
+    readonly name: string | null
+  }[]
+  readonly hash: string
+  readonly code: string
+  readonly cubins: readonly Cubin[]
+}
+
+export type CudaStageStep =
+  | { readonly kind: 'once'; readonly kernel: CudaStageKernel }
+  | (Omit<StageStep & { readonly kind: 'chunks' }, 'kernels'> & {
+      readonly kernels: readonly CudaStageKernel[]
+    })
+
+/** A `forward` program for one pair of head dims and a type. */
+export interface CudaStageVariant {
+  /** `d128-bf16-stages`. */
+  readonly id: string
+  readonly headDim: number
+  readonly valueDim: number
+  readonly dtype: CudaDtype
+  readonly capability: CudaVariant['capability']
+  /** Strides of q, k, v and out are multiples of this many elements, of 2 at least. */
+  readonly align: number
+  readonly stored: readonly StoredValue[]
+  readonly steps: readonly CudaStageStep[]
 }
 
 export interface CudaArtifact {
@@ -119,6 +202,13 @@ export interface CudaArtifact {
   readonly sharesLists: boolean
   /** The layout of struct Call; a loader fills it by name. */
   readonly call: { readonly bytes: number; readonly fields: readonly CallField[] }
+  /** What a call gives beside its tensors; the pattern's mask holds within them. Null: every kept pair is attended. */
+  readonly lists: readonly ListInfo[] | null
+  /** Of a pattern with a `forward`, in place of `variants`, which are none; and the rows that a call gives it. */
+  readonly stages: {
+    readonly rows: readonly RowsInfo[]
+    readonly variants: readonly CudaStageVariant[]
+  } | null
   /** Best first: a loader takes the first that fits dtype, dims, device and call. */
   readonly variants: readonly CudaVariant[]
 }

@@ -10,6 +10,7 @@ import { Names } from '../names.ts'
 import { MAX_TABLES } from './call.ts'
 import { RESERVED, spared } from './reserved.ts'
 import { CUDA } from './target.ts'
+import { ALIGNED_TEXT, ORDER_FIELDS, orderText } from './order.ts'
 import { isPrepared } from './traits.ts'
 
 /** Where a value lies in the words behind call.values; C++ text of an index. */
@@ -19,7 +20,7 @@ interface Word {
   readonly at: string
 }
 
-const FIXED = ['batch', 'head', 'kvHead', 'qLen', 'kvLen', 'qRow', 'qShift', 'kvStart']
+const FIXED = ['batch', 'head', 'kvHead', 'qLen', 'kvLen', 'qRow', 'qShift', 'kvStart', ...ORDER_FIELDS]
 
 const EXTENT: Readonly<Record<Exclude<Dim, number | 'indexHead'>, string>> = {
   batch: 'call.batch',
@@ -87,14 +88,17 @@ export class PlaceText {
   readonly #readers = new Map<string, string>()
   readonly #arrays: ConstantArray[] = []
   readonly #used: readonly Expr[]
+  /** Of a pass over residues. */
+  readonly #step: Expr | null
 
-  constructor(plan: KernelPlan) {
+  constructor(plan: KernelPlan, step: Expr | null = null) {
     if (plan.tables.length > MAX_TABLES) {
       throw new RangeError(
         `${plan.name} reads ${plan.tables.length} tables; a CUDA kernel takes at most ${MAX_TABLES}`,
       )
     }
     this.#plan = plan
+    this.#step = step
     this.#used = nodesOf(...expressionsOf(plan))
     const names = new Names(new Set([...RESERVED, ...FIXED]))
     const readers = new Names(RESERVED)
@@ -179,6 +183,15 @@ export class PlaceText {
     })
   }
 
+  /** The step's value, read anew: what is asked before there is a Place. */
+  #stepText(): string | null {
+    const step = this.#step
+    if (step === null) return null
+    if (step.op !== 'param') return String(step.arg)
+    const scalars = this.#plan.params.filter((p) => !p.perHead)
+    return `readOnly(call.values + ${scalars.findIndex((p) => p.name === step.arg)})`
+  }
+
   text(): string {
     const own = (['i32', 'divisor', 'f32'] as const)
       .map((type) => ({ type, fields: this.#words.filter((w) => w.type === type).map((w) => w.field) }))
@@ -190,13 +203,16 @@ export class PlaceText {
       const value = { i32: word, f32: `floatOf((u32)${word})`, divisor: `divisorOf(${word})` }[type]
       return `  p.${field} = ${value};\n`
     })
-    const divisors = this.#words.some((w) => w.type === 'divisor') ? `${DIVISOR}\n\n` : ''
+    const step = this.#stepText()
+    const divisors = step !== null || this.#words.some((w) => w.type === 'divisor') ? `${DIVISOR}\n\n` : ''
+    const order =
+      '  Divisor step;\n  int rowFirst, keyFirst;     // of the class: a row, and the position of a key\n'
     return `${divisors}// What a (batch, head) knows.
 struct Place {
   int batch, head, kvHead;
   int qLen, kvLen;            // real query rows and key rows
   int qRow, qShift, kvStart;  // rows [qRow, qRow + qLen) are real, row r stands at position r + qShift; key j is row kvStart + j
-${own.length > 0 ? about : ''}${own.join('')}};
+${step === null ? '' : order}${own.length > 0 ? about : ''}${own.join('')}};
 DEVICE Place placeOf(Call const& call, int batch, int head) {
   Place p;
   int const* lengths = call.lengths + 5 * batch;
@@ -208,8 +224,13 @@ DEVICE Place placeOf(Call const& call, int batch, int head) {
   p.qLen = readOnly(lengths + 2);
   p.kvStart = readOnly(lengths + 3);
   p.kvLen = readOnly(lengths + 4);
-${words.join('')}  return p;
+${step === null ? '' : `  p.step = divisorOf(${step});\n`}${words.join('')}  return p;
 }`
+  }
+
+  /** Where the rows and keys of the pass stand. */
+  order(aligned: boolean): string {
+    return aligned ? ALIGNED_TEXT : orderText(this.#stepText())
   }
 
   /** Row-major reads, 0 outside; null without tables that are read. */

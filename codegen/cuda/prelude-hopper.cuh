@@ -37,9 +37,18 @@ DEVICE void copyBox(u32 shared, TensorMap const& map, u32 barrier, int column, i
       "l"(&map), "r"(barrier), "r"(column), "r"(row), "r"(head), "r"(batch), "l"(policy)
       : "memory");
 }
+// The same of a tensor whose rows are told apart by their remainder: `index` counts those of one.
+DEVICE void copyBox(u32 shared, TensorMap const& map, u32 barrier, int column, int index, int residue, int head, int batch, u64 policy) {
+  asm volatile(
+      "cp.async.bulk.tensor.5d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%3, %4, %5, %6, %7}], [%2], %8;" ::"r"(shared),
+      "l"(&map), "r"(barrier), "r"(column), "r"(index), "r"(residue), "r"(head), "r"(batch), "l"(policy)
+      : "memory");
+}
 DEVICE void prefetchMap(TensorMap const& map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
 }
+// The line of memory comes to the second-level cache.
+DEVICE void prefetchLine(void const* line) { asm volatile("prefetch.global.L2 [%0];" ::"l"(line) : "memory"); }
 // Ordinary stores to shared memory become visible to the copy engine and to warpgroup products.
 DEVICE void fenceAsync() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 

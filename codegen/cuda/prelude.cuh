@@ -5,6 +5,9 @@ typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;
 
+// A kernel's name; a text of several passes gives each its own.
+#define ENTRY(name) name
+
 #ifndef HEDDLE_EMULATED
 
 #define DEVICE static __device__ __forceinline__

@@ -63,7 +63,21 @@ export class Body {
 
 const isTrue = (e: Expr): boolean => e.op === 'const' && e.arg === true
 
-export function reachText(plan: KernelPlan, place: PlaceText, printer: Printer): string {
+/** Keys in their own order. */
+const TILES_OF = `DEVICE Tiles tilesOf(Place const& p, bool some, int kvLo, int kvHi) {
+  kvLo = max(kvLo, 0);
+  kvHi = min(kvHi, p.kvLen - 1);
+  return {kvLo / TILE_KV, some && kvLo <= kvHi ? kvHi / TILE_KV : -1};
+}`
+
+/** Keys of one class: a tile holds the next TILE_KV of them. */
+const TILES_OF_CLASS = `DEVICE Tiles tilesOf(Place const& p, bool some, int kvLo, int kvHi) {
+  int first = keysBefore(p, min(max(kvLo, 0), p.kvLen)), last = keysBefore(p, min(max(kvHi, -1), p.kvLen - 1) + 1) - 1;
+  return {first / TILE_KV, some && first <= last ? last / TILE_KV : -1};
+}`
+
+/** `ordered`: a pass over residues, whose terms have no tests. */
+export function reachText(plan: KernelPlan, ordered: boolean, place: PlaceText, printer: Printer): string {
   const { kept, dropped } = plan.tiles
   const named = (terms: readonly TileTerm[], field: string, ask: string): Named[] =>
     terms.map((term, i) => ({ term, field: `${field}${i}`, ask: term.test && `${ask}${i}` }))
@@ -81,11 +95,7 @@ export function reachText(plan: KernelPlan, place: PlaceText, printer: Printer):
 struct Tiles {
   int first, last;
 };
-DEVICE Tiles tilesOf(Place const& p, bool some, int kvLo, int kvHi) {
-  kvLo = max(kvLo, 0);
-  kvHi = min(kvHi, p.kvLen - 1);
-  return {kvLo / TILE_KV, some && kvLo <= kvHi ? kvHi / TILE_KV : -1};
-}
+${ordered ? TILES_OF_CLASS : TILES_OF}
 DEVICE bool holds(Tiles const& t, int tile) { return t.first <= tile && tile <= t.last; }
 DEVICE int nextOf(Tiles const& t, int from) {
   int begin = max(from, t.first);
@@ -107,7 +117,7 @@ ${edges(keep)}  return ${keep.map((t, _, all) => reaches(t, all.length > 1)).joi
 }`,
     `// The tile lies inside kvLen and no dropped term reaches it.
 DEVICE bool isFull(Call const& call, Place const& p, Reach const& r, int tile) {
-${edges(drop)}  return (tile + 1) * TILE_KV <= p.kvLen${drop.map((t) => ` && !(${reaches(t, false)})`).join('')};
+${edges(drop)}  return (tile + 1) * TILE_KV <= ${ordered ? 'keysBefore(p, p.kvLen)' : 'p.kvLen'}${drop.map((t) => ` && !(${reaches(t, false)})`).join('')};
 }`,
   ].join('\n')
 }

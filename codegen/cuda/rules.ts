@@ -13,6 +13,7 @@ export const floorDiv = op('floorDiv')
 export const min = op('min')
 export const max = op('max')
 export const le = op('le')
+export const and = op('and')
 export const select = op('select')
 
 export const product = (first: SizeRule, ...rest: SizeRule[]): SizeRule =>

@@ -1,12 +1,15 @@
 /** SkeletonSpec: what emit() asks of a machine model: which texts, which shape for which dims, how it is launched. */
 
 import type { KernelPlan } from '../../compiler/plan.ts'
+import type { ListInfo } from '../artifact.ts'
 import type { CudaDtype, CudaEntry, CudaVariant, Skeleton } from './manifest.ts'
 
 /** What a tile shape may depend on, beside the dims. */
 export interface Traits {
   readonly scored: boolean
   readonly plan: KernelPlan
+  /** What is walked, if a call gives it. */
+  readonly list: ListInfo | null
 }
 
 export interface Request {
@@ -20,6 +23,8 @@ export interface Request {
 /** One alternative of the shape table. */
 export interface Shape {
   readonly tile: { readonly q: number; readonly kv: number }
+  /** Units of a list that a kv tile is drawn from; 1: it is one itself. */
+  readonly units: number
   readonly threads: number
   readonly sharedBytes: number
   /** Printed as constexprs at the head of the text, beside HEAD_DIM, VALUE_DIM, TILE_Q, TILE_KV, THREADS, BF16, DEBUG. */
@@ -37,9 +42,11 @@ export interface SkeletonSpec {
   readonly needs: CudaVariant['needs']
   /** Best first; more than one: what autotuning tries. Never empty. */
   readonly shapes: (request: Request) => readonly Shape[]
-  /** Files of this folder, in order, after call, prelude, pattern and tiles. */
+  /** Files of this folder that know no pattern, after the prelude of all. */
+  readonly preludes: readonly string[]
+  /** Files of this folder, in order, after pattern and tiles. */
   readonly texts: readonly string[]
-  /** Text made for the shape rather than read from a file: instruction wrappers. It stands before `texts`. */
+  /** Text made for the shape rather than read from a file: instruction wrappers. It stands after the preludes. */
   readonly made?: (request: Request, shape: Shape) => string
   /** In order of launch, `list` left out: emit puts it first where the plan lists its tiles. */
   readonly entries: (request: Request, shape: Shape) => readonly CudaEntry[]
@@ -48,6 +55,11 @@ export interface SkeletonSpec {
    * query tile of each head asks the tests again.
    */
   readonly sharesTests: boolean
+  /**
+   * mask: any plan. residues: rows and keys by remainder, for plans that have such an order; another kernel beside it takes them
+   * as they are. lists: of what a call's lists name.
+   */
+  readonly walks: 'mask' | 'residues' | 'lists'
   readonly splits: CudaVariant['splits']
   /** Bytes; that of lists is emit's. */
   readonly counters: CudaVariant['workspace']['counters']

@@ -1,10 +1,13 @@
-// The walk over the kv tiles of a query tile. In: the pattern section's Reach. Out: tiles in ascending order, each known to be
-// full or not. A whole warp walks: its lanes ask about 32 tiles at once.
+// The walk over the kv tiles of a query tile. In: the pattern section's Reach, or a list. Out: tiles in ascending order (of a list of
+// several units a tile: its entries), each known to be full or not. A whole warp walks: its lanes ask about 32 tiles at once.
 
 struct Visit {
   int tile;   // NO_TILE: none is left
   bool full;  // inside kvLen, and no pair is dropped
 };
+
+// Words of a list: a count, then of each entry the UNITS units that are a tile; bit 31 of the first: all of it is kept.
+constexpr unsigned UNIT_INDEX = 0x7fffffffu;
 
 struct Walk {
   int from;         // the next candidate has this index or a greater one; of lists: the next entry
@@ -14,10 +17,13 @@ struct Walk {
   unsigned const* list;
 };
 
+// Query tiles of a head, where they are cut at positions: the first and the last may have few rows.
+DEVICE int listTilesOf(Call const& call) { return (call.qRows + 2 * TILE_Q - 2) / TILE_Q; }
+
 DEVICE Walk walkOf(Call const& call, Place const& place, int qTile) {
   Walk walk = {0, 0, 0u, 0u, nullptr};
   if (LISTED) {
-    int qTiles = (call.qRows + TILE_Q - 1) / TILE_Q;
+    int qTiles = ALIGNED ? listTilesOf(call) : (call.qRows + TILE_Q - 1) / TILE_Q;
     long long owner = SHARES_LISTS ? place.batch : (long long)place.batch * call.qHeads + place.head;
     walk.list = call.list + (owner * qTiles + qTile) * call.listStride;
   }
@@ -33,7 +39,7 @@ DEVICE bool refill(Call const& call, Place const& place, Reach const& reach, Wal
     if (walk.from >= count) return false;
     int entry = walk.from + lane;
     bool inside = entry < count;
-    bool full = inside && (walk.list[1 + entry] >> 31) != 0u;
+    bool full = inside && (walk.list[1 + entry * UNITS] >> 31) != 0u;
     walk.base = walk.from;
     walk.kept = ballotLanes(inside);
     walk.full = ballotLanes(full);
@@ -59,7 +65,7 @@ DEVICE Visit nextTile(Call const& call, Place const& place, Reach const& reach, 
   walk.kept &= walk.kept - 1u;
   bool full = (walk.full >> bit) & 1u;
   int tile = walk.base + bit;
-  if (LISTED) tile = (int)(walk.list[1 + tile] & 0x7fffffffu);
+  if (LISTED && UNITS == 1) tile = (int)(walk.list[1 + tile] & UNIT_INDEX);
   return {tile, full};
 }
 

@@ -3,6 +3,7 @@
 import { nodesOf, type Expr } from '../../compiler/ir.ts'
 import { readsHead, type KernelPlan } from '../../compiler/plan.ts'
 import { rateOf, type Rate } from '../expr.ts'
+import type { PassForm } from './pattern.ts'
 
 /** Instructions, about, that a cheap mask takes at most: a pair, and a key whatever the query is. */
 const CHEAP = 16
@@ -66,7 +67,7 @@ const isOpen = (mask: Expr): boolean => mask.op === 'const' && mask.arg === true
 const isMasked = (plan: KernelPlan): boolean => !isOpen(plan.mask)
 
 /** `listed`: the skeleton walks a list of tiles, whichever way it was made. */
-export function traitsText(plan: KernelPlan, listed: boolean): string {
+export function traitsText(plan: KernelPlan, listed: boolean, { step, part, aligned }: PassForm): string {
   const scoreReadsHead = plan.score !== null && readsHead({ ...plan, mask: plan.score })
   const rows: readonly (readonly [name: string, value: boolean, about: string])[] = [
     ['MASKED', isMasked(plan), 'some pair may be dropped; if not, tiles inside kvLen are full'],
@@ -75,7 +76,11 @@ export function traitsText(plan: KernelPlan, listed: boolean): string {
     ['TESTED', plan.tiles.kept.some((t) => t.test !== null), 'isReached asks more than intervals'],
     ['LISTED', listed, 'tiles are listed by the entry `list`'],
     ['LOOKS', plan.tiles.how === 'list', 'it looks at the pairs of a tile, not at its tests alone'],
-    ['SHARES_LISTS', !readsHead(plan), 'one list serves all heads'],
+    ['SHARES_LISTS', !readsHead(plan) && !aligned, 'one list serves all heads'],
+    ['ORDERED', step !== null, 'rows and keys are taken by classes of the same remainder'],
+    ['ALIGNED', aligned, 'query tiles begin at positions that are multiples of TILE_Q'],
+    ['PARTIAL', part === 'first', 'outputs go to the scratch as they are, for a pass that joins its own'],
+    ['MERGES', part === 'last', 'scratch and lse hold what an earlier pass made of other pairs'],
     ['MASK_READS_HEAD', readsHead(plan), 'keeps and the tiles may differ between heads'],
     ['SCORE_READS_HEAD', scoreReadsHead, 'scoreOf may differ between heads'],
     ['CHEAP_MASK', isCheap(plan.mask), 'keeps is a few instructions: unroll it'],

@@ -4,7 +4,7 @@ import type { CompiledPattern } from '../../compiler/index.ts'
 import { CliError } from './messages.ts'
 
 /** A target stands here when its code generation takes a stage plan. */
-const STAGED: readonly string[] = []
+const STAGED: readonly string[] = ['wgsl']
 
 /** Before anything of a target is made of a pattern. */
 export function checkGenerated({ name, stages }: CompiledPattern, target: string): void {

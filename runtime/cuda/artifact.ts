@@ -9,6 +9,7 @@ import type {
   TensorMapRule,
 } from '../../codegen/cuda/manifest.ts'
 import { unknownNames } from '../derived.ts'
+import { listInfo } from '../artifact.ts'
 import { canonicalJson } from '../hash.ts'
 import { HeddleError } from '../messages.ts'
 import {
@@ -33,9 +34,11 @@ import {
 } from '../schema.ts'
 import { CALL_KNOWN, MOST_TABLES } from './block.ts'
 import { SIZE_VARS } from './sizes.ts'
+import { stageDisagreement, stagesCheck } from './stage-schema.ts'
+import { kernelsOf } from './stages.ts'
 
 /** The one version that this runtime reads. */
-export const READS_CUDA_VERSION: CudaArtifact['version'] = 1
+export const READS_CUDA_VERSION: CudaArtifact['version'] = 2
 
 const callField = recordOf<CudaArtifact['call']['fields'][number]>({
   name: string,
@@ -60,6 +63,7 @@ const entry = recordOf<CudaEntry>({
       columns: count,
       rows: count,
       swizzle: oneOf(64, 128),
+      step: anything,
     }),
   ),
 })
@@ -75,15 +79,17 @@ const cubin = recordOf<Cubin>({
 
 const variant = recordOf<CudaVariant>({
   id: string,
-  skeleton: oneOf('hopper', 'ampere', 'decode'),
+  skeleton: oneOf('hopper', 'residues', 'lists', 'ampere', 'decode'),
   headDim: count,
   valueDim: count,
   dtype: oneOf('bf16', 'f16'),
   capability: recordOf<CudaVariant['capability']>({ min: place, max: place }),
   suffix: oneOf('', 'a'),
   needs: recordOf<CudaVariant['needs']>({ vectors: boolean, qRows: nullable(place), pages: boolean }),
+  pays: anything,
   debug: boolean,
   tile: recordOf<CudaVariant['tile']>({ q: count, kv: count }),
+  units: count,
   entries: listOf(entry),
   splits: anything,
   workspace: recordOf<CudaVariant['workspace']>({ counters: anything, list: anything, scratch: anything }),
@@ -92,7 +98,7 @@ const variant = recordOf<CudaVariant>({
   cubins: listOf(cubin),
 })
 
-const artifact = recordOf<CudaArtifact>({
+const manifest = recordOf<CudaArtifact>({
   version: anything,
   heddle: string,
   pattern: string,
@@ -107,12 +113,16 @@ const artifact = recordOf<CudaArtifact>({
   tiles: oneOf('ranges', 'test', 'list'),
   sharesLists: boolean,
   call: recordOf<CudaArtifact['call']>({ bytes: count, fields: listOf(callField) }),
+  lists: nullable(listOf(listInfo)),
+  stages: stagesCheck(cubin),
   variants: listOf(variant),
 })
 
 /** Names that the parts of a well-shaped record use of each other, and of this runtime. */
-function disagreement({ params, tables, derived, call, variants }: CudaArtifact): string | null {
+function disagreement(artifact: CudaArtifact): string | null {
+  const { params, tables, derived, call, variants } = artifact
   const known = new Set(params.map((p) => p.name))
+  const scalars = new Set(params.flatMap((p) => (p.perHead ? [] : [p.name])))
   if (tables.length > MOST_TABLES) return `it has ${tables.length} tables, a call holds ${MOST_TABLES}`
   return (
     first(derived, ({ name, value }) => {
@@ -127,28 +137,43 @@ function disagreement({ params, tables, derived, call, variants }: CudaArtifact)
         ? null
         : `call has ${name}, ${n} of ${type}, which this runtime does not fill`
     }) ??
-    first(variants, unknownSize)
+    first(variants, (v) => unknownSize(v, scalars)) ??
+    stageDisagreement(artifact)
   )
 }
 
 /** A rule of a variant that names what no rule may. */
-function unknownSize({ id, entries, splits, workspace }: CudaVariant): string | null {
+function unknownSize(
+  { id, entries, splits, workspace, pays }: CudaVariant,
+  scalars: ReadonlySet<string>,
+): string | null {
   const rules = { ...workspace, ...(splits === null ? {} : { splits }) }
+  const steps = entries.flatMap((e) => e.tensorMaps.flatMap(({ step }) => (step === null ? [] : [step])))
+  const none: ReadonlySet<string> = new Set()
   const named = [
-    ...Object.entries(rules),
-    ...entries.flatMap((e) => e.grid.map((rule) => [`${e.name}'s grid`, rule] as const)),
+    ...Object.entries(rules).map(([name, rule]) => [name, rule, none] as const),
+    ...entries.flatMap((e) => e.grid.map((rule) => [`${e.name}'s grid`, rule, none] as const)),
+    ...steps.map((rule) => ['a step', rule, scalars] as const),
+    ...(pays === null ? [] : [['pays', pays, scalars] as const]),
   ]
-  return first(named, ([name, rule]) => {
-    const [unknown] = unknownNames(rule, new Set(), SIZE_VARS)
+  return first(named, ([name, rule, params]) => {
+    const [unknown] = unknownNames(rule, params, SIZE_VARS)
     return unknown === undefined ? null : `${id}: ${name} uses ${unknown}, which this runtime does not know`
   })
 }
 
 /** The hash that an artefact's record should carry: over all fields but `hash` and the variants' `cubins`. */
 export function cudaContentHash(record: Readonly<Record<string, unknown>>): string {
-  const { hash: _, variants, ...rest } = record
-  const texts = (variants as readonly CudaVariant[]).map(({ cubins: __, ...v }) => v)
-  return sha256(canonicalJson({ ...rest, variants: texts }))
+  const { hash: _, ...rest } = record
+  return sha256(canonicalJson(withoutCubins(rest)))
+}
+
+/** A record without what was compiled of it, at whatever depth. */
+function withoutCubins(x: unknown): unknown {
+  if (Array.isArray(x)) return x.map(withoutCubins)
+  if (!isRecord(x)) return x
+  const kept = Object.entries(x).filter(([name]) => name !== 'cubins')
+  return Object.fromEntries(kept.map(([name, value]) => [name, withoutCubins(value)]))
 }
 
 const sha256 = (text: string) => createHash('sha256').update(text).digest('hex')
@@ -164,12 +189,13 @@ export function parseCudaArtifact(source: unknown): CudaArtifact {
     throw new HeddleError('not-an-artifact', { what: 'it has no version and hash' })
   if (record.version !== READS_CUDA_VERSION)
     throw new HeddleError('artifact-version', { expected: READS_CUDA_VERSION, got: record.version })
-  const wrong = artifact(record, '') ?? disagreement(record as unknown as CudaArtifact)
+  const wrong = manifest(record, '') ?? disagreement(record as unknown as CudaArtifact)
   if (wrong !== null) throw new HeddleError('not-an-artifact', { what: wrong })
   const got = cudaContentHash(record)
   if (got !== record.hash) throw new HeddleError('artifact-hash', { expected: String(record.hash), got })
   const checked = record as unknown as CudaArtifact
-  const changed = checked.variants.find((v) => sha256(v.code) !== v.hash)
+  const texts = [...checked.variants, ...(checked.stages?.variants ?? []).flatMap(kernelsOf)]
+  const changed = texts.find((v) => sha256(v.code) !== v.hash)
   if (changed) throw new HeddleError('artifact-hash', { expected: changed.hash, got: sha256(changed.code) })
   return checked
 }

@@ -3,12 +3,17 @@
 import type { CudaDtype } from '../../codegen/cuda/manifest.ts'
 import { bfloatArray, fromBfloat } from '../bfloat.ts'
 import { fromHalf, halfArray } from '../half.ts'
+import { resolveLengths } from '../lengths.ts'
+import { resolveLists, type GivenList } from '../lists.ts'
+import { packView, scatter } from '../pack.ts'
+import { resolveRows } from '../stage-sizes.ts'
 import { resolveTables, type TableData } from '../tables.ts'
 import {
   checkDtypes,
   checkLayout,
   emptyLike,
   extentOf,
+  stridesOf,
   viewOf,
   type Layout,
   type Shape,
@@ -30,6 +35,10 @@ export interface CudaAttentionCall extends CudaCallOptions {
   readonly dtype?: CudaDtype
   /** A typed array for each of the pattern's tables, row-major. */
   readonly tables?: Readonly<Record<string, TableData>>
+  /** Of an artefact over lists: which kv units each unit of queries attends. */
+  readonly lists?: readonly GivenList[]
+  /** Of a pattern with a `forward`: the vectors that it declares, [batch, sharers, tokens, channels], in f32. */
+  readonly rows?: Readonly<Record<string, Tensor>>
   /** Measures the kernel on the device's own clock. */
   readonly timestamps?: boolean
 }
@@ -47,6 +56,9 @@ export interface CudaAttentionResult {
   /** The id of the variant that ran. */
   readonly variant: string
 }
+
+/** In elements. */
+const PROGRAM_ALIGN = 4
 
 /** Computes a kernel's attention for tensors on the host. */
 export async function cudaAttention(
@@ -66,18 +78,27 @@ export async function cudaAttention(
   const [q, k, v] = views
   const sizes = cudaSizes(q.shape, k.shape, v.shape, given.pages)
   const { batch, qHeads, qRows, valueDim } = sizes
-  const tables = resolveTables(artifact.tables, given.tables, sizes)
+  const { rows, indexHeads } = resolveRows(artifact.stages?.rows ?? [], given.rows, sizes, layout)
+  const tables = resolveTables(artifact.tables, given.tables, { ...sizes, indexHeads })
+  const lists = resolveLists(artifact.lists ?? [], given.lists, sizes, resolveLengths(given.lengths, sizes))
+  // Programs read halves in vectors; kernels of a mask take any alignment.
+  const align = artifact.stages === null ? 1 : PROGRAM_ALIGN
   const outShape: Shape = [batch, qHeads, qRows, valueDim]
   const held = new Held(driver)
   try {
     const place = (view: View): DeviceTensor => {
-      const extent = extentOf(view.shape, view.strides)
-      const data = bitsOf(view.data.subarray(0, extent), dtype)
-      return { address: held.copy(data), shape: view.shape, strides: view.strides, dtype }
+      const { data, strides } = align === 1 ? view : packView(view, 0, view.shape[0], 0, view.shape[1], align)
+      const bits = bitsOf(data.subarray(0, extentOf(view.shape, strides)), dtype)
+      return { address: held.copy(bits), shape: view.shape, strides, dtype }
     }
     const count = batch * qHeads * qRows
-    const [outBytes, lseBytes] = [2 * count * valueDim, 4 * count]
-    const out: DeviceTensor = { address: held.blank(outBytes), shape: outShape, layout, dtype }
+    const result = emptyLike(given.q.data, outShape, layout)
+    const outView = viewOf('out', result)
+    // Rows of the output on the device, which may be wider than the caller's.
+    const row = Math.ceil(valueDim / align) * align
+    const outStrides = align === 1 ? outView.strides : stridesOf(outShape, 'bhld', row)
+    const [outBytes, lseBytes] = [align === 1 ? 2 * count * valueDim : 2 * count * row, 4 * count]
+    const out: DeviceTensor = { address: held.blank(outBytes), shape: outShape, strides: outStrides, dtype }
     const lse = held.blank(lseBytes)
     const prepared = await kernel.prepare({
       ...optionsOf(given),
@@ -87,17 +108,29 @@ export async function cudaAttention(
       out,
       lse,
       tables: Object.fromEntries(tables.map((t) => [t.info.name, held.copy(t.data)])),
+      ...(lists.length > 0 ? { lists: lists.map((words) => held.copy(words)) } : {}),
+      rows: Object.fromEntries(
+        [...rows].map(([name, { data, shape }]) => [name, { address: held.copy(data), shape }]),
+      ),
     })
     const kernelMs = given.timestamps === true ? timed(driver, () => prepared.run()) : null
     if (kernelMs === null) prepared.run()
-    const result = emptyLike(given.q.data, outShape, layout)
-    const bits = stored === 'f32' ? new Uint16Array(outBytes / 2) : result.data
+    const bits = new Uint16Array(outBytes / 2)
     const logs = new Float32Array(count)
     driver.copyOut(bytesOf(bits), out.address)
     driver.copyOut(bytesOf(logs), lse)
+    const halves = stored === 'f32' ? new Uint16Array(result.data.length) : (result.data as Uint16Array)
+    if (align === 1) halves.set(bits)
+    else
+      scatter(
+        { ...outView, data: halves },
+        { batchBase: 0, batch, headBase: 0, heads: qHeads },
+        bits.buffer,
+        row,
+      )
     if (stored === 'f32') {
       const decode = dtype === 'bf16' ? fromBfloat : fromHalf
-      bits.forEach((x, i) => (result.data[i] = decode(x)))
+      halves.forEach((x, i) => (result.data[i] = decode(x)))
     }
     return {
       out: stored === 'bf16' ? { ...result, dtype: 'bf16' } : result,

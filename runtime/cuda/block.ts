@@ -12,7 +12,21 @@ const many = (type: CallType, count: number, ...names: string[]) =>
 
 /** The fields that this runtime has values for. */
 export const CALL_KNOWN: ReadonlyMap<string, Pick<CallField, 'type' | 'count'>> = new Map([
-  ...one('pointer', 'q', 'k', 'v', 'out', 'lse', 'lengths', 'values', 'pages', 'list', 'counters', 'scratch'),
+  ...one(
+    'pointer',
+    'q',
+    'k',
+    'v',
+    'out',
+    'lse',
+    'lengths',
+    'values',
+    'pages',
+    'list',
+    'parts',
+    'counters',
+    'scratch',
+  ),
   ...many('pointer', MOST_TABLES, 'tables'),
   ...many('i64', 3, 'qStride', 'kStride', 'vStride', 'outStride'),
   ...one('i32', 'batch', 'qHeads', 'kvHeads', 'qRows', 'kvRows', 'headDim', 'valueDim'),

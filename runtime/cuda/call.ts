@@ -2,16 +2,19 @@
 
 import type { CudaArtifact, CudaVariant } from '../../codegen/cuda/manifest.ts'
 import { floatBits } from '../derived.ts'
-import { resolveLengths, type Length } from '../lengths.ts'
+import { resolveLengths, type Length, type RealLength } from '../lengths.ts'
+import { checkListCount } from '../lists.ts'
 import { HeddleError } from '../messages.ts'
 import { listStrideOf, metaWords } from '../meta.ts'
-import { resolveParams, type ParamValues } from '../params.ts'
+import { resolveParams, type Params, type ParamValues } from '../params.ts'
 import { checkTableNames } from '../tables.ts'
+import { checkRowShapes } from '../stage-sizes.ts'
 import { LIMITS, sizesOf, type Layout, type Shape, type Sizes } from '../tensor.ts'
 import type { CallValues } from './block.ts'
 import type { Address } from './driver.ts'
 import { checkEntries, pageShape, type Pages } from './pages.ts'
-import { planOf, type Plan } from './sizes.ts'
+import { planOf, ruleOf, type Plan } from './sizes.ts'
+import type { DeviceRows } from './stages.ts'
 import { deviceView, misalignment, type DeviceTensor, type DeviceView, type TensorName } from './tensor.ts'
 import { chooseCudaVariant, type CudaPowers } from './variant.ts'
 
@@ -40,6 +43,10 @@ export interface CudaCall extends CudaCallOptions {
   readonly lse: Address
   /** For each of the pattern's tables where its values lie, row-major. */
   readonly tables?: Readonly<Record<string, Address>>
+  /** Of an artefact over lists: where the words of each lie, as codegen/artifact.ts says (LIST_HEADER). */
+  readonly lists?: readonly Address[]
+  /** Of a pattern with a `forward`: the vectors that it declares. */
+  readonly rows?: Readonly<Record<string, DeviceRows>>
 }
 
 const META_PER_BATCH = 5
@@ -56,11 +63,17 @@ export interface CheckedCall {
   readonly pageWords: Int32Array | null
 }
 
-export function checkCudaCall(
-  artifact: CudaArtifact,
-  powers: CudaPowers & { readonly multiprocessors: number },
-  call: CudaCall,
-): CheckedCall {
+/** A call's tensors and options, checked, whichever kernel runs it. */
+export interface Operands {
+  readonly sizes: Sizes
+  readonly views: Readonly<Record<TensorName, DeviceView>>
+  readonly scale: number
+  readonly lengths: readonly RealLength[]
+  readonly params: Params
+  readonly pages: ReturnType<typeof pageShape> | null
+}
+
+export function checkOperands(artifact: CudaArtifact, call: CudaCall): Operands {
   const [q, k, v] = (['q', 'k', 'v'] as const).map((name) => deviceView(name, call[name], call.layout)) as [
     DeviceView,
     DeviceView,
@@ -70,7 +83,7 @@ export function checkCudaCall(
     if (dtype !== q.dtype)
       throw new HeddleError('dtype', { tensor: name, expected: `${q.dtype} as q`, got: dtype })
   const sizes = cudaSizes(q.shape, k.shape, v.shape, call.pages)
-  const { batch, qHeads, kvHeads, qRows, kvRows, headDim, valueDim } = sizes
+  const { batch, qHeads, qRows, headDim, valueDim } = sizes
   const pages = call.pages ? pageShape(call.pages, batch, k.shape) : null
   const out = deviceView('out', call.out, call.layout)
   const outShape: Shape = [batch, qHeads, qRows, valueDim]
@@ -84,23 +97,59 @@ export function checkCudaCall(
   if (typeof scale !== 'number' || !Number.isFinite(scale)) throw new HeddleError('scale', { got: scale })
   const lengths = resolveLengths(call.lengths, sizes)
   const params = resolveParams(artifact.params, call.params, qHeads)
-  checkTableNames(artifact.tables, call.tables ?? {}, sizes)
   const table = call.pages?.table
   if (pages !== null && table instanceof Int32Array) checkEntries(table, pages, lengths)
+  return { sizes, views: { q, k, v, out }, scale, lengths, params, pages }
+}
 
-  const views = { q, k, v, out }
+/** What a program's kernels read of a call. */
+export interface ProgramOperands extends Operands {
+  readonly rows: ReadonlyMap<string, DeviceRows & { readonly channels: number }>
+  readonly indexHeads: number
+}
+
+/** A call of a pattern with a `forward`. */
+export function checkProgramCall(artifact: CudaArtifact, call: CudaCall): ProgramOperands {
+  const { pattern, stages, tables } = artifact
+  if (call.lengths !== undefined) throw new HeddleError('stages-lengths', { pattern })
+  if (call.pages !== undefined) throw new HeddleError('stages-pages', { pattern })
+  const operands = checkOperands(artifact, call)
+  const given = call.rows ?? {}
+  const known = stages!.rows.map((r) => r.name)
+  for (const name of Object.keys(given))
+    if (!known.includes(name)) throw new HeddleError('table-unknown', { name, known })
+  const shapes = new Map(Object.entries(given).map(([name, { shape }]) => [name, shape]))
+  const indexHeads = checkRowShapes(stages!.rows, shapes, operands.sizes)
+  checkTableNames(tables, call.tables ?? {}, { ...operands.sizes, indexHeads })
+  const rows = new Map(Object.entries(given).map(([name, r]) => [name, { ...r, channels: r.shape[3] }]))
+  return { ...operands, rows, indexHeads }
+}
+
+export function checkCudaCall(
+  artifact: CudaArtifact,
+  powers: CudaPowers & { readonly multiprocessors: number },
+  call: CudaCall,
+): CheckedCall {
+  const { sizes, views, scale, lengths, params, pages } = checkOperands(artifact, call)
+  const { q, k, v, out } = views
+  const { batch, qHeads, kvHeads, qRows, kvRows, headDim, valueDim } = sizes
+  checkTableNames(artifact.tables, call.tables ?? {}, sizes)
+  checkListCount(artifact.lists ?? [], call.lists)
+  const table = call.pages?.table
   const misaligned = misalignment(Object.values(views))
+  const scalar = (name: string) => params.get(name)![0]!
+  const rule = ruleOf(sizes, powers.multiprocessors, scalar)
   const variant = chooseCudaVariant(
     artifact,
-    { dtype: q.dtype, headDim, valueDim, qRows, paged: pages !== null, misaligned },
+    { dtype: q.dtype, headDim, valueDim, qRows, paged: pages !== null, misaligned, rule },
     powers,
     call.variant,
   )
-  const plan = planOf(variant, sizes, powers.multiprocessors)
+  const plan = planOf(variant, sizes, powers.multiprocessors, scalar)
   const meta = metaWords(artifact, sizes, lengths, params)
   const scalars = artifact.params
     .filter((p) => !p.perHead)
-    .map(({ name, type }) => (type === 'f32' ? floatBits(params.get(name)![0]!) : params.get(name)![0]!))
+    .map(({ name, type }) => (type === 'f32' ? floatBits(scalar(name)) : scalar(name)))
   return {
     variant,
     sizes,
@@ -127,7 +176,8 @@ export function checkCudaCall(
       pageCount: pages?.pageCount ?? 0,
       splits: plan.splits,
       vectors: misaligned === null ? 1 : 0,
-      listStride: listStrideOf(kvRows, variant.tile.kv),
+      parts: call.lists?.[0] ?? 0n,
+      listStride: 1 + variant.units * (listStrideOf(kvRows, variant.tile.kv) - 1),
     },
   }
 }

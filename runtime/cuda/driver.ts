@@ -49,14 +49,15 @@ export interface Launch {
   readonly about: () => string
 }
 
-/** Four dimensions, the innermost first; elements of two bytes; zeros outside; L2 promotion of 256 bytes; no interleave. */
+/** Four or five dimensions, the innermost first; elements of two bytes; zeros outside; L2 promotion of 256 bytes; no interleave. */
 export interface TensorMapSpec {
   readonly address: Address
   readonly dtype: 'bf16' | 'f16'
-  readonly sizes: readonly [column: number, row: number, head: number, batch: number]
-  /** In bytes; columns are neighbours. */
-  readonly strides: readonly [row: number, head: number, batch: number]
-  /** Columns and rows; one head, one batch entry. */
+  /** Columns, rows, (residues,) heads, batch entries. */
+  readonly sizes: readonly number[]
+  /** In bytes, of all but the columns, which are neighbours. */
+  readonly strides: readonly number[]
+  /** Columns and rows; one of every other dimension. */
   readonly box: readonly [columns: number, rows: number]
   readonly swizzle: 64 | 128
 }

@@ -2,13 +2,15 @@
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { CudaArtifact, CudaVariant } from '../../codegen/cuda/manifest.ts'
+import type { CudaArtifact, CudaStageKernel, CudaVariant } from '../../codegen/cuda/manifest.ts'
 import { HeddleError } from '../messages.ts'
 import { parseCudaArtifact } from './artifact.ts'
 import { fillCall } from './block.ts'
-import { checkCudaCall, type CheckedCall, type CudaCall } from './call.ts'
-import type { Address, CudaDriver, CudaFunction, CudaModule, Stream } from './driver.ts'
+import { checkCudaCall, checkProgramCall, type CheckedCall, type CudaCall } from './call.ts'
+import type { Address, CudaDriver, CudaFunction, CudaModule, ModuleSource, Stream } from './driver.ts'
 import { mapSpec, TensorMaps } from './maps.ts'
+import { metaWords } from '../meta.ts'
+import { checkAlignment, chooseStages, kernelsOf, planStages } from './stages.ts'
 import { workspaceOf } from './workspace.ts'
 
 export interface CudaKernelOptions {
@@ -23,6 +25,8 @@ export interface PreparedCudaCall {
   /** Enqueues the call; says nothing of when it is done. */
   run(stream?: Stream): void
 }
+
+type Text = Omit<ModuleSource, 'pattern' | 'readCubin'>
 
 /** What a launch may start at most, by dimension. */
 const GRID = [2 ** 31 - 1, 65535, 65535] as const
@@ -58,6 +62,7 @@ export class CudaKernel {
   /** Checks a call, loads what it needs (which may compile), and leaves no more to do than the launches. */
   async prepare(call: CudaCall): Promise<PreparedCudaCall> {
     this.#open()
+    if (this.artifact.stages !== null) return this.#prepareStages(call)
     const checked = checkCudaCall(this.artifact, this.driver, call)
     const { variant, sizes, plan } = checked
     if (sizes.qRows === 0) return { variant: variant.id, run: () => {} }
@@ -70,10 +75,10 @@ export class CudaKernel {
     const block = new Uint8Array(this.artifact.call.bytes)
     fillCall(this.artifact.call, checked.values, block)
     const workspace = workspaceOf(this.driver)
-    const maps = variant.entries.map((entry) =>
-      entry.tensorMaps.map((rule) => {
+    const maps = variant.entries.map((entry, i) =>
+      entry.tensorMaps.map((rule, j) => {
         const view = checked.views[rule.tensor]
-        return this.#maps.of(mapSpec(rule, view, () => workspace.empty()))
+        return this.#maps.of(mapSpec(rule, view, plan.steps[i]![j]!, () => workspace.empty()))
       }),
     )
     const about = () => aboutCall(this.artifact.pattern, checked)
@@ -102,6 +107,49 @@ export class CudaKernel {
     return { variant: variant.id, run }
   }
 
+  async #prepareStages(call: CudaCall): Promise<PreparedCudaCall> {
+    const { artifact, driver } = this
+    const operands = checkProgramCall(artifact, call)
+    const { major, minor } = driver.capability
+    const variant = chooseStages(artifact, operands, 10 * major + minor, call.variant)
+    checkAlignment(Object.values(operands.views), variant.align)
+    if (operands.sizes.qRows === 0) return { variant: variant.id, run: () => {} }
+    const entries = new Map<CudaStageKernel, CudaFunction>()
+    for (const kernel of kernelsOf(variant)) entries.set(kernel, await this.#loadStage(kernel))
+    this.#open()
+    const workspace = workspaceOf(driver)
+    const meta = metaWords(artifact, operands.sizes, operands.lengths, operands.params)
+    const about = () => `${artifact.pattern}, program ${variant.id}, ${aboutTensors(operands)}`
+    const run = (stream: Stream = 0n): void => {
+      this.#open()
+      const addresses = {
+        lse: call.lse,
+        meta: workspace.words(meta, stream),
+        metaWords: meta.length,
+        tables: call.tables ?? {},
+      }
+      const work = planStages(artifact, variant, operands, entries, addresses)
+      const { scratch } = workspace.room(stream, { counters: 0, list: 0, scratch: Math.max(1, work.bytes) })
+      for (const { offset, header } of work.stored.values())
+        if (header) driver.copyIn(scratch + BigInt(offset), new Uint8Array(header.buffer), stream)
+      for (const { kernel, entry, grid, block, patches } of work.launches) {
+        const view = new DataView(block.buffer)
+        for (const { at, name } of patches)
+          view.setBigUint64(at, scratch + BigInt(work.stored.get(name)!.offset), true)
+        const { threads, sharedBytes } = kernel
+        driver.launch({ entry, grid, threads, sharedBytes, params: [block], stream, about })
+      }
+    }
+    return { variant: variant.id, run }
+  }
+
+  #loadStage(kernel: CudaStageKernel): Promise<CudaFunction> {
+    const { name, code, hash, threads, sharedBytes, cubins } = kernel
+    const entries = [{ name: 'launch', threads, sharedBytes }]
+    const source = { id: name, code, hash, suffix: '' as const, entries, cubins }
+    return this.#once(hash, source).then(([entry]) => entry!)
+  }
+
   /** Enqueues one call; gives the id of the variant that runs it. */
   async launch(call: CudaCall, stream?: Stream): Promise<string> {
     const prepared = await this.prepare(call)
@@ -120,21 +168,24 @@ export class CudaKernel {
     await this.#load(variant)
   }
 
-  #load(variant: CudaVariant): Promise<readonly CudaFunction[]> {
-    const kept = this.#modules.get(variant.id)
+  #load({ id, code, hash, suffix, entries, cubins }: CudaVariant): Promise<readonly CudaFunction[]> {
+    return this.#once(id, { id, code, hash, suffix, entries, cubins })
+  }
+
+  /** A text's functions, loaded when first asked for. */
+  #once(key: string, text: Text): Promise<readonly CudaFunction[]> {
+    const kept = this.#modules.get(key)
     if (kept) return kept
-    const loading = this.#loadModule(variant)
-    this.#modules.set(variant.id, loading)
+    const loading = this.#loadModule(text)
+    this.#modules.set(key, loading)
     // What failed may be tried again: a compiler may have been installed meanwhile.
-    loading.catch(() => this.#modules.delete(variant.id))
+    loading.catch(() => this.#modules.delete(key))
     return loading
   }
 
-  async #loadModule(variant: CudaVariant): Promise<readonly CudaFunction[]> {
-    const { id, code, hash, suffix, entries, cubins } = variant
-    const { pattern } = this.artifact
-    const readCubin = this.#readCubin
-    const source = { pattern, id, code, hash, suffix, entries, cubins, readCubin }
+  async #loadModule(text: Text): Promise<readonly CudaFunction[]> {
+    const { entries } = text
+    const source = { ...text, pattern: this.artifact.pattern, readCubin: this.#readCubin }
     const module = await this.driver.loadModule(source)
     this.#loaded.push(module)
     if (this.#released) this.#unload()
@@ -194,10 +245,13 @@ const fromFolder = (folder: string) => (file: string) => {
 }
 
 /** A call in words. */
-function aboutCall(pattern: string, { variant, views, sizes }: CheckedCall): string {
+const aboutCall = (pattern: string, call: CheckedCall): string =>
+  `${pattern}, variant ${call.variant.id}, ${aboutTensors(call)}`
+
+function aboutTensors({ views, sizes }: Pick<CheckedCall, 'views' | 'sizes'>): string {
   const shapes = (['q', 'k', 'v'] as const).map((name) => {
     const { shape, strides } = views[name]
     return `${name} [${shape.join(', ')}] with strides [${strides.join(', ')}]`
   })
-  return `${pattern}, variant ${variant.id}, ${sizes.kvRows} key rows, ${shapes.join(', ')}`
+  return `${sizes.kvRows} key rows, ${shapes.join(', ')}`
 }

@@ -12,20 +12,33 @@ function stepOf(count: number, stride: number, otherwise: number): number {
   return count > 1 ? stride * BYTES : Math.ceil((otherwise * BYTES) / VECTOR) * VECTOR
 }
 
-/** A tensor without rows becomes one row of zeros: maps have no empty dimensions, and outside it all is zero too. */
-export function mapSpec(rule: TensorMapRule, view: DeviceView, empty: () => Address): TensorMapSpec {
+/**
+ * A tensor without rows becomes one row of zeros: maps have no empty dimensions, and outside it all is zero too.
+ * @param step of the rule, evaluated for the call; null: rows are taken in their own order
+ */
+export function mapSpec(
+  rule: TensorMapRule,
+  view: DeviceView,
+  step: number | null,
+  empty: () => Address,
+): TensorMapSpec {
   const [batch, heads, rows, dim] = view.shape
   const [batchStride, headStride, rowStride] = view.strides
   const form = { dtype: view.dtype, box: [rule.columns, rule.rows] as const, swizzle: rule.swizzle }
+  const residues = step === null ? [] : [step]
   if (rows === 0) {
-    const step = stepOf(1, 0, dim)
-    return { ...form, address: empty(), sizes: [dim, 1, 1, 1], strides: [step, step, step] }
+    const one = stepOf(1, 0, dim)
+    const others = [...residues.map(() => 1), 1, 1]
+    return { ...form, address: empty(), sizes: [dim, 1, ...others], strides: [one, ...others.map(() => one)] }
   }
+  const outer = [stepOf(heads, headStride, dim), stepOf(batch, batchStride, dim)]
+  const inner = step === null ? [rows] : [Math.max(1, Math.floor(rows / step)), step]
+  const steps = inner.map((n, i) => stepOf(n, i === 0 ? rowStride * (step ?? 1) : rowStride, dim))
   return {
     ...form,
     address: view.address,
-    sizes: [dim, rows, heads, batch],
-    strides: [stepOf(rows, rowStride, dim), stepOf(heads, headStride, dim), stepOf(batch, batchStride, dim)],
+    sizes: [dim, ...inner, heads, batch],
+    strides: [...steps, ...outer],
   }
 }
 

@@ -1,6 +1,6 @@
 /** Rules of a manifest and a call's sizes in; splits, grids and bytes of workspace out. */
 
-import type { CudaVariant, SizeRule } from '../../codegen/cuda/manifest.ts'
+import type { CallRule, CudaVariant } from '../../codegen/cuda/manifest.ts'
 import { evaluateJson } from '../derived.ts'
 import type { Sizes } from '../tensor.ts'
 
@@ -20,6 +20,8 @@ export const SIZE_VARS: readonly string[] = [
 
 export interface Plan {
   readonly splits: number
+  /** Of each tensor map of each entry. */
+  readonly steps: readonly (readonly (number | null)[])[]
   /** Of each entry of the variant. */
   readonly grids: readonly (readonly [x: number, y: number, z: number])[]
   readonly counters: number
@@ -27,19 +29,33 @@ export interface Plan {
   readonly scratch: number
 }
 
+/** The value of a scalar param. */
+export type Scalar = (name: string) => number
+
+/** The value of a rule for a call. */
+export function ruleOf(
+  sizes: Sizes & { readonly splits?: number },
+  multiprocessors: number,
+  param: Scalar,
+): (rule: CallRule) => number {
+  const vars = { ...sizes, group: sizes.qHeads / sizes.kvHeads, multiprocessors }
+  return (rule) => Number(evaluateJson(rule, { vars, param }))
+}
+
 export function planOf(
   { splits: splitsRule, entries, workspace }: Pick<CudaVariant, 'splits' | 'entries' | 'workspace'>,
   sizes: Sizes,
   multiprocessors: number,
+  param: Scalar,
 ): Plan {
-  const { qHeads, kvHeads } = sizes
-  const vars: Record<string, number> = { ...sizes, group: qHeads / kvHeads, multiprocessors }
-  const leaves = { vars, param: () => Number.NaN }
-  const number = (rule: SizeRule): number => Number(evaluateJson(rule, leaves))
-  const splits = splitsRule === null ? 1 : number(splitsRule)
-  vars['splits'] = splits
+  const first = ruleOf(sizes, multiprocessors, param)
+  const splits = splitsRule === null ? 1 : first(splitsRule)
+  const number = ruleOf({ ...sizes, splits }, multiprocessors, param)
   return {
     splits,
+    steps: entries.map(({ tensorMaps }) =>
+      tensorMaps.map(({ step }) => (step === null ? null : number(step))),
+    ),
     grids: entries.map(({ grid: [x, y, z] }) => [number(x), number(y), number(z)] as const),
     counters: number(workspace.counters),
     list: number(workspace.list),

@@ -1,6 +1,6 @@
 /** The choice of a kernel: an artefact's variants, a call and a device in; the first variant that takes the call there out. */
 
-import type { CudaArtifact, CudaDtype, CudaVariant } from '../../codegen/cuda/manifest.ts'
+import type { CallRule, CudaArtifact, CudaDtype, CudaVariant } from '../../codegen/cuda/manifest.ts'
 import { HeddleError } from '../messages.ts'
 import type { CudaDriver } from './driver.ts'
 import type { Misaligned } from './tensor.ts'
@@ -13,15 +13,18 @@ export interface CudaWanted {
   readonly paged: boolean
   /** Why whole vectors cannot be loaded; null: they can. */
   readonly misaligned: Misaligned | null
+  /** The value of a rule for this call. */
+  readonly rule: (rule: CallRule) => number
 }
 
 export type CudaPowers = Pick<CudaDriver, 'capability' | 'maxSharedBytes'>
 
-/** Why a variant does not take the call, as words; null if it does. */
+/** Why a variant does not take the call, as words; null if it does. `asked`: by its id, so that it need not be the best. */
 function obstacle(
   v: CudaVariant,
   wanted: CudaWanted,
   { capability, maxSharedBytes }: CudaPowers,
+  asked: boolean,
 ): string | null {
   const { major, minor } = capability
   const device = 10 * major + minor
@@ -38,6 +41,7 @@ function obstacle(
   if (wanted.paged && !v.needs.pages) return 'it takes no pages'
   if (v.needs.qRows !== null && wanted.qRows > v.needs.qRows)
     return `it takes at most ${v.needs.qRows} query rows`
+  if (!asked && v.pays !== null && !wanted.rule(v.pays)) return 'it does not pay for these sizes and params'
   const { misaligned } = wanted
   return v.needs.vectors && misaligned
     ? `it needs ${misaligned.tensor} to have ${misaligned.what} in multiples of ${misaligned.multiple}`
@@ -61,14 +65,18 @@ export function chooseCudaVariant(
   }
   const reasons: string[] = []
   for (const variant of candidates) {
-    const reason = obstacle(variant, wanted, powers)
+    const reason = obstacle(variant, wanted, powers, id !== undefined)
     if (reason === null) return variant
     reasons.push(`${variant.id}: ${reason}`)
   }
   // Where the alignment alone is in the way of the one variant that was asked for, the tensor is what has to change.
   const { misaligned } = wanted
   const [only] = candidates
-  if (id !== undefined && misaligned && obstacle(only!, { ...wanted, misaligned: null }, powers) === null)
+  if (
+    id !== undefined &&
+    misaligned &&
+    obstacle(only!, { ...wanted, misaligned: null }, powers, true) === null
+  )
     throw new HeddleError('alignment', misaligned)
   throw new HeddleError('cuda-variant', { pattern, wanted: words(wanted), reasons })
 }

@@ -15,15 +15,15 @@ const KEY_TILES = 5
 const SPLIT_KEY_TILES = 20
 
 export interface CudaRunnerOptions {
-  /** By default all that the device runs. */
+  /** By default those of any mask that the device runs. */
   readonly skeletons?: readonly Skeleton[]
 }
 
 export function cudaRunner(driver: CudaDriver, { skeletons }: CudaRunnerOptions = {}): Runner {
   const device = 10 * driver.capability.major + driver.capability.minor
   const kinds = SKELETONS.filter(
-    ({ name, capability }) =>
-      capability.min <= device && device <= capability.max && (skeletons?.includes(name) ?? true),
+    ({ name, capability, walks }) =>
+      capability.min <= device && device <= capability.max && (skeletons?.includes(name) ?? walks === 'mask'),
   )
   const dims = driver.kind === 'emulated' ? EMULATED_HEAD_DIMS : HEAD_DIMS
   return {

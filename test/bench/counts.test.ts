@@ -85,12 +85,29 @@ describe.each(names)('%s', (name) => {
   })
 })
 
+const stepped = names.filter((name) => ['strided', 'dilated-window'].includes(name))
+
+test.each(stepped)('%s has the same pairs by residue, in fewer tiles', (name) => {
+  const plan = plans.get(name)!
+  for (const [qLen, kvLen] of [
+    [512, 512],
+    [77, 300],
+    [1, 300],
+  ] as const) {
+    const at = { ...exampleSetting(name, qLen), kvLen }
+    const natural = countHead(plan, at, [...TILES])
+    const byResidue = countHead(plan, at, [...TILES], true)
+    expect([byResidue.kept, byResidue.keys]).toEqual([natural.kept, natural.keys])
+    for (const { needed, visited } of byResidue.tiles) expect(needed).toBe(visited)
+  }
+})
+
 test('a rectangle of pairs is asked for itself alone', () => {
   const plan = plans.get('a-shape')!
   const at = { ...exampleSetting('a-shape', 384), params: { window: 4, sinkTokens: 2 } }
   const program = maskProgram(plan, at)
   const marks = new Uint8Array(384)
-  const spot = { qLo: 10, qHi: 11, kvLo: 1, kvHi: 8 }
+  const spot = { qLo: 10, qHi: 11, kvLo: 1, kvHi: 8, step: 1 }
   // Row 10 keeps 0, 1 and 7 to 10; row 11 keeps 0, 1 and 8 to 11.
   expect(program.count(spot, marks)).toBe(5)
   expect([...marks.keys()].filter((kv) => marks[kv] === 1)).toEqual([1, 7, 8])
@@ -200,15 +217,26 @@ describe('cases', () => {
     } as unknown as CudaArtifact
     const of = (name: string) => CASES.find((c) => c.name === name)!
     const causal = of('causal, N 8k')
-    expect(shapesFor(artifact, causal, causal.ours[0]!)).toEqual([{ q: 128, kv: 128 }])
-    expect(shapesFor(artifact, causal, causal.ours[1]!)).toEqual([{ q: 128, kv: 64 }])
+    expect(shapesFor(artifact, causal, causal.ours[0]!)).toEqual({
+      tiles: [{ q: 128, kv: 128 }],
+      byResidue: false,
+    })
+    expect(shapesFor(artifact, causal, causal.ours[1]!).tiles).toEqual([{ q: 128, kv: 64 }])
     const small = of('causal, d 64, N 16k')
-    expect(shapesFor(artifact, small, small.ours[0]!)).toEqual([{ q: 192, kv: 128 }])
+    expect(shapesFor(artifact, small, small.ours[0]!).tiles).toEqual([{ q: 192, kv: 128 }])
     const older = {
       variants: artifact.variants.filter((v) => v.skeleton !== 'hopper'),
     } as unknown as CudaArtifact
-    expect(shapesFor(older, causal, causal.ours[0]!)).toEqual([{ q: 128, kv: 64 }])
+    expect(shapesFor(older, causal, causal.ours[0]!).tiles).toEqual([{ q: 128, kv: 64 }])
     const decode = of('decode, dense, B 1, S 128k')
-    expect(shapesFor(artifact, decode, decode.ours[0]!)).toEqual([{ q: 16, kv: 64 }])
+    expect(shapesFor(artifact, decode, decode.ours[0]!).tiles).toEqual([{ q: 16, kv: 64 }])
+    const stepped = {
+      variants: [variant('residues', 128, 128, 96), ...artifact.variants],
+    } as unknown as CudaArtifact
+    expect(shapesFor(stepped, causal, causal.ours[0]!)).toEqual({
+      tiles: [{ q: 128, kv: 96 }],
+      byResidue: true,
+    })
+    expect(shapesFor(stepped, decode, decode.ours[0]!).byResidue).toBe(false)
   })
 })

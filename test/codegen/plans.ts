@@ -18,7 +18,7 @@ export function planOf(ir: Ir, name: string, fields: Fields): KernelPlan {
     sinkLogit: null,
     ...fields,
   }
-  return { ...pattern, tiles: findTiles(ir, pattern).tiles }
+  return { ...pattern, tiles: findTiles(ir, pattern).tiles, residues: null }
 }
 
 const param = (name: string, type: 'i32' | 'f32', value: number, perHead = false): ParamInfo => ({

@@ -126,6 +126,7 @@ describe('mapPlan', () => {
   const planOf = (kept: TileTerm[], dropped: TileTerm[]): KernelPlan => ({
     ...patternOf(causal),
     tiles: { how: 'ranges', kept, dropped },
+    residues: null,
   })
 
   it('reads ranges: causal visits exactly the tiles that hold a pair', () => {

@@ -45,6 +45,7 @@ const plan: KernelPlan = {
     ],
     dropped: [],
   },
+  residues: null,
 }
 const at: Setting = {
   batch: 0,

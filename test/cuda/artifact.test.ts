@@ -40,7 +40,7 @@ describe('refused is', () => {
     ['no JSON', '{', 'not-an-artifact', 'JSON'],
     ['no record', '[]', 'not-an-artifact', 'no JSON record'],
     ['another JSON file', {}, 'not-an-artifact', 'no version and hash'],
-    ['another version', { ...good, version: 2 }, 'artifact-version', 'got version 2'],
+    ['another version', { ...good, version: 1 }, 'artifact-version', 'got version 1'],
     ['another target', { ...good, target: 'wgsl' }, 'not-an-artifact', 'target is "wgsl", none of cuda'],
     ['a missing field', { ...good, call: undefined }, 'not-an-artifact', 'call is no record'],
     ['a field of another type', first({ tile: { q: 0, kv: 64 } }), 'not-an-artifact', 'variants[0].tile.q'],

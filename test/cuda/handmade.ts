@@ -32,8 +32,10 @@ function variant(id: string, from: Partial<CudaVariant>): CudaVariant {
     capability: { min: 80, max: 999 },
     suffix: '',
     needs: { vectors: false, qRows: null, pages: false },
+    pays: null,
     debug: false,
     tile: { q: 128, kv: 64 },
+    units: 1,
     entries: [{ name: 'attend', threads: 128, sharedBytes: 40_000, grid: perTile(128), tensorMaps: [] }],
     splits: null,
     workspace: { counters: 0, list: 0, scratch: 0 },
@@ -44,12 +46,14 @@ function variant(id: string, from: Partial<CudaVariant>): CudaVariant {
   }
 }
 
-const map = (tensor: 'q' | 'k' | 'v') => ({ tensor, columns: 64, rows: 128, swizzle: 128 }) as const
+const map = (tensor: 'q' | 'k' | 'v') =>
+  ({ tensor, columns: 64, rows: 128, swizzle: 128, step: null }) as const
 
 export const VARIANTS: readonly CudaVariant[] = [
   variant('d64-bf16-decode', {
     skeleton: 'decode',
     needs: { vectors: false, qRows: 16, pages: true },
+    pays: null,
     debug: false,
     tile: { q: 16, kv: 64 },
     splits: op('max', 1, op('floorDiv', v('multiprocessors'), op('mul', v('batch'), v('kvHeads')))),
@@ -80,6 +84,7 @@ export const VARIANTS: readonly CudaVariant[] = [
     capability: { min: 90, max: 90 },
     suffix: 'a',
     needs: { vectors: true, qRows: null, pages: false },
+    pays: null,
     debug: false,
     entries: [
       {
@@ -99,7 +104,7 @@ export const VARIANTS: readonly CudaVariant[] = [
 /** With its hash put right. */
 export function artifact(changes: Partial<CudaArtifact> = {}): CudaArtifact {
   const record: Omit<CudaArtifact, 'hash'> = {
-    version: 1,
+    version: 2,
     heddle: '0.1.0',
     pattern: 'handmade',
     cite: '',
@@ -113,6 +118,8 @@ export function artifact(changes: Partial<CudaArtifact> = {}): CudaArtifact {
     tables: [{ name: 'ids', type: 'i32', dims: ['batch', 'kvLen'], min: 0, max: 9, monotone: false }],
     derived: [{ name: 'last', type: 'i32', value: op('add', v('kvLen'), v('head')) }],
     sinkLogit: false,
+    lists: null,
+    stages: null,
     tiles: 'ranges',
     sharesLists: true,
     call: { bytes: CALL_BYTES, fields: CALL_FIELDS },

@@ -549,13 +549,26 @@ describe('slices', () => {
 
   test('the grid has one workgroup per query tile, in two dimensions where one is too short', () => {
     const slice = { batchBase: 0, batch: 2, headBase: 0, heads: 3 }
-    expect(gridOf(slice, 100, 32, 65535)).toEqual({ x: 24, y: 1, tiles: 24 })
-    expect(gridOf(slice, 100, 32, 10)).toEqual({ x: 10, y: 3, tiles: 24 })
-    expect(gridOf(slice, 0, 32, 10)).toMatchObject({ tiles: 0 })
+    const sizes = { qRows: 100, qHeads: 6, kvHeads: 2 }
+    const variant = { tile: { q: 32, kv: 32 } }
+    expect(gridOf(slice, sizes, variant, 65535)).toEqual({ x: 24, y: 1, tiles: 24 })
+    expect(gridOf(slice, sizes, variant, 10)).toEqual({ x: 10, y: 3, tiles: 24 })
+    expect(gridOf(slice, { ...sizes, qRows: 0 }, variant, 10)).toMatchObject({ tiles: 0 })
     expectError(
-      () => gridOf(slice, 100, 32, 4),
+      () => gridOf(slice, sizes, variant, 4),
       'grid-limit',
       'the call has 24 query tiles, the device starts at most 16 workgroups',
     )
+  })
+
+  test('tiles that follow units: one more where a unit begins before the rows, fewer where heads share them', () => {
+    const slice = { batchBase: 0, batch: 2, headBase: 0, heads: 6 }
+    const sizes = { qRows: 100, qHeads: 6, kvHeads: 2 }
+    const grid = (tokens: number, packs: boolean) =>
+      gridOf(slice, sizes, { tile: { q: 32, kv: 32 }, unit: { tokens, packs } }, 65535).tiles
+    expect(grid(1, false)).toBe(2 * 6 * 100)
+    expect(grid(1, true)).toBe(2 * 2 * 100)
+    expect(grid(16, true)).toBe(2 * 2 * 8 * 2)
+    expect(grid(64, false)).toBe(2 * 6 * 3 * 2)
   })
 })

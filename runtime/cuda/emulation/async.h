@@ -62,6 +62,9 @@ struct Async {
 
 void clearGroups(Async& async);
 
+// Blocks that KERNEL says share a multiprocessor's registers, by warps of a block.
+unsigned blocksOf[33];
+
 // A block begins with nothing under way.
 void beginAsync(Block& block, Async& async) {
   unsigned threads = block.launch->threads;
@@ -72,7 +75,8 @@ void beginAsync(Block& block, Async& async) {
   for (unsigned i = 0; i < async.boxCount; i++) free(async.boxes[i].bytes);
   async.boxCount = 0;
   async.freeRegisters = async.growing = 0;
-  for (unsigned& r : async.registers) r = 65536 / threads / 8 * 8;
+  unsigned const blocks = blocksOf[threads / 32] > 0 ? blocksOf[threads / 32] : 1;
+  for (unsigned& r : async.registers) r = 65536 / (threads * blocks) / 8 * 8;
   clearGroups(async);
 }
 

@@ -7,9 +7,10 @@
 
 // What the host's opaque 128 bytes are to the emulation: emulated.ts writes them.
 struct __attribute__((aligned(64))) TensorMap {
-  unsigned long long magic, address, sizes[4], strides[3];  // strides in bytes, of rows, heads and batches
+  unsigned long long magic, address, sizes[5], strides[4];  // strides in bytes, of all but the columns
   unsigned columns, rows, swizzle;                          // of the box; swizzle 128 or 64
-  unsigned unused[11];
+  unsigned rank;
+  unsigned unused[6];
 };
 static_assert(sizeof(TensorMap) == 128, "CUtensorMap");
 
@@ -23,26 +24,31 @@ void checkMap(char const* op, int line, TensorMap const& map) {
 }
 
 // The elements of the box, one after another; those outside the tensor are zeros.
-void readBox(unsigned char* to, TensorMap const& map, int const (&at)[4]) {
+void readBox(unsigned char* to, TensorMap const& map, int const (&at)[5]) {
   bool inside = true;
-  for (unsigned d = 1; d < 4; d++) inside = inside && (d == 1 || (at[d] >= 0 && (unsigned long long)at[d] < map.sizes[d]));
+  unsigned long long start = map.address;
+  for (unsigned d = 2; d < map.rank; d++) {
+    inside = inside && at[d] >= 0 && (unsigned long long)at[d] < map.sizes[d];
+    start += at[d] * map.strides[d - 1];
+  }
   for (unsigned r = 0; r < map.rows; r++) {
     long long row = (long long)at[1] + r;
     unsigned char* target = to + 2ull * r * map.columns;
     memset(target, 0, 2ull * map.columns);
     if (!inside || row < 0 || (unsigned long long)row >= map.sizes[1]) continue;
-    unsigned char const* from = (unsigned char const*)map.address + row * map.strides[0] + at[2] * map.strides[1] + at[3] * map.strides[2];
+    unsigned char const* from = (unsigned char const*)start + row * map.strides[0];
     long long low = at[0] < 0 ? -(long long)at[0] : 0, high = (long long)map.sizes[0] - at[0];
     if (high > (long long)map.columns) high = map.columns;
     if (high > low) memcpy(target + 2 * low, from + 2 * (at[0] + low), 2 * (high - low));
   }
 }
 
-void issueBox(unsigned to, TensorMap const& map, unsigned barrier, int const (&at)[4], int line) {
+void issueBox(unsigned to, TensorMap const& map, unsigned barrier, unsigned rank, int const (&at)[5], int line) {
   Block& block = *current->block;
   Async& async = asyncOf(block);
   unsigned bytes = 2 * map.columns * map.rows;
   checkMap("copyBox", line, map);
+  if (map.rank != rank) fail("copyBox in line %d: %u coordinates for a map of %u dimensions", line, rank, map.rank);
   checkShared("copyBox", line, to, bytes, 128);
   Barrier& b = barrierAt("copyBox", line, barrier);
   if (!b.told) fail("copyBox in line %d: the copy engine was not told of the barrier at %u, initialised in line %d", line, barrier, b.line);

@@ -34,7 +34,7 @@
 #define HEDDLE_JOIN_(a, b) a##b
 #define HEDDLE_JOIN(a, b) HEDDLE_JOIN_(a, b)
 #define KERNEL(threads, blocks)                                                                                     \
-  __attribute__((used)) static bool const HEDDLE_JOIN(heddleKernel, __COUNTER__) = heddle::registerKernel<Call>(threads); \
+  __attribute__((used)) static bool const HEDDLE_JOIN(heddleKernel, __COUNTER__) = heddle::registerKernel<Call>(threads, blocks); \
   __attribute__((visibility("default"), used)) void
 
 constexpr float INFINITE = __builtin_huge_valf();
@@ -96,6 +96,10 @@ DEVICE float floatOf(unsigned x) { return heddle::floatOfBits(x); }
 DEVICE int readOnly(int const* p) { return *p; }
 DEVICE float readOnly(float const* p) { return *p; }
 
+template <class T>
+DEVICE T atomicAnd(T* p, T x) { return __atomic_fetch_and(p, x, __ATOMIC_SEQ_CST); }
+template <class T>
+DEVICE T atomicOr(T* p, T x) { return __atomic_fetch_or(p, x, __ATOMIC_SEQ_CST); }
 DEVICE unsigned atomicNext(unsigned* p) { return __atomic_fetch_add(p, 1u, __ATOMIC_SEQ_CST); }
 DEVICE unsigned atomicWrap(unsigned* p, unsigned last) {
   unsigned old = __atomic_load_n(p, __ATOMIC_SEQ_CST);

@@ -20,9 +20,14 @@ DEVICE void barrierWait(unsigned barrier, unsigned parity, HEDDLE_LINE) { heddle
 
 DEVICE void copyBox(unsigned shared, TensorMap const& map, unsigned barrier, int column, int row, int head, int batch,
                     unsigned long long, HEDDLE_LINE) {
-  heddle::issueBox(shared, map, barrier, {column, row, head, batch}, line);
+  heddle::issueBox(shared, map, barrier, 4, {column, row, head, batch, 0}, line);
+}
+DEVICE void copyBox(unsigned shared, TensorMap const& map, unsigned barrier, int column, int index, int residue, int head,
+                    int batch, unsigned long long, HEDDLE_LINE) {
+  heddle::issueBox(shared, map, barrier, 5, {column, index, residue, head, batch}, line);
 }
 DEVICE void prefetchMap(TensorMap const& map, HEDDLE_LINE) { heddle::checkMap("prefetchMap", line, map); }
+DEVICE void prefetchLine(void const*) {}
 DEVICE void fenceAsync() { heddle::fenceShared(); }
 
 DEVICE void namedSync(int id, int threads, HEDDLE_LINE) { heddle::meetNamed(true, id, threads, line); }

@@ -22,7 +22,7 @@ size_t parameterBytes = 0;
 unsigned mostThreads = 0;
 
 template <class T>
-bool registerKernel(unsigned threads) {
+bool registerKernel(unsigned threads, unsigned blocks) {
   callEntry = [](void* entry, void const* parameter, TensorMap const* m, unsigned mapCount) {
     T const& call = *(T const*)parameter;
     switch (mapCount) {
@@ -35,6 +35,7 @@ bool registerKernel(unsigned threads) {
   };
   parameterBytes = sizeof(T);
   if (threads > mostThreads) mostThreads = threads;
+  if (blocks > blocksOf[threads / 32]) blocksOf[threads / 32] = blocks;
   return true;
 }
 
@@ -192,20 +193,34 @@ void runThreads(Launch& launch) {
 
 constexpr unsigned MOST_MAPS = 4;
 
+// The symbol of a kernel of `maps` tensor maps, in a namespace or in none (null): its C++ name tells both.
+bool symbolOf(char (&symbol)[256], char const* name, char const* space, unsigned maps) {
+  char in[32] = "";
+  if (space != nullptr) snprintf(in, sizeof in, "N%zu%s", strlen(space), space);
+  int length = snprintf(symbol, sizeof symbol, "_Z%s%zu%s%s4Call%s", in, strlen(name), name, space ? "E" : "", maps > 0 ? "9TensorMap" : "");
+  for (unsigned i = 1; i < maps && length < (int)sizeof symbol; i++)
+    length += snprintf(symbol + length, sizeof symbol - length, space ? "S1_" : "S0_");
+  return length < (int)sizeof symbol;
+}
+
+// Where texts put kernels: those of several passes, and of a list's units, are in namespaces.
+constexpr char const* SPACES[] = {nullptr, "pass0", "pass1", "units"};
+
 // The entry of this very library, whatever others of the same name the process has, and how many tensor maps it takes after
-// its Call: its C++ name tells.
+// its Call.
 void* findEntry(char const* name, unsigned& mapCount) {
   static int here;
   Dl_info info;
   if (dladdr(&here, &info) == 0) return nullptr;
   void* library = dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
   void* entry = nullptr;
-  for (unsigned maps = 0; library != nullptr && entry == nullptr && maps <= MOST_MAPS; maps++) {
-    char symbol[256];
-    int length = snprintf(symbol, sizeof symbol, "_Z%zu%s4Call%s", strlen(name), name, maps > 0 ? "9TensorMap" : "");
-    for (unsigned i = 1; i < maps; i++) length += snprintf(symbol + length, sizeof symbol - length, "S0_");
-    if (length < (int)sizeof symbol) entry = dlsym(library, symbol);
-    mapCount = maps;
+  for (char const* space : SPACES) {
+    if (library == nullptr || entry != nullptr) break;
+    for (unsigned maps = 0; entry == nullptr && maps <= MOST_MAPS; maps++) {
+      char symbol[256];
+      if (symbolOf(symbol, name, space, maps)) entry = dlsym(library, symbol);
+      mapCount = maps;
+    }
   }
   if (library != nullptr) dlclose(library);
   return entry;

@@ -6,6 +6,7 @@ import type { TensorMapSpec } from '../driver.ts'
 const MAGIC = 0x70614d726f736e54n
 const BYTES = 128
 const UNIT = 16
+const MOST_RANK = 5
 
 /** What the CUDA driver demands of a map with these fields; null: nothing is wrong. */
 export function mapFault({ address, sizes, strides, box, swizzle }: TensorMapSpec): string | null {
@@ -23,8 +24,11 @@ export function mapFault({ address, sizes, strides, box, swizzle }: TensorMapSpe
 export function mapBytes({ address, sizes, strides, box, swizzle }: TensorMapSpec): Uint8Array {
   const bytes = new Uint8Array(BYTES)
   const view = new DataView(bytes.buffer)
-  const long = [MAGIC, address, ...sizes.map(BigInt), ...strides.map(BigInt)]
+  const padded = (numbers: readonly number[], count: number) =>
+    Array.from({ length: count }, (_, i) => BigInt(numbers[i] ?? 0))
+  const long = [MAGIC, address, ...padded(sizes, MOST_RANK), ...padded(strides, MOST_RANK - 1)]
   long.forEach((x, i) => view.setBigUint64(8 * i, x, true))
-  ;[...box, swizzle].forEach((x, i) => view.setUint32(8 * long.length + 4 * i, x, true))
+  const short = [...box, swizzle, sizes.length]
+  short.forEach((x, i) => view.setUint32(8 * long.length + 4 * i, x, true))
   return bytes
 }

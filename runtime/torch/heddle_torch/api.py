@@ -26,6 +26,7 @@ def attention(
     return_lse: bool = False,
     lengths: Any = None,
     pages: Optional[torch.Tensor] = None,
+    lists: Optional[torch.Tensor] = None,
     state: Optional[State] = None,
     variant: Optional[str] = None,
     params: Optional[Mapping[str, Any]] = None,
@@ -39,6 +40,8 @@ def attention(
     lengths: which rows are real, one record {qRow, qStart, qLen, kvStart, kvLen} (all optional) a batch entry, or an int32
         CUDA tensor [batch, 5] of them in that order.
     pages: int32 CUDA tensor [batch, pages of a row]; then k and v are pools [pages, kv heads, tokens of a page, dim].
+    lists: of an artefact over lists their words, an int32 CUDA tensor: four header words, of which the first is the number of
+        records of a sharer, then counts, starts and ids.
     state: params and lengths held on the device, for CUDA graphs.
     variant: this one of the artefact's kernels, by id.
     """
@@ -68,9 +71,9 @@ def attention(
         kv_rows = k.shape[2] if pages is None else k.shape[2] * pages.shape[1]
         length_list = resolve_lengths(lengths, q.shape[0], q.shape[2], kv_rows)
     bound = p.bind(named)
-    rest = (*bound, scale, length_list, length_rows, values, pages, variant)
+    rest = (*bound, scale, length_list, length_rows, values, pages, lists, variant)
     if direct and (scale is None or type(scale) is float) and (variant is None or type(variant) is str):
-        others = [t for t in (length_rows, values, pages, *bound[: len(p.tables)]) if t is not None]
+        others = [t for t in (length_rows, values, pages, lists, *bound[: len(p.tables)]) if t is not None]
         if not others or eager.plain(others):
             out, lse = p.runner.run(q, k, v, rest)
             return (out, lse) if return_lse else out

@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 from .errors import HeddleError
 from .rules import DERIVED_VARS, SIZE_VARS, unknown_names
 
-READS_VERSION = 1
+READS_VERSION = 2
 AXES = ("batch", "head", "kvHead", "indexHead", "qLen", "kvLen", "headDim")
 FIELD_BYTES = {"pointer": 8, "i64": 8, "i32": 4, "f32": 4}
 
@@ -99,7 +99,7 @@ _entry = _record_of(
     sharedBytes=_place,
     grid=_grid,
     tensorMaps=_list_of(
-        _record_of(tensor=_one_of("q", "k", "v", "out"), columns=_count, rows=_count, swizzle=_one_of(64, 128))
+        _record_of(tensor=_one_of("q", "k", "v", "out"), columns=_count, rows=_count, swizzle=_one_of(64, 128), step=_anything)
     ),
 )
 _variant = _record_of(
@@ -111,8 +111,10 @@ _variant = _record_of(
     capability=_record_of(min=_count, max=_count),
     suffix=_one_of("", "a"),
     needs=_record_of(vectors=_boolean, qRows=_nullable(_count), pages=_boolean),
+    pays=_anything,
     debug=_boolean,
     tile=_record_of(q=_count, kv=_count),
+    units=_count,
     entries=_list_of(_entry),
     splits=lambda x, path: None if x is None else _rule(x, path),
     workspace=_record_of(counters=_rule, list=_rule, scratch=_rule),
@@ -138,6 +140,8 @@ _artifact = _record_of(
         bytes=_count,
         fields=_list_of(_record_of(name=_string, type=_one_of(*FIELD_BYTES), count=_count, offset=_place)),
     ),
+    lists=_nullable(_list_of(_record_of(share=_one_of("head", "kvHead", "request"), q=_anything, kv=_anything))),
+    stages=_anything,
     variants=_list_of(_variant),
 )
 
@@ -153,7 +157,12 @@ def _disagreement(record: Dict[str, Any]) -> Optional[str]:
         size = FIELD_BYTES[f["type"]]
         if f["offset"] % size or f["offset"] + size * f["count"] > record["call"]["bytes"]:
             return f"call.{f['name']} at byte {f['offset']} is misplaced"
+    scalars = {p["name"] for p in record["params"] if not p["perHead"]}
     for v in record["variants"]:
+        rules = [v["pays"], *(rule["step"] for entry in v["entries"] for rule in entry["tensorMaps"])]
+        unknown = [n for rule in rules if rule is not None for n in unknown_names(rule, scalars, SIZE_VARS)]
+        if unknown:
+            return f"{v['id']} uses {unknown[0]}, which this package does not know"
         if hashlib.sha256(v["code"].encode()).hexdigest() != v["hash"]:
             return f"the text of {v['id']} is not the one that was hashed"
     return None
@@ -217,6 +226,8 @@ def parse_artifact(record: Any, where: str = "artefact", folder: Path = Path("."
         raise HeddleError("artifact-target", path=where, got=record.get("target"))
     if record["version"] != READS_VERSION:
         raise HeddleError("artifact-version", path=where, expected=READS_VERSION, got=record["version"])
+    if record.get("stages") is not None:
+        raise HeddleError("program", path=where)
     wrong = _artifact(record, "") or _disagreement(record)
     if wrong is not None:
         raise HeddleError("not-an-artifact", path=where, what=wrong)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import ctypes
 import struct
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from .artifact import FIELD_BYTES, Artifact
 from .errors import HeddleError
-from .rules import size
+from .rules import leaves_of, size
 
 MAX_GRID = (2**31 - 1, 65535, 65535)
 LIMITS = {"length": 2**22, "heads": 2**16, "batch": 2**16}
@@ -76,6 +76,47 @@ def _misfit(
     return None
 
 
+# A call's scalar param by name; None: it lies on the device, where the host cannot see it.
+Param = Callable[[str], Optional[float]]
+
+
+def _reads_unknown(v: Mapping[str, Any], param: Param) -> Optional[str]:
+    """A param that a variant's launch hangs on and the host does not know."""
+    rules = [v["pays"], *(rule["step"] for entry in v["entries"] for rule in entry["tensorMaps"])]
+    names = {leaf[6:] for rule in rules for leaf in leaves_of(rule) if leaf.startswith("param ")}
+    return next((n for n in sorted(names) if param(n) is None), None)
+
+
+def variables_of(sizes: Sizes, multiprocessors: int) -> Dict[str, float]:
+    """What rules may read."""
+    return {
+        "batch": sizes.batch,
+        "qHeads": sizes.q_heads,
+        "kvHeads": sizes.kv_heads,
+        "group": sizes.q_heads // sizes.kv_heads,
+        "qRows": sizes.q_rows,
+        "kvRows": sizes.kv_rows,
+        "headDim": sizes.head_dim,
+        "valueDim": sizes.value_dim,
+        "multiprocessors": multiprocessors,
+    }
+
+
+def scalars_of(artifact: Artifact, params: Optional[Mapping[str, Any]]) -> Param:
+    """A call's params that are one number; those that a state holds on the device are not known here."""
+    known: Dict[str, float] = {}
+    if params is not None:
+        for p in artifact.params:
+            if not p["perHead"]:
+                given = params.get(p["name"])
+                known[p["name"]] = float(p["default"] if given is None else given)
+    return known.get
+
+
+def _unknown(_: str) -> Optional[float]:
+    return None
+
+
 def choose_variant(
     artifact: Artifact,
     dtype: str,
@@ -85,6 +126,7 @@ def choose_variant(
     misaligned: Optional[str] = None,
     only: Optional[str] = None,
     shared: int = 227 * 1024,
+    param: Param = _unknown,
 ) -> Dict[str, Any]:
     """The first variant, in the artefact's order, that runs the call. `only`: take this one alone into account, by id."""
     if capability < 80:
@@ -99,6 +141,12 @@ def choose_variant(
             continue
         fits_dims = True
         why = _misfit(v, sizes, capability, paged, misaligned, shared)
+        hidden = _reads_unknown(v, param)
+        if why is None and hidden is not None:
+            why = f"{v['id']} needs {hidden} on the host"
+        # Multiprocessors are no matter of what pays.
+        if why is None and only is None and v["pays"] is not None and not size(v["pays"], variables_of(sizes, 1), param):
+            why = f"{v['id']} does not pay for these sizes and params"
         if why is None:
             return v
         reasons.append(why)
@@ -154,17 +202,7 @@ class Shape:
 
 
 def shape_of(variant: Mapping[str, Any], sizes: Sizes, multiprocessors: int) -> Shape:
-    variables: Dict[str, float] = {
-        "batch": sizes.batch,
-        "qHeads": sizes.q_heads,
-        "kvHeads": sizes.kv_heads,
-        "group": sizes.q_heads // sizes.kv_heads,
-        "qRows": sizes.q_rows,
-        "kvRows": sizes.kv_rows,
-        "headDim": sizes.head_dim,
-        "valueDim": sizes.value_dim,
-        "multiprocessors": multiprocessors,
-    }
+    variables = variables_of(sizes, multiprocessors)
     splits = 1 if variant["splits"] is None else size(variant["splits"], variables)
     variables["splits"] = splits
     grids = []
@@ -175,7 +213,7 @@ def shape_of(variant: Mapping[str, Any], sizes: Sizes, multiprocessors: int) -> 
             raise HeddleError("grid", entry=f"{variant['id']}.{entry['name']}", grid=list(grid), call=sizes.text())
         grids.append(grid)
     work = {name: size(rule, variables) for name, rule in variant["workspace"].items()}
-    list_stride = 1 + -(-sizes.kv_rows // variant["tile"]["kv"])
+    list_stride = 1 + variant["units"] * -(-sizes.kv_rows // variant["tile"]["kv"])
     return Shape(tuple(grids), splits, work["counters"], work["list"], work["scratch"], list_stride)
 
 

@@ -77,21 +77,26 @@ class Driver:
         strides: Sequence[int],
         rule: Dict[str, Any],
         where: str,
+        step: Optional[int] = None,
     ) -> "TensorMap":
-        """`shape` is [batch, heads, rows, columns], `strides` its first three in elements."""
+        """`shape` is [batch, heads, rows, columns], `strides` its first three in elements. With a step, rows are told apart by
+        their remainder."""
         made = TensorMap()
         batch, heads, rows, columns = (max(1, n) for n in shape)
-        dims = (ctypes.c_uint64 * 4)(columns, rows, heads, batch)
+        outer = [(heads, strides[1]), (batch, strides[0])]
+        inner = [(rows, strides[2])] if step is None else [(max(1, rows // step), step * strides[2]), (step, strides[2])]
+        axes = inner + outer
+        rank = 1 + len(axes)
+        dims = (ctypes.c_uint64 * rank)(columns, *(n for n, _ in axes))
         # A unit dimension's stride means nothing, but must be a multiple of 16 bytes all the same.
         plain = -(-columns // 8) * 16
-        steps = [2 * s if n > 1 else plain for s, n in zip(strides, (batch, heads, rows))]
-        bytes_ = (ctypes.c_uint64 * 3)(steps[2], steps[1], steps[0])
-        box = (ctypes.c_uint32 * 4)(rule["columns"], rule["rows"], 1, 1)
-        ones = (ctypes.c_uint32 * 4)(1, 1, 1, 1)
+        bytes_ = (ctypes.c_uint64 * (rank - 1))(*(2 * s if n > 1 else plain for n, s in axes))
+        box = (ctypes.c_uint32 * rank)(rule["columns"], rule["rows"], *([1] * (rank - 2)))
+        ones = (ctypes.c_uint32 * rank)(*([1] * rank))
         status = self.lib.cuTensorMapEncodeTiled(
             ctypes.c_void_p(made.address),
             ctypes.c_int(DATA_TYPES[dtype]),
-            ctypes.c_uint32(4),
+            ctypes.c_uint32(rank),
             ctypes.c_void_p(pointer),
             dims,
             bytes_,
@@ -135,18 +140,27 @@ class Launch:
 class MapSlot:
     """A tensor map of one launch, made anew only for a pointer that was not seen lately."""
 
-    def __init__(self, launch: Launch, index: int, dtype: str, shape: Sequence[int], strides: Sequence[int], rule: Any) -> None:
+    def __init__(
+        self,
+        launch: Launch,
+        index: int,
+        dtype: str,
+        shape: Sequence[int],
+        strides: Sequence[int],
+        rule: Any,
+        step: Optional[int] = None,
+    ) -> None:
         self.tensor = MAPPED.index(rule["tensor"])
         self.pointer = -1  # what the launch's map is of now
         self._launch, self._index = launch, index
-        self._about = (dtype, shape, strides, rule)
+        self._about = (dtype, shape, strides, rule, step)
         self._known: Dict[int, TensorMap] = {}
 
     def point(self, pointer: int, where: str) -> None:
         found = self._known.get(pointer)
         if found is None:
-            dtype, shape, strides, rule = self._about
-            found = driver().tensor_map(dtype, pointer, shape, strides, rule, where)
+            dtype, shape, strides, rule, step = self._about
+            found = driver().tensor_map(dtype, pointer, shape, strides, rule, where, step)
             if len(self._known) >= KEPT_MAPS:
                 self._known.clear()
             self._known[pointer] = found

@@ -19,6 +19,14 @@ MESSAGES: Dict[str, Tuple[str, Callable[..., str]]] = {
     # Artefacts
     "no-file": ("caller", lambda path, detail: f"{path}: cannot be read: {detail}"),
     "not-an-artifact": ("caller", lambda path, what: f"{path}: not a Heddle artefact for CUDA: {what}"),
+    "program": (
+        "caller",
+        lambda path: f"{path} is a program of several kernels, which this package does not launch: Node's loader does (heddle/cuda)",
+    ),
+    "lists": (
+        "caller",
+        lambda pattern, expected, got: f"{pattern} was built over {expected} lists, the call gives {got}",
+    ),
     "artifact-version": (
         "caller",
         lambda path, expected, got: f"{path}: this package reads artefacts of version {expected}, got version {got}: build it again",

@@ -23,6 +23,7 @@ TAIL = (
     ("Tensor? length_rows", None),
     ("Tensor? values", None),
     ("Tensor? pages", None),
+    ("Tensor? parts", None),
     ("str? variant", None),
 )
 
@@ -44,7 +45,7 @@ class Runner:
         self._per_head = any(p["perHead"] for p in artifact.params)
         slots = self.layout.slots
         self._slots = tuple(slots[n] for n in ("q", "k", "v", "out", "lse"))
-        self._more_slots = tuple(slots[n] for n in ("lengths", "values", "pages", "tables", "counters", "list", "scratch"))
+        self._more_slots = tuple(slots[n] for n in ("lengths", "values", "pages", "parts", "tables", "counters", "list", "scratch"))
 
     def run(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, rest: Sequence[Any]) -> Tuple[torch.Tensor, torch.Tensor]:
         """`rest`: tables, params, then the values of TAIL."""
@@ -57,7 +58,7 @@ class Runner:
     def _run(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, rest: Sequence[Any]) -> Tuple[torch.Tensor, torch.Tensor]:
         tables = rest[: self._tables]
         params = rest[self._tables : self._params]
-        scale, lengths, length_rows, values, pages, variant = rest[self._params :]
+        scale, lengths, length_rows, values, pages, parts, variant = rest[self._params :]
         if self._per_head:
             params = tuple([tuple(p) if isinstance(p, list) else p for p in params])
         qp, kp, vp = q.data_ptr(), k.data_ptr(), v.data_ptr()
@@ -69,12 +70,12 @@ class Runner:
             (qp | kp | vp) & 15, params, scale, variant, debugging,
             None if lengths is None else tuple(lengths),
             # Most calls have none of these.
-            (length_rows is not None or values is not None or pages is not None or tables)
-            and (_about(length_rows), _about(values), _about(pages), *[_about(t) for t in tables]),
+            (length_rows is not None or values is not None or pages is not None or parts is not None or tables)
+            and (_about(length_rows), _about(values), _about(pages), _about(parts), *[_about(t) for t in tables]),
         )  # fmt: skip
         plan = self._plans.get(key)
         if plan is None:
-            plan = self._plan(key, q, k, v, tables, params, scale, lengths, length_rows, values, pages, variant)
+            plan = self._plan(key, q, k, v, tables, params, scale, lengths, length_rows, values, pages, parts, variant)
         new = plan.new
         out, lse = new(*plan.out), new(*plan.lse)
         if plan.empty:
@@ -90,7 +91,7 @@ class Runner:
             words = plan.words
             sq, sk, sv, so, sl = self._slots
             words[sq], words[sk], words[sv], words[so], words[sl] = qp, kp, vp, op, lse.data_ptr()
-            held = self._fill_more(plan, tables, length_rows, values, pages, stream, capturing) if plan.more else None
+            held = self._fill_more(plan, tables, length_rows, values, pages, parts, stream, capturing) if plan.more else None
             if plan.maps:
                 pointers = (qp, kp or qp, vp or qp, op)
                 for slot in plan.maps:
@@ -102,13 +103,13 @@ class Runner:
         return out, lse
 
     def _fill_more(
-        self, plan: Plan, tables: Sequence[Any], length_rows: Any, values: Any, pages: Any, stream: int, capturing: bool
+        self, plan: Plan, tables: Sequence[Any], length_rows: Any, values: Any, pages: Any, parts: Any, stream: int, capturing: bool
     ) -> List[Any]:
         """What not every call has. Returns what has to live until the launch."""
         words = plan.words
-        s_lengths, s_values, s_pages, s_tables, s_counters, s_list, s_scratch = self._more_slots
+        s_lengths, s_values, s_pages, s_parts, s_tables, s_counters, s_list, s_scratch = self._more_slots
         held: List[Any] = []
-        given = [(s_lengths, length_rows), (s_values, values), (s_pages, pages)]
+        given = [(s_lengths, length_rows), (s_values, values), (s_pages, pages), (s_parts, parts)]
         for slot, t in given + [(s_tables + i, t) for i, t in enumerate(tables)] if tables else given:
             if t is not None:
                 if not t.is_contiguous():
@@ -143,11 +144,11 @@ class Runner:
                 d.check(status, "cuLaunchKernel", plan.where)
 
     def _plan(
-        self, key, q, k, v, tables, params, scale, lengths, length_rows, values, pages, variant
+        self, key, q, k, v, tables, params, scale, lengths, length_rows, values, pages, parts, variant
     ) -> Plan:
         named: Mapping[str, Any] = dict(zip(self.artifact.param_names, params))
         plan = Plan(
-            self.artifact, self._modules, self.layout, q, k, v, tables, named, scale, lengths, length_rows, values, pages, variant
+            self.artifact, self._modules, self.layout, q, k, v, tables, named, scale, lengths, length_rows, values, pages, parts, variant
         )
         if values is not None and not plan.empty:
             needed = self.value_count(plan.sizes.batch, plan.sizes.q_heads)

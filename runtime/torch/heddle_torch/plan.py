@@ -10,13 +10,14 @@ import torch
 
 from . import buffers
 from .artifact import Artifact
-from .call import CallBuffer, Layout, Sizes, check_sizes, choose_variant, fill_call, shape_of, unaligned
+from .call import CallBuffer, Layout, Sizes, check_sizes, choose_variant, fill_call, scalars_of, shape_of, unaligned, variables_of
 from .compiler import machine_code
 from .debug import debugging
 from .driver import Launch, MapSlot, driver
 from .errors import HeddleError
 from .gpu import gpu
 from .memory import Memory
+from .rules import size
 from .values import default_lengths, reads_lengths, resolve_lengths, resolve_params, value_words
 
 DTYPES = {torch.bfloat16: "bf16", torch.float16: "f16"}
@@ -99,6 +100,15 @@ def check_table(
         raise HeddleError("shape", tensor=name, axes=axes, expected=expected, got=list(t.shape))
 
 
+def check_parts(artifact: Artifact, parts: Optional[torch.Tensor], device: torch.device) -> None:
+    """Of an artefact over lists one tensor of words, else none."""
+    expected = len(artifact.record["lists"] or ())
+    if expected != (parts is not None):
+        raise HeddleError("lists", pattern=artifact.pattern, expected=expected, got=int(parts is not None))
+    if parts is not None:
+        check_table("lists", parts, torch.int32, ["words"], [parts.numel()], device)
+
+
 def table_shape(info: Mapping[str, Any], sizes: Sizes) -> List[int]:
     axes = {
         "batch": sizes.batch,
@@ -140,6 +150,7 @@ class Plan:
         length_rows: Optional[torch.Tensor],
         values: Optional[torch.Tensor],
         pages: Optional[torch.Tensor],
+        parts: Optional[torch.Tensor],
         variant: Optional[str],
     ) -> None:
         sizes = self.sizes = check_tensors(q, k, v, pages)
@@ -150,6 +161,7 @@ class Plan:
         for info, t in zip(artifact.tables, tables):
             shape = table_shape(info, sizes)
             check_table(info["name"], t, TABLE_TYPES[info["type"]], info["dims"], shape, q.device)
+        check_parts(artifact, parts, q.device)
         self.out_shape = (sizes.batch, sizes.q_heads, sizes.q_rows, sizes.value_dim)
         self.out_strides = out_strides(self.out_shape, q.stride(2) > q.stride(1))
         # What the results are made by, and of.
@@ -171,7 +183,8 @@ class Plan:
         misaligned = unaligned({n: (pointers[n], shapes[n], strides[n]) for n in shapes})
         dtype = DTYPES[q.dtype]
         capability, multiprocessors, shared = gpu.properties(index)
-        chosen = choose_variant(artifact, dtype, sizes, capability, pages is not None, misaligned, variant, shared)
+        param = scalars_of(artifact, None if values is not None else params)
+        chosen = choose_variant(artifact, dtype, sizes, capability, pages is not None, misaligned, variant, shared, param)
         self.where = f"{artifact.pattern}, variant {chosen['id']}, {sizes.text()}"
         functions = modules.functions(chosen, index, capability)
         shape = shape_of(chosen, sizes, multiprocessors)
@@ -194,12 +207,13 @@ class Plan:
             self.launches.append(launch)
             for i, rule in enumerate(rules):
                 name = rule["tensor"]
-                self.maps.append(MapSlot(launch, i, dtype, list(shapes[name]), list(three[name]), rule))
+                step = None if rule["step"] is None else size(rule["step"], variables_of(sizes, multiprocessors), param)
+                self.maps.append(MapSlot(launch, i, dtype, list(shapes[name]), list(three[name]), rule, step))
         for name, own in (("lengths", self.length_words), ("values", self.value_words)):
             if own is not None:
                 self.buffer.words[layout.slots[name]] = own.pointer
         # Whether a call has more to fill in than q, k, v and its results.
-        given = [t for t in (length_rows, values, pages, *tables) if t is not None]
+        given = [t for t in (length_rows, values, pages, parts, *tables) if t is not None]
         self.more = bool(given or self.counters or self.work)
 
     def _fill_values(

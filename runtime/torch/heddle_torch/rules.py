@@ -189,9 +189,9 @@ def _no_param(name: str) -> float:
     raise KeyError(name)
 
 
-def size(e: Any, variables: Mapping[str, float]) -> int:
-    """A rule of sizes, as a whole number."""
-    return int(evaluate(e, variables, _no_param))
+def size(e: Any, variables: Mapping[str, float], param: Callable[[str], float] = _no_param) -> int:
+    """A rule of sizes, and of scalar params where there are some, as a whole number."""
+    return int(evaluate(e, variables, param))
 
 
 def unknown_names(e: Any, params: Set[str], known_vars: tuple = DERIVED_VARS) -> List[str]:

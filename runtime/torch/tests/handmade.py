@@ -15,7 +15,7 @@ from heddle_torch.artifact import content_hash  # noqa: E402
 
 SIZE = {"pointer": 8, "i64": 8, "i32": 4, "f32": 4}
 FIELDS: List[Tuple[str, str, int]] = [
-    *((n, "pointer", 1) for n in ("q", "k", "v", "out", "lse", "lengths", "values", "pages", "list", "counters", "scratch")),
+    *((n, "pointer", 1) for n in ("q", "k", "v", "out", "lse", "lengths", "values", "pages", "parts", "list", "counters", "scratch")),
     ("tables", "pointer", 8),
     *((n, "i64", 3) for n in ("qStride", "kStride", "vStride", "outStride")),
     *((n, "i32", 1) for n in ("batch", "qHeads", "kvHeads", "qRows", "kvRows", "headDim", "valueDim")),
@@ -51,8 +51,10 @@ def variant(id: str, code: str = 'extern "C" __global__ void attend() {}', **cha
         "capability": {"min": 80, "max": 120},
         "suffix": "",
         "needs": {"vectors": False, "qRows": None, "pages": False},
+        "pays": None,
         "debug": False,
         "tile": {"q": 64, "kv": 32},
+        "units": 1,
         "entries": [
             {
                 "name": "attend",
@@ -74,7 +76,7 @@ def variant(id: str, code: str = 'extern "C" __global__ void attend() {}', **cha
 def manifest(**changes: Any) -> Dict[str, Any]:
     """A causal window: one i32 param, one derived uniform of no length."""
     made: Dict[str, Any] = {
-        "version": 1,
+        "version": 2,
         "heddle": "0.1.0",
         "pattern": "hand-made",
         "cite": "",
@@ -87,6 +89,8 @@ def manifest(**changes: Any) -> Dict[str, Any]:
         "tiles": "ranges",
         "sharesLists": True,
         "call": call_record(),
+        "lists": None,
+        "stages": None,
         "variants": [variant("d64-f16-ampere")],
     }
     made.update(copy.deepcopy(changes))

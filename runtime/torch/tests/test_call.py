@@ -6,7 +6,7 @@ import unittest
 from handmade import call_record, manifest, op, var, variant
 
 from heddle_torch.artifact import parse_artifact
-from heddle_torch.call import CallBuffer, Layout, Sizes, check_sizes, choose_variant, fill_call, shape_of, unaligned
+from heddle_torch.call import CallBuffer, Layout, Sizes, check_sizes, choose_variant, fill_call, scalars_of, shape_of, unaligned
 from heddle_torch.errors import HeddleError
 from heddle_torch.values import reads_lengths, resolve_lengths, resolve_params, value_words
 
@@ -48,6 +48,27 @@ class Choice(unittest.TestCase):
         self.assertEqual(self.chosen(sizes=Sizes(1, 1, 1, 99, 99, 65, 8)), "ampere-128")
         self.assertEqual(self.chosen(dtype="bf16"), "ampere-bf16")
         self.assertEqual(self.chosen(only="ampere"), "ampere")
+
+    def test_what_pays(self):
+        window = {"param": "window"}
+        pays = {"op": "le", "src": [{"op": "mul", "src": [window, 32]}, {"var": "kvRows"}]}
+        rule = {"tensor": "k", "columns": 64, "rows": 64, "swizzle": 128, "step": window}
+        stepped = variant("stepped", pays=pays, entries=[{**variant("x")["entries"][0], "tensorMaps": [rule]}])
+        artifact = parse_artifact(manifest(variants=[stepped, variant("plain")]))
+
+        def chosen(params, **more):
+            return choose_variant(artifact, "f16", SIZES, 90, param=scalars_of(artifact, params), **more)["id"]
+
+        fits = SIZES.kv_rows // 32
+        self.assertEqual(chosen({"window": fits}), "stepped")
+        self.assertEqual(chosen({"window": fits + 1}), "plain")
+        self.assertEqual(chosen({}), "stepped" if 16 <= fits else "plain")  # by the default
+        self.assertEqual(chosen({"window": fits + 1}, only="stepped"), "stepped")
+        # What lies on the device alone cannot make a tensor map.
+        self.assertEqual(chosen(None), "plain")
+        with self.assertRaises(HeddleError) as caught:
+            chosen(None, only="stepped")
+        self.assertIn("needs window on the host", str(caught.exception))
 
     def test_shared_memory(self):
         with self.assertRaises(HeddleError) as caught:

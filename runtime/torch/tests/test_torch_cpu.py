@@ -114,7 +114,7 @@ class TorchSide(OnCpu):
         self.raises("capture", ht.attention, q, k, v, p, window=3)
 
     def test_variants_fall_back(self):
-        rule = {"tensor": "q", "columns": 64, "rows": 64, "swizzle": 128}
+        rule = {"tensor": "q", "columns": 64, "rows": 64, "swizzle": 128, "step": None}
         entry = {"name": "attend", "threads": 1, "sharedBytes": 0, "grid": [1, 1, 1], "tensorMaps": [rule, {**rule, "tensor": "v"}]}
         needs = {"vectors": True, "qRows": None, "pages": False}
         fast = variant("fast", needs=needs, entries=[entry], capability={"min": 90, "max": 90}, suffix="a")

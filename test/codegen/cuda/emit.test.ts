@@ -4,10 +4,16 @@ import { createHash } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
 import { CALL_BYTES, MAX_TABLES } from '../../../codegen/cuda/call.ts'
 import { emitCuda, SKELETONS, type EmitCudaOptions } from '../../../codegen/cuda/emit.ts'
+import type { CudaVariant, Skeleton } from '../../../codegen/cuda/manifest.ts'
 import { patternSection } from '../../../codegen/cuda/pattern.ts'
 import { contentHash } from '../../../codegen/hash.ts'
 import { Ir } from '../../../compiler/ir.ts'
 import { readsHead, type ParamInfo, type TableInfo } from '../../../compiler/plan.ts'
+import type { Pattern } from '../../../dsl/index.ts'
+import { causal } from '../../../patterns/causal.ts'
+import { dilatedWindow } from '../../../patterns/dilated-window.ts'
+import { strided } from '../../../patterns/strided.ts'
+import { compiled } from '../../helpers.ts'
 import { plan, PLAN_NAMES, planOf, words, type PlanName } from '../plans.ts'
 
 const emitted = (name: PlanName, options: Partial<EmitCudaOptions> = {}) =>
@@ -28,13 +34,34 @@ describe('an artefact for CUDA', () => {
   it('has the variants best first, each once, its dims padded to those of the skeleton', () => {
     const { variants } = emitted('causal', { headDims: [100, 8, 128, 59], dtypes: ['bf16', 'f16'] })
     const names = SKELETONS.map((s) => s.name)
-    const wanted = SKELETONS.flatMap(({ name, headDims }) => {
+    const wanted = SKELETONS.filter((s) => s.walks === 'mask').flatMap(({ name, headDims }) => {
       const padded = new Set([8, 59, 100, 128].map((d) => headDims.find((h) => h >= d)!))
       return [...padded].flatMap((d) => [`d${d}-bf16-${name}`, `d${d}-f16-${name}`])
     })
     expect(variants.map((v) => v.id)).toEqual(wanted)
     expect(names[0]).toBe('decode')
     expect(names.at(-1)).toBe('ampere')
+  })
+
+  it('takes rows by remainder where a plan has such an order, before the kernel in natural order', () => {
+    const of = (pattern: Pattern, skeletons: readonly Skeleton[] = ['residues']) =>
+      emitCuda(compiled(pattern), { headDims: [128], dtypes: ['bf16'], skeletons }).variants
+    const steps = (v: CudaVariant) => v.entries.map((e) => [e.name, ...e.tensorMaps.map((m) => m.step)])
+    expect(of(causal)).toEqual([])
+    const [dilated, natural] = of(dilatedWindow, ['residues', 'hopper'])
+    expect([dilated!.skeleton, natural!.skeleton]).toEqual(['residues', 'hopper'])
+    expect(natural!.pays).toBeNull()
+    const step = { param: 'dilation' }
+    expect(steps(dilated!)).toEqual([['attend', step, step, step]])
+    expect(dilated!.workspace.scratch).toBe(0)
+    // What has a part without remainders is two launches: the second joins the first one's outputs to its own.
+    const [both] = of(strided)
+    const stride = { param: 'stride' }
+    expect(steps(both!)).toEqual([
+      ['attend0', null, null, null],
+      ['attend1', stride, stride, stride],
+    ])
+    expect(both!.workspace.scratch).not.toBe(0)
   })
 
   it('takes other value dims, chosen skeletons and shapes', () => {

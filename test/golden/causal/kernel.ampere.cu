@@ -61,6 +61,9 @@ typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;
 
+// A kernel's name; a text of several passes gives each its own.
+#define ENTRY(name) name
+
 #ifndef HEDDLE_EMULATED
 
 #define DEVICE static __device__ __forceinline__
@@ -174,6 +177,9 @@ constexpr bool TESTED = false;            // isReached asks more than intervals
 constexpr bool LISTED = false;            // tiles are listed by the entry `list`
 constexpr bool LOOKS = false;             // it looks at the pairs of a tile, not at its tests alone
 constexpr bool SHARES_LISTS = true;       // one list serves all heads
+constexpr bool ORDERED = false;           // rows and keys are taken by classes of the same remainder
+constexpr bool PARTIAL = false;           // outputs go to the scratch as they are, for a pass that joins its own
+constexpr bool MERGES = false;            // scratch and lse hold what an earlier pass made of other pairs
 constexpr bool MASK_READS_HEAD = false;   // keeps and the tiles may differ between heads
 constexpr bool SCORE_READS_HEAD = false;  // scoreOf may differ between heads
 constexpr bool CHEAP_MASK = true;         // keeps is a few instructions: unroll it
@@ -197,6 +203,15 @@ DEVICE Place placeOf(Call const& call, int batch, int head) {
   p.kvLen = readOnly(lengths + 4);
   return p;
 }
+
+// Rows and keys are taken in their own order: they are one class.
+DEVICE int classesOf(Call const&) { return 1; }
+DEVICE Place classOf(Place const& p, int) { return p; }
+DEVICE int stepOf(Place const&) { return 1; }
+DEVICE int stepsTo(Place const&, int) { return 0; }
+DEVICE int rowAt(Place const&, int i) { return i; }
+DEVICE int rowsBefore(Place const&, int row) { return row; }
+DEVICE int keyAt(Place const&, int i) { return i; }
 
 // Tiles from first to last, both inside; none if last < first.
 struct Tiles {
@@ -789,7 +804,7 @@ DEVICE void storeRows(Call const& call, Work const& work) {
   }
 }
 
-KERNEL(THREADS, BLOCKS) attend(Call call) {
+KERNEL(THREADS, BLOCKS) ENTRY(attend)(Call call) {
   Known& known = *(Known*)(sharedBase() + KNOWN_AT);
   {
     // Q depends on no length: it is under way while those are read.

@@ -60,6 +60,9 @@ typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;
 
+// A kernel's name; a text of several passes gives each its own.
+#define ENTRY(name) name
+
 #ifndef HEDDLE_EMULATED
 
 #define DEVICE static __device__ __forceinline__
@@ -173,6 +176,9 @@ constexpr bool TESTED = false;            // isReached asks more than intervals
 constexpr bool LISTED = false;            // tiles are listed by the entry `list`
 constexpr bool LOOKS = false;             // it looks at the pairs of a tile, not at its tests alone
 constexpr bool SHARES_LISTS = true;       // one list serves all heads
+constexpr bool ORDERED = false;           // rows and keys are taken by classes of the same remainder
+constexpr bool PARTIAL = false;           // outputs go to the scratch as they are, for a pass that joins its own
+constexpr bool MERGES = false;            // scratch and lse hold what an earlier pass made of other pairs
 constexpr bool MASK_READS_HEAD = false;   // keeps and the tiles may differ between heads
 constexpr bool SCORE_READS_HEAD = false;  // scoreOf may differ between heads
 constexpr bool CHEAP_MASK = true;         // keeps is a few instructions: unroll it
@@ -196,6 +202,15 @@ DEVICE Place placeOf(Call const& call, int batch, int head) {
   p.kvLen = readOnly(lengths + 4);
   return p;
 }
+
+// Rows and keys are taken in their own order: they are one class.
+DEVICE int classesOf(Call const&) { return 1; }
+DEVICE Place classOf(Place const& p, int) { return p; }
+DEVICE int stepOf(Place const&) { return 1; }
+DEVICE int stepsTo(Place const&, int) { return 0; }
+DEVICE int rowAt(Place const&, int i) { return i; }
+DEVICE int rowsBefore(Place const&, int row) { return row; }
+DEVICE int keyAt(Place const&, int i) { return i; }
 
 // Tiles from first to last, both inside; none if last < first.
 struct Tiles {
@@ -562,7 +577,7 @@ DEVICE float quadSum(float x) {
   return x + shuffleXor(x, 2);
 }
 
-KERNEL(THREADS, BLOCKS) attend(const __grid_constant__ Call call) {
+KERNEL(THREADS, BLOCKS) ENTRY(attend)(const __grid_constant__ Call call) {
   int const lane = laneIndex(), warp = (int)threadIdx.x / 32;
   Item item = itemOf(call);
   Place const place = placeOf(call, item.batch, item.head0);
@@ -800,7 +815,7 @@ KERNEL(THREADS, BLOCKS) attend(const __grid_constant__ Call call) {
 
 // One block a row, one thread a split for the weights; then its warps share the splits. Not launched where there is one split:
 // `attend` wrote the results.
-KERNEL(COMBINE_THREADS, 4) combine(const __grid_constant__ Call call) {
+KERNEL(COMBINE_THREADS, 4) ENTRY(combine)(const __grid_constant__ Call call) {
   constexpr int QUADS = (VALUE_DIM + 127) / 128;
   int const lane = laneIndex(), warp = (int)threadIdx.x / 32;
   int x = (int)blockIdx.x;

@@ -65,6 +65,9 @@ typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;
 
+// A kernel's name; a text of several passes gives each its own.
+#define ENTRY(name) name
+
 #ifndef HEDDLE_EMULATED
 
 #define DEVICE static __device__ __forceinline__
@@ -167,6 +170,161 @@ DEVICE void multiplyAdd(float (&d)[4], u32 const (&a)[4], u32 b0, u32 b1) {
 
 #endif
 
+// ==== prelude-hopper.cuh ====
+
+// Hopper's own instructions: mbarriers, the tensor memory accelerator, warpgroup matrix products, register reallocation. The
+// products' wrappers for a shape's numbers of columns are written by wgmma.ts and stand before this text's users. With
+// HEDDLE_EMULATED the host's emulation has declared the same functions.
+
+#ifndef HEDDLE_EMULATED
+
+struct __align__(64) TensorMap {
+  u64 words[16];
+};
+
+// A barrier in shared memory. A phase ends when `count` arrivals and all expected bytes have come; waiting names its parity.
+DEVICE void barrierInit(u32 barrier, int count) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(count) : "memory");
+}
+// Makes initialised barriers visible to the copy engine.
+DEVICE void barrierInitFence() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+DEVICE void barrierArrive(u32 barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+DEVICE void barrierExpect(u32 barrier, u32 bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
+}
+DEVICE void barrierWait(u32 barrier, u32 parity) {
+  asm volatile(
+      "{\n"
+      ".reg .pred done;\n"
+      "again:\n"
+      "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+      "@!done bra again;\n"
+      "}" ::"r"(barrier), "r"(parity) : "memory");
+}
+
+// A box of a tensor to shared memory, counted in bytes by the barrier; elements outside the tensor arrive as zeros.
+DEVICE void copyBox(u32 shared, TensorMap const& map, u32 barrier, int column, int row, int head, int batch, u64 policy) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%3, %4, %5, %6}], [%2], %7;" ::"r"(shared),
+      "l"(&map), "r"(barrier), "r"(column), "r"(row), "r"(head), "r"(batch), "l"(policy)
+      : "memory");
+}
+// The same of a tensor whose rows are told apart by their remainder: `index` counts those of one.
+DEVICE void copyBox(u32 shared, TensorMap const& map, u32 barrier, int column, int index, int residue, int head, int batch, u64 policy) {
+  asm volatile(
+      "cp.async.bulk.tensor.5d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%3, %4, %5, %6, %7}], [%2], %8;" ::"r"(shared),
+      "l"(&map), "r"(barrier), "r"(column), "r"(index), "r"(residue), "r"(head), "r"(batch), "l"(policy)
+      : "memory");
+}
+DEVICE void prefetchMap(TensorMap const& map) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
+}
+// The line of memory comes to the second-level cache.
+DEVICE void prefetchLine(void const* line) { asm volatile("prefetch.global.L2 [%0];" ::"l"(line) : "memory"); }
+// Ordinary stores to shared memory become visible to the copy engine and to warpgroup products.
+DEVICE void fenceAsync() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+// Named barriers of some of the block's warps.
+DEVICE void namedSync(int id, int threads) { asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory"); }
+DEVICE void namedArrive(int id, int threads) { asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory"); }
+
+template <int registers>
+DEVICE void growRegisters() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(registers)); }
+template <int registers>
+DEVICE void shrinkRegisters() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(registers)); }
+
+// Warpgroup products run behind the program: fence before the first, commit a group, wait until `pending` groups are left.
+DEVICE void productFence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+DEVICE void productCommit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+template <int pending>
+DEVICE void productWait() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(pending) : "memory"); }
+// The compiler must not move reads or writes of accumulators across a wait or a fence.
+template <int n>
+DEVICE void pin(float (&r)[n]) {
+#pragma unroll
+  for (int i = 0; i < n; i++) asm volatile("" : "+f"(r[i])::"memory");
+}
+
+#endif
+
+// What the second-level cache does with a copied line.
+constexpr u64 EVICT_FIRST = 0x12f0000000000000ull;
+constexpr u64 EVICT_LAST = 0x14f0000000000000ull;
+
+// A matrix in shared memory for a product: rows of `swizzle` bytes (128 or 64), swizzled in units of 16 bytes. `groups`: bytes
+// from eight rows to the next eight; `chunks`: bytes from one column chunk to the next, of a matrix whose columns are not
+// contracted.
+template <int swizzle>
+DEVICE u64 descriptorOf(u32 shared, u32 chunks, u32 groups) {
+  u64 mode = swizzle == 128 ? 1 : 2;
+  return (u64)((shared & 0x3ffff) >> 4) | (u64)(chunks >> 4) << 16 | (u64)(groups >> 4) << 32 | mode << 62;
+}
+
+// ==== shape ====
+
+#ifdef HEDDLE_EMULATED
+DEVICE void productScores(float (&d)[88], u64 a, u64 b, int keep, HEDDLE_LINE) {
+  productOf<BF16, false>(d, a, b, keep, line);
+}
+#else
+DEVICE void productScores(float (&d)[88], u64 a, u64 b, int keep) {
+  asm volatile(
+      "{\n"
+      ".reg .pred keep;\n"
+      "setp.ne.b32 keep, %90, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n176k16.f32.bf16.bf16 "
+      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
+      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
+      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, "
+      "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, "
+      "%80, %81, %82, %83, %84, %85, %86, %87}, %88, %89, keep, 1, 1, 0, 0;\n"
+      "}"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),
+        "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]),
+        "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]),
+        "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31]),
+        "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35]), "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]),
+        "+f"(d[40]), "+f"(d[41]), "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]),
+        "+f"(d[48]), "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]),
+        "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63]),
+        "+f"(d[64]), "+f"(d[65]), "+f"(d[66]), "+f"(d[67]), "+f"(d[68]), "+f"(d[69]), "+f"(d[70]), "+f"(d[71]),
+        "+f"(d[72]), "+f"(d[73]), "+f"(d[74]), "+f"(d[75]), "+f"(d[76]), "+f"(d[77]), "+f"(d[78]), "+f"(d[79]),
+        "+f"(d[80]), "+f"(d[81]), "+f"(d[82]), "+f"(d[83]), "+f"(d[84]), "+f"(d[85]), "+f"(d[86]), "+f"(d[87])
+      : "l"(a), "l"(b), "r"(keep));
+}
+#endif
+
+#ifdef HEDDLE_EMULATED
+DEVICE void productOutputs(float (&d)[64], u32 const* a, u64 b, int keep, HEDDLE_LINE) {
+  productOf<BF16, true>(d, a, b, keep, line);
+}
+#else
+DEVICE void productOutputs(float (&d)[64], u32 const* a, u64 b, int keep) {
+  asm volatile(
+      "{\n"
+      ".reg .pred keep;\n"
+      "setp.ne.b32 keep, %69, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
+      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
+      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
+      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, {%64, %65, %66, %67}, %68, keep, 1, 1, 1;\n"
+      "}"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),
+        "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]),
+        "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]),
+        "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31]),
+        "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35]), "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]),
+        "+f"(d[40]), "+f"(d[41]), "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]),
+        "+f"(d[48]), "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]),
+        "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(keep));
+}
+#endif
+
 // ==== pattern ====
 
 constexpr int NO_TILE = 0x7fffffff;
@@ -178,6 +336,9 @@ constexpr bool TESTED = false;            // isReached asks more than intervals
 constexpr bool LISTED = false;            // tiles are listed by the entry `list`
 constexpr bool LOOKS = false;             // it looks at the pairs of a tile, not at its tests alone
 constexpr bool SHARES_LISTS = true;       // one list serves all heads
+constexpr bool ORDERED = false;           // rows and keys are taken by classes of the same remainder
+constexpr bool PARTIAL = false;           // outputs go to the scratch as they are, for a pass that joins its own
+constexpr bool MERGES = false;            // scratch and lse hold what an earlier pass made of other pairs
 constexpr bool MASK_READS_HEAD = false;   // keeps and the tiles may differ between heads
 constexpr bool SCORE_READS_HEAD = false;  // scoreOf may differ between heads
 constexpr bool CHEAP_MASK = true;         // keeps is a few instructions: unroll it
@@ -201,6 +362,15 @@ DEVICE Place placeOf(Call const& call, int batch, int head) {
   p.kvLen = readOnly(lengths + 4);
   return p;
 }
+
+// Rows and keys are taken in their own order: they are one class.
+DEVICE int classesOf(Call const&) { return 1; }
+DEVICE Place classOf(Place const& p, int) { return p; }
+DEVICE int stepOf(Place const&) { return 1; }
+DEVICE int stepsTo(Place const&, int) { return 0; }
+DEVICE int rowAt(Place const&, int i) { return i; }
+DEVICE int rowsBefore(Place const&, int row) { return row; }
+DEVICE int keyAt(Place const&, int i) { return i; }
 
 // Tiles from first to last, both inside; none if last < first.
 struct Tiles {
@@ -367,152 +537,6 @@ DEVICE void skipTiles(Call const& call, Place const& place, Reach const& reach, 
   }
 }
 
-// ==== shape ====
-
-#ifdef HEDDLE_EMULATED
-DEVICE void productScores(float (&d)[88], u64 a, u64 b, int keep, HEDDLE_LINE) {
-  productOf<BF16, false>(d, a, b, keep, line);
-}
-#else
-DEVICE void productScores(float (&d)[88], u64 a, u64 b, int keep) {
-  asm volatile(
-      "{\n"
-      ".reg .pred keep;\n"
-      "setp.ne.b32 keep, %90, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n176k16.f32.bf16.bf16 "
-      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
-      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
-      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, "
-      "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, "
-      "%80, %81, %82, %83, %84, %85, %86, %87}, %88, %89, keep, 1, 1, 0, 0;\n"
-      "}"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),
-        "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]),
-        "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]),
-        "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31]),
-        "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35]), "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]),
-        "+f"(d[40]), "+f"(d[41]), "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]),
-        "+f"(d[48]), "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]),
-        "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63]),
-        "+f"(d[64]), "+f"(d[65]), "+f"(d[66]), "+f"(d[67]), "+f"(d[68]), "+f"(d[69]), "+f"(d[70]), "+f"(d[71]),
-        "+f"(d[72]), "+f"(d[73]), "+f"(d[74]), "+f"(d[75]), "+f"(d[76]), "+f"(d[77]), "+f"(d[78]), "+f"(d[79]),
-        "+f"(d[80]), "+f"(d[81]), "+f"(d[82]), "+f"(d[83]), "+f"(d[84]), "+f"(d[85]), "+f"(d[86]), "+f"(d[87])
-      : "l"(a), "l"(b), "r"(keep));
-}
-#endif
-
-#ifdef HEDDLE_EMULATED
-DEVICE void productOutputs(float (&d)[64], u32 const* a, u64 b, int keep, HEDDLE_LINE) {
-  productOf<BF16, true>(d, a, b, keep, line);
-}
-#else
-DEVICE void productOutputs(float (&d)[64], u32 const* a, u64 b, int keep) {
-  asm volatile(
-      "{\n"
-      ".reg .pred keep;\n"
-      "setp.ne.b32 keep, %69, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
-      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
-      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
-      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, {%64, %65, %66, %67}, %68, keep, 1, 1, 1;\n"
-      "}"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),
-        "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]),
-        "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]),
-        "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31]),
-        "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35]), "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]),
-        "+f"(d[40]), "+f"(d[41]), "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]),
-        "+f"(d[48]), "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]),
-        "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(keep));
-}
-#endif
-
-// ==== prelude-hopper.cuh ====
-
-// Hopper's own instructions: mbarriers, the tensor memory accelerator, warpgroup matrix products, register reallocation. The
-// products' wrappers for a shape's numbers of columns are written by wgmma.ts and stand before this text's users. With
-// HEDDLE_EMULATED the host's emulation has declared the same functions.
-
-#ifndef HEDDLE_EMULATED
-
-struct __align__(64) TensorMap {
-  u64 words[16];
-};
-
-// A barrier in shared memory. A phase ends when `count` arrivals and all expected bytes have come; waiting names its parity.
-DEVICE void barrierInit(u32 barrier, int count) {
-  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(count) : "memory");
-}
-// Makes initialised barriers visible to the copy engine.
-DEVICE void barrierInitFence() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
-DEVICE void barrierArrive(u32 barrier) {
-  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
-}
-DEVICE void barrierExpect(u32 barrier, u32 bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
-}
-DEVICE void barrierWait(u32 barrier, u32 parity) {
-  asm volatile(
-      "{\n"
-      ".reg .pred done;\n"
-      "again:\n"
-      "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
-      "@!done bra again;\n"
-      "}" ::"r"(barrier), "r"(parity) : "memory");
-}
-
-// A box of a tensor to shared memory, counted in bytes by the barrier; elements outside the tensor arrive as zeros.
-DEVICE void copyBox(u32 shared, TensorMap const& map, u32 barrier, int column, int row, int head, int batch, u64 policy) {
-  asm volatile(
-      "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%3, %4, %5, %6}], [%2], %7;" ::"r"(shared),
-      "l"(&map), "r"(barrier), "r"(column), "r"(row), "r"(head), "r"(batch), "l"(policy)
-      : "memory");
-}
-DEVICE void prefetchMap(TensorMap const& map) {
-  asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
-}
-// Ordinary stores to shared memory become visible to the copy engine and to warpgroup products.
-DEVICE void fenceAsync() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
-
-// Named barriers of some of the block's warps.
-DEVICE void namedSync(int id, int threads) { asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory"); }
-DEVICE void namedArrive(int id, int threads) { asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory"); }
-
-template <int registers>
-DEVICE void growRegisters() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(registers)); }
-template <int registers>
-DEVICE void shrinkRegisters() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(registers)); }
-
-// Warpgroup products run behind the program: fence before the first, commit a group, wait until `pending` groups are left.
-DEVICE void productFence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
-DEVICE void productCommit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-template <int pending>
-DEVICE void productWait() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(pending) : "memory"); }
-// The compiler must not move reads or writes of accumulators across a wait or a fence.
-template <int n>
-DEVICE void pin(float (&r)[n]) {
-#pragma unroll
-  for (int i = 0; i < n; i++) asm volatile("" : "+f"(r[i])::"memory");
-}
-
-#endif
-
-// What the second-level cache does with a copied line.
-constexpr u64 EVICT_FIRST = 0x12f0000000000000ull;
-constexpr u64 EVICT_LAST = 0x14f0000000000000ull;
-
-// A matrix in shared memory for a product: rows of `swizzle` bytes (128 or 64), swizzled in units of 16 bytes. `groups`: bytes
-// from eight rows to the next eight; `chunks`: bytes from one column chunk to the next, of a matrix whose columns are not
-// contracted.
-template <int swizzle>
-DEVICE u64 descriptorOf(u32 shared, u32 chunks, u32 groups) {
-  u64 mode = swizzle == 128 ? 1 : 2;
-  return (u64)((shared & 0x3ffff) >> 4) | (u64)(chunks >> 4) << 16 | (u64)(groups >> 4) << 32 | mode << 62;
-}
-
 // ==== hopper.cuh ====
 
 // Attention for Hopper: one warp brings tiles of K and V by TMA, CONSUMERS warpgroups of 64 query rows each multiply them by
@@ -548,8 +572,9 @@ constexpr u32 TILE_FULL = 1u << 31;
 constexpr u32 TILE_LAST = 1u << 30;
 constexpr u32 TILE_INDEX = TILE_LAST - 1u;
 
+// A query tile of a class: all rows, or those of one remainder.
 struct Work {
-  int batch, head, qTile;
+  int batch, head, row, qTile;
 };
 
 // What the bringing warp tells of a query tile: written when its Q may be, read until its output is written. Q is released
@@ -582,23 +607,26 @@ struct Turn {
   }
 };
 
-// Query rows of a tile: its first row, and the positions of its first and last real row.
+// Query rows of a tile: the index of the first in its class, and the positions of the first and last real one.
 struct Rows {
   int first, qLo, qHi;
 };
 DEVICE Rows rowsOf(Place const& place, int qTile) {
   int first = qTile * TILE_Q;
-  int lo = max(first, place.qRow), hi = min(first + TILE_Q, place.qRow + place.qLen) - 1;
-  return {first, lo + place.qShift, hi + place.qShift};
+  int lo = max(first, rowsBefore(place, place.qRow)), hi = min(first + TILE_Q, rowsBefore(place, place.qRow + place.qLen)) - 1;
+  return {first, rowAt(place, lo) + place.qShift, rowAt(place, hi) + place.qShift};
 }
 
-// The order of work: heads whose K and V fit the second-level cache together, within them the last query tiles first.
+// The order of work: heads whose K and V fit the second-level cache together, within them class by class, of a class the last
+// query tiles first.
 struct Order {
-  int qTiles, span, items;
+  int ofClass, qTiles, span, items;
 };
 DEVICE Order orderOf(Call const& call) {
   Order o;
-  o.qTiles = (call.qRows + TILE_Q - 1) / TILE_Q;
+  int const step = classesOf(call), rows = (call.qRows + step - 1) / step;
+  o.ofClass = (rows + TILE_Q - 1) / TILE_Q;
+  o.qTiles = min(step, call.qRows) * o.ofClass;
   long long bytes = 2ll * call.kvRows * (call.headDim + call.valueDim);
   int fit = call.kvHeads;
   while (fit > 1 && (call.kvHeads % fit != 0 || fit * bytes > (32ll << 20))) fit--;
@@ -612,46 +640,81 @@ DEVICE Work workOf(Call const& call, Order const& o, int item) {
   int step = within / o.span;
   int slot = section * o.span + (within - step * o.span);
   int batch = slot / call.qHeads;
-  return {batch, slot - batch * call.qHeads, o.qTiles - 1 - step};
+  int row = ORDERED ? step / o.ofClass : 0;
+  return {batch, slot - batch * call.qHeads, row, o.ofClass - 1 - (step - row * o.ofClass)};
 }
 
-// A tile of V whose last rows are beyond kvLen but inside the tensor: copied by hand, with zeros there, since a masked weight of
-// zero times a NaN is a NaN.
-DEVICE void copyValuesTail(Call const& call, Place const& place, int kvLo, unsigned char* to) {
-  constexpr int UNITS = VALUE_DIM / 8;
-  u16 const* from = (u16 const*)call.v + place.batch * call.vStride[0] + place.kvHead * call.vStride[1];
-  for (int i = laneIndex(); i < TILE_KV * UNITS; i += 32) {
+// Rows of a tensor that a tile has: row first + i * step for each i from `from` on.
+struct Run {
+  int first, from;
+};
+DEVICE Run queriesOf(Place const& place, int index) { return {rowAt(place, 0), index}; }
+DEVICE Run keysOf(Place const& place, int tile) { return {place.kvStart + keyAt(place, 0), tile * TILE_KV}; }
+
+// A box of a run's rows.
+DEVICE void copyRun(u32 shared, TensorMap const& map, u32 barrier, int column, Place const& place, Run run, int head, u64 policy) {
+  if (ORDERED) {
+    int const skipped = stepsTo(place, run.first);
+    copyBox(shared, map, barrier, column, run.from + skipped, run.first - skipped * stepOf(place), head, place.batch, policy);
+  } else {
+    copyBox(shared, map, barrier, column, run.first + run.from, head, place.batch, policy);
+  }
+}
+
+// A map by remainder has as many rows of each as the remainder with the fewest: a row behind those is not copied by a box.
+template <int count>
+DEVICE bool isCut(Place const& place, Run run, int rows) {
+  if (!ORDERED) return false;
+  int const step = stepOf(place), whole = stepsTo(place, rows), skipped = stepsTo(place, run.first);
+  return run.first - skipped * step < rows - whole * step && skipped + run.from + count > whole;
+}
+
+// A tile copied by hand, swizzled as a box would be, with zeros for rows at or beyond `limit`.
+template <int count, int dims, int chunkBytes>
+DEVICE void copyByHand(u16 const* from, long long rowStride, int dim, Place const& place, Run run, int limit, unsigned char* to) {
+  constexpr int UNITS = dims / 8, CHUNK = chunkBytes / 2;
+  for (int i = laneIndex(); i < count * UNITS; i += 32) {
     int row = i / UNITS, column = i % UNITS * 8;
+    int const at = run.first + (run.from + row) * stepOf(place);
     u32 words[4] = {0u, 0u, 0u, 0u};
-    if (kvLo + row < place.kvLen) {
-      u16 const* p = from + (long long)(place.kvStart + kvLo + row) * call.vStride[2] + column;
-      if (column + 8 <= call.valueDim) {
+    if (at < limit) {
+      u16 const* p = from + at * rowStride + column;
+      if (column + 8 <= dim) {
         uint4 v = *(uint4 const*)p;
         words[0] = v.x, words[1] = v.y, words[2] = v.z, words[3] = v.w;
       } else {
 #pragma unroll
         for (int e = 0; e < 8; e++)
-          if (column + e < call.valueDim) words[e / 2] |= (u32)p[e] << (16 * (e & 1));
+          if (column + e < dim) words[e / 2] |= (u32)p[e] << (16 * (e & 1));
       }
     }
-    int unit = column % CHUNK_V / 8;
-    int swizzled = CHUNK_BYTES_V == 128 ? unit ^ (row & 7) : unit ^ ((row >> 1) & 3);
-    unsigned char* target = to + column / CHUNK_V * (TILE_KV * CHUNK_BYTES_V) + row * CHUNK_BYTES_V + swizzled * 16;
+    int unit = column % CHUNK / 8;
+    int swizzled = chunkBytes == 128 ? unit ^ (row & 7) : unit ^ ((row >> 1) & 3);
+    unsigned char* target = to + column / CHUNK * (count * chunkBytes) + row * chunkBytes + swizzled * 16;
     *(uint4*)target = make_uint4(words[0], words[1], words[2], words[3]);
   }
   fenceAsync();
   syncLanes();
 }
 
-// A query tile that no key meets: zeros, and the LSE of nothing or of the sink alone.
+// The row's part of the scratch, of an earlier pass.
+DEVICE float* partialRow(Call const& call, Work const& work, int r) {
+  return call.scratch + (((long long)work.batch * call.qHeads + work.head) * call.qRows + r) * VALUE_DIM;
+}
+
+// A query tile that no key meets: zeros, and the LSE of nothing or of the sink alone; or what an earlier pass has of its rows.
 DEVICE void writeEmpty(Call const& call, Work const& work, Place const& place) {
   u16* const out = (u16*)call.out + work.batch * call.outStride[0] + work.head * call.outStride[1];
   float* const lses = call.lse + ((long long)work.batch * call.qHeads + work.head) * call.qRows;
   float const sink = SINK ? sinkLogitOf(call, place) : -INFINITE;
-  int const first = work.qTile * TILE_Q, past = min(first + TILE_Q, call.qRows);
-  for (int r = first; r < past; r++)
-    for (int column = laneIndex(); column < call.valueDim; column += 32) out[r * call.outStride[2] + column] = 0;
-  for (int r = first + laneIndex(); r < past; r += 32)
+  int const first = work.qTile * TILE_Q;
+  for (int i = first; !PARTIAL && i < first + TILE_Q && rowAt(place, i) < call.qRows; i++) {
+    int const r = rowAt(place, i);
+    bool const held = MERGES && lses[r] != -INFINITE;
+    for (int column = laneIndex(); column < call.valueDim; column += 32)
+      out[r * call.outStride[2] + column] = held ? (u16)packHalves(partialRow(call, work, r)[column], 0.0f) : (u16)0;
+  }
+  for (int i = first + laneIndex(), r = rowAt(place, i); !MERGES && i < first + TILE_Q && r < call.qRows; i += 32, r = rowAt(place, i))
     lses[r] = r >= place.qRow & r < place.qRow + place.qLen ? sink : -INFINITE;
 }
 
@@ -674,7 +737,7 @@ DEVICE void produce(Call const& call, TensorMap const& qMap, TensorMap const& kM
     u32 next = 0;
     if (lane == 0) next = atomicNext(call.counters);
     Work const work = workOf(call, order, item);
-    Place const place = placeOf(call, work.batch, work.head);
+    Place const place = classOf(placeOf(call, work.batch, work.head), work.row);
     Rows const rows = rowsOf(place, work.qTile);
     Reach const reach = reachOf(call, place, rows.qLo, rows.qHi);
     Walk walk = walkOf(call, place, work.qTile);
@@ -689,11 +752,18 @@ DEVICE void produce(Call const& call, TensorMap const& qMap, TensorMap const& kM
     barrierWait(sharedAddress(&book->qEmpty[t.stage]), t.parity);
     if (lane == 0) {
       book->messages[message] = {true, work, place};
-      u32 full = sharedAddress(&book->qFull[t.stage]);
-      barrierExpect(full, Q_BYTES);
+    }
+    Run const queries = queriesOf(place, rows.first);
+    u32 const qFull = sharedAddress(&book->qFull[t.stage]);
+    if (isCut<TILE_Q>(place, queries, call.qRows)) {
+      u16 const* from = (u16 const*)call.q + work.batch * call.qStride[0] + work.head * call.qStride[1];
+      copyByHand<TILE_Q, HEAD_DIM, CHUNK_BYTES_K>(from, call.qStride[2], call.headDim, place, queries, call.qRows, base + t.stage * Q_BYTES);
+      if (lane == 0) barrierArrive(qFull);
+    } else if (lane == 0) {
+      barrierExpect(qFull, Q_BYTES);
 #pragma unroll
       for (int c = 0; c < HEAD_DIM / CHUNK_K; c++)
-        copyBox(qShared + t.stage * Q_BYTES + c * TILE_Q * CHUNK_BYTES_K, qMap, full, c * CHUNK_K, rows.first, work.head, work.batch, EVICT_FIRST);
+        copyRun(qShared + t.stage * Q_BYTES + c * TILE_Q * CHUNK_BYTES_K, qMap, qFull, c * CHUNK_K, place, queries, work.head, EVICT_FIRST);
     }
     t.advance();
     message = (message + 1) % MESSAGES;
@@ -701,32 +771,40 @@ DEVICE void produce(Call const& call, TensorMap const& qMap, TensorMap const& kM
     // V is brought one tile behind K: the scores of a tile are computed before the output of the tile before it.
     int behind = -1;
     auto bringValues = [&](int tile) {
-      int kvLo = tile * TILE_KV;
+      Run const keys = keysOf(place, tile);
       unsigned char* to = base + V_BEGIN + v.stage * V_BYTES;
       u32 full = sharedAddress(&book->vFull[v.stage]);
       barrierWait(sharedAddress(&book->vEmpty[v.stage]), v.parity);
-      if (kvLo + TILE_KV > place.kvLen && place.kvStart + place.kvLen < call.kvRows) {
-        copyValuesTail(call, place, kvLo, to);
+      // Rows beyond kvLen but inside the tensor must be zeros, since a masked weight of zero times a NaN is a NaN.
+      bool const ends = keyAt(place, (tile + 1) * TILE_KV - 1) >= place.kvLen && place.kvStart + place.kvLen < call.kvRows;
+      if (ends || isCut<TILE_KV>(place, keys, call.kvRows)) {
+        u16 const* from = (u16 const*)call.v + work.batch * call.vStride[0] + place.kvHead * call.vStride[1];
+        copyByHand<TILE_KV, VALUE_DIM, CHUNK_BYTES_V>(from, call.vStride[2], call.valueDim, place, keys, place.kvStart + place.kvLen, to);
         if (lane == 0) barrierArrive(full);
       } else if (lane == 0) {
         barrierExpect(full, V_BYTES);
 #pragma unroll
         for (int c = 0; c < VALUE_DIM / CHUNK_V; c++)
-          copyBox(sharedAddress(to) + c * TILE_KV * CHUNK_BYTES_V, vMap, full, c * CHUNK_V, place.kvStart + kvLo, place.kvHead, work.batch, EVICT_LAST);
+          copyRun(sharedAddress(to) + c * TILE_KV * CHUNK_BYTES_V, vMap, full, c * CHUNK_V, place, keys, place.kvHead, EVICT_LAST);
       }
       v.advance();
     };
     while (visit.tile != NO_TILE) {
       Visit const after = nextTile(call, place, reach, walk);
       barrierWait(sharedAddress(&book->kEmpty[k.stage]), k.parity);
-      if (lane == 0) {
-        u32 full = sharedAddress(&book->kFull[k.stage]);
-        u32 to = qShared + K_BEGIN + k.stage * K_BYTES;
-        book->tiles[k.stage] = (u32)visit.tile | (visit.full ? TILE_FULL : 0u) | (after.tile == NO_TILE ? TILE_LAST : 0u);
+      Run const keys = keysOf(place, visit.tile);
+      u32 const full = sharedAddress(&book->kFull[k.stage]);
+      int const to = K_BEGIN + k.stage * K_BYTES;
+      if (lane == 0) book->tiles[k.stage] = (u32)visit.tile | (visit.full ? TILE_FULL : 0u) | (after.tile == NO_TILE ? TILE_LAST : 0u);
+      if (isCut<TILE_KV>(place, keys, call.kvRows)) {
+        u16 const* from = (u16 const*)call.k + work.batch * call.kStride[0] + place.kvHead * call.kStride[1];
+        copyByHand<TILE_KV, HEAD_DIM, CHUNK_BYTES_K>(from, call.kStride[2], call.headDim, place, keys, place.kvStart + place.kvLen, base + to);
+        if (lane == 0) barrierArrive(full);
+      } else if (lane == 0) {
         barrierExpect(full, K_BYTES);
 #pragma unroll
         for (int c = 0; c < HEAD_DIM / CHUNK_K; c++)
-          copyBox(to + c * TILE_KV * CHUNK_BYTES_K, kMap, full, c * CHUNK_K, place.kvStart + visit.tile * TILE_KV, place.kvHead, work.batch, EVICT_LAST);
+          copyRun(qShared + to + c * TILE_KV * CHUNK_BYTES_K, kMap, full, c * CHUNK_K, place, keys, place.kvHead, EVICT_LAST);
       }
       k.advance();
       if (behind >= 0) bringValues(behind);
@@ -765,11 +843,11 @@ DEVICE float quadSum(float x) {
 // Accumulator i of a thread: of its first row (i & 2 is 0) or second, at this column of the tile.
 DEVICE int columnOf(int i) { return (i >> 2) * 8 + (laneIndex() & 3) * 2 + (i & 1); }
 
-DEVICE void maskScores(Call const& call, Place const& place, float (&s)[S_COUNT], int kvLo, int q0, int q1) {
+DEVICE void maskScores(Call const& call, Place const& place, float (&s)[S_COUNT], int first, int q0, int q1) {
   if (UNROLL_MASK) {
 #pragma unroll
     for (int i = 0; i < S_COUNT; i++) {
-      int kv = kvLo + columnOf(i);
+      int kv = keyAt(place, first + columnOf(i));
       bool kept = kv < place.kvLen & keeps(call, place, i & 2 ? q1 : q0, kv);
       s[i] = kept ? s[i] : -INFINITE;
     }
@@ -780,7 +858,7 @@ DEVICE void maskScores(Call const& call, Place const& place, float (&s)[S_COUNT]
       u32 bits = 0u;
 #pragma unroll 4
       for (int column = 0; column < min(16, S_COUNT / 2 - word * 16); column++) {
-        int const i = (column >> 1) * 4 + (column & 1), kv = kvLo + columnOf(word * 32 + i);
+        int const i = (column >> 1) * 4 + (column & 1), kv = keyAt(place, first + columnOf(word * 32 + i));
         u32 const both = (u32)keeps(call, place, q0, kv) | (u32)keeps(call, place, q1, kv) << 2;
         bits |= (kv < place.kvLen ? both : 0u) << i;
       }
@@ -845,7 +923,19 @@ DEVICE void storeRow(Call const& call, u16* row, int column, u32 const (&w)[4]) 
   }
 }
 
-// Writes a query tile's output and LSE; empty rows and rows that are padding are zeros.
+// What an earlier pass has of a warpgroup's rows is asked for while their scores are made.
+DEVICE void fetchPartial(Call const& call, Message const& message, int group) {
+  constexpr int LINES = VALUE_DIM * 4 / 128;
+  Work const work = message.work;
+  Place const place = message.place;
+  for (int i = (int)(threadIdx.x & 127u); i < 64 * LINES; i += 128) {
+    int const r = rowAt(place, work.qTile * TILE_Q + group * 64 + i / LINES);
+    if (r < call.qRows) prefetchLine((unsigned char const*)partialRow(call, work, r) + i % LINES * 128);
+  }
+}
+
+// Writes a query tile's output and LSE; empty rows and rows that are padding are zeros. What a merging pass finds there is the
+// other part of the same rows.
 DEVICE void finish(Call const& call, Message const& message, int row, Softmax const& state, float unit, float (&o)[O_COUNT]) {
   constexpr float LN2 = 0.6931471805599453f;
   Work const work = message.work;
@@ -856,7 +946,7 @@ DEVICE void finish(Call const& call, Message const& message, int row, Softmax co
   int const lane = laneIndex();
 #pragma unroll
   for (int half = 0; half < 2; half++) {
-    int const r = work.qTile * TILE_Q + row + 8 * half;
+    int const r = rowAt(place, work.qTile * TILE_Q + row + 8 * half);
     bool const real = r >= place.qRow & r < place.qRow + place.qLen;
     float const top = (half ? state.max1 : state.max0) * unit;
     float sum = quadSum(half ? state.sum1 : state.sum0);
@@ -867,10 +957,27 @@ DEVICE void finish(Call const& call, Message const& message, int row, Softmax co
       rescale = exp2Fast(top - most);
       sum = sum * rescale + exp2Fast(sink - most);
     }
-    float const weight = empty ? 0.0f : rescale / sum;
-    float const lse = empty ? (SINK && real ? sink : -INFINITE) : most + log2f(sum);
-    if ((lane & 3) == 0 && r < call.qRows) lses[r] = lse * LN2;
+    float weight = empty ? 0.0f : rescale / sum;
+    float lse = empty ? (SINK && real ? sink : -INFINITE) : most + log2f(sum);
     u16* const target = out + r * call.outStride[2];
+    bool const writes = r < call.qRows;
+    float* const partial = partialRow(call, work, r) + (lane & 3) * 2;
+    float earlier = 0.0f;  // the weight of what an earlier pass made
+    float2 held[VALUE_DIM / 8];
+    if (MERGES) {
+      // All are under way before the first is waited for.
+      float const heldLse = writes ? lses[r] / LN2 : -INFINITE;
+#pragma unroll
+      for (int i = 0; i < VALUE_DIM / 8; i++)
+        held[i] = writes ? *(float2 const*)(partial + i * 8) : make_float2(0.0f, 0.0f);
+      float const higher = fmaxf(heldLse, lse);
+      if (higher != -INFINITE) {
+        float const both = higher + log2f(exp2Fast(heldLse - higher) + exp2Fast(lse - higher));
+        earlier = exp2Fast(heldLse - both);
+        weight *= exp2Fast(lse - both);
+        lse = both;
+      }
+    }
 #pragma unroll
     for (int block = 0; block < VALUE_DIM / 32; block++) {
       u32 w[4];
@@ -878,11 +985,21 @@ DEVICE void finish(Call const& call, Message const& message, int row, Softmax co
       for (int j = 0; j < 4; j++) {
         int i = block * 16 + j * 4 + half * 2;
         // A weight of zero does not clear a NaN.
-        w[j] = empty ? 0u : packHalves(o[i] * weight, o[i + 1] * weight);
+        float2 x = make_float2(empty ? 0.0f : o[i] * weight, empty ? 0.0f : o[i + 1] * weight);
+        if (PARTIAL && writes) *(float2*)(partial + block * 32 + j * 8) = x;
+        // What no earlier pass wrote may be anything.
+        if (MERGES && earlier > 0.0f) {
+          x.x += held[block * 4 + j].x * earlier;
+          x.y += held[block * 4 + j].y * earlier;
+        }
+        w[j] = packHalves(x.x, x.y);
       }
+      if (PARTIAL) continue;
       gatherColumns(w);
-      if (r < call.qRows) storeRow(call, target, block * 32 + (lane & 3) * 8, w);
+      if (writes) storeRow(call, target, block * 32 + (lane & 3) * 8, w);
     }
+    // Four lanes have read it: all of them before the exchanges above.
+    if ((lane & 3) == 0 && writes) lses[r] = lse * LN2;
   }
 }
 
@@ -956,22 +1073,22 @@ DEVICE void consume(Call const& call, Book* book, int group) {
     v.advance();
   };
   auto shapeScores = [&]() {
-    int const kvLo = (int)(tile & TILE_INDEX) * TILE_KV;
+    int const first = (int)(tile & TILE_INDEX) * TILE_KV;
     Message const& told = book->messages[message];
     if (SCORED) {
       Place const place = told.place;
-      int const q0 = told.work.qTile * TILE_Q + row + place.qShift, q1 = q0 + 8;
+      int const r = told.work.qTile * TILE_Q + row, q0 = rowAt(place, r) + place.qShift, q1 = rowAt(place, r + 8) + place.qShift;
 #pragma unroll
       for (int i = 0; i < S_COUNT; i++)
-        s[i] = scoreOf(call, place, s[i] * call.scale, i & 2 ? q1 : q0, kvLo + columnOf(i));
+        s[i] = scoreOf(call, place, s[i] * call.scale, i & 2 ? q1 : q0, keyAt(place, first + columnOf(i)));
     } else if (turned) {
 #pragma unroll
       for (int i = 0; i < S_COUNT; i++) s[i] = -s[i];
     }
     if (!(tile & TILE_FULL)) {
       Place const place = told.place;
-      int const q0 = told.work.qTile * TILE_Q + row + place.qShift, q1 = q0 + 8;
-      maskScores(call, place, s, kvLo, q0, q1);
+      int const r = told.work.qTile * TILE_Q + row, q0 = rowAt(place, r) + place.qShift, q1 = rowAt(place, r + 8) + place.qShift;
+      maskScores(call, place, s, first, q0, q1);
     }
   };
   auto roundWeights = [&]() {
@@ -981,6 +1098,7 @@ DEVICE void consume(Call const& call, Book* book, int group) {
 
   for (;;) {
     if (!takeWork(message)) return;
+    if (MERGES) fetchPartial(call, book->messages[message], group);
     clear();
     state = fresh;
     awaitKeys();
@@ -1017,7 +1135,7 @@ DEVICE void consume(Call const& call, Book* book, int group) {
 }
 
 KERNEL(THREADS, 1)
-attend(const __grid_constant__ Call call, const __grid_constant__ TensorMap qMap, const __grid_constant__ TensorMap kMap,
+ENTRY(attend)(const __grid_constant__ Call call, const __grid_constant__ TensorMap qMap, const __grid_constant__ TensorMap kMap,
        const __grid_constant__ TensorMap vMap) {
   Book* book = (Book*)(sharedBase() + BOOK);
   if (threadIdx.x == 0) {

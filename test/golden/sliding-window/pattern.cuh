@@ -7,6 +7,9 @@ constexpr bool TESTED = false;            // isReached asks more than intervals
 constexpr bool LISTED = false;            // tiles are listed by the entry `list`
 constexpr bool LOOKS = false;             // it looks at the pairs of a tile, not at its tests alone
 constexpr bool SHARES_LISTS = true;       // one list serves all heads
+constexpr bool ORDERED = false;           // rows and keys are taken by classes of the same remainder
+constexpr bool PARTIAL = false;           // outputs go to the scratch as they are, for a pass that joins its own
+constexpr bool MERGES = false;            // scratch and lse hold what an earlier pass made of other pairs
 constexpr bool MASK_READS_HEAD = false;   // keeps and the tiles may differ between heads
 constexpr bool SCORE_READS_HEAD = false;  // scoreOf may differ between heads
 constexpr bool CHEAP_MASK = true;         // keeps is a few instructions: unroll it
@@ -33,6 +36,15 @@ DEVICE Place placeOf(Call const& call, int batch, int head) {
   p.window = readOnly(call.values + 0);
   return p;
 }
+
+// Rows and keys are taken in their own order: they are one class.
+DEVICE int classesOf(Call const&) { return 1; }
+DEVICE Place classOf(Place const& p, int) { return p; }
+DEVICE int stepOf(Place const&) { return 1; }
+DEVICE int stepsTo(Place const&, int) { return 0; }
+DEVICE int rowAt(Place const&, int i) { return i; }
+DEVICE int rowsBefore(Place const&, int row) { return row; }
+DEVICE int keyAt(Place const&, int i) { return i; }
 
 // Tiles from first to last, both inside; none if last < first.
 struct Tiles {

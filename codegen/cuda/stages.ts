@@ -1,0 +1,128 @@
+/** emitCudaStages(): a compiled `forward` program in; its kernels as CUDA texts, with what a loader needs to launch them, out. */
+
+import { createHash } from 'node:crypto'
+import type { CompiledPattern } from '../../compiler/index.ts'
+import type { StagePlan } from '../../compiler/stages/plan.ts'
+import { Sizes } from '../../compiler/stages/sizes.ts'
+import type { StageAttend, StageBinding, StageModule } from '../artifact.ts'
+import { emitStages } from '../stages/emit.ts'
+import type { CudaDtype, CudaStageKernel, CudaStageVariant } from './manifest.ts'
+import { portableCuda } from './portable.ts'
+
+export interface CudaStagesOptions {
+  readonly headDim: number
+  readonly valueDim: number
+  readonly dtype: CudaDtype
+}
+
+type Program = Pick<CompiledPattern, 'plan' | 'ir'> & { readonly stages: StagePlan }
+
+/** The texts need no more than this of a device; what is made for newer ones takes their place where it fits. */
+const CAPABILITY = { min: 80, max: 129 } as const
+/** 256 threads, 64 x 64 tiles: the shape that measured best of the portable ones. */
+const SHAPE = 'large48'
+
+export function emitCudaStages(
+  { plan: pattern, stages, ir }: Program,
+  { headDim, valueDim, dtype }: CudaStagesOptions,
+): CudaStageVariant {
+  const made = emitStages({
+    pattern,
+    plan: stages,
+    sizes: new Sizes(ir, pattern.tables),
+    target: portableCuda(dtype === 'bf16'),
+    capability: SHAPE,
+    headDim,
+    valueDim,
+    // Halves in pairs; of which kind is a constant of the text.
+    dtype: 'f16',
+  })
+  if (made === null) throw new Error(`the shape ${SHAPE} has nothing for halves`)
+  return {
+    id: `d${headDim}${valueDim === headDim ? '' : `x${valueDim}`}-${dtype}-stages`,
+    headDim,
+    valueDim,
+    dtype,
+    capability: CAPABILITY,
+    align: made.align,
+    stored: made.stored,
+    steps: made.steps.map((step) =>
+      step.kind === 'once'
+        ? { kind: 'once', kernel: kernelOf(step.kernel) }
+        : { ...step, kernels: step.kernels.map(kernelOf) },
+    ),
+  }
+}
+
+const kernelOf = (kernel: StageModule | StageAttend): CudaStageKernel =>
+  kernel.kind === 'stage' ? stageKernel(kernel) : attendKernel(kernel)
+
+const textOf = (code: string) => ({
+  code,
+  hash: createHash('sha256').update(code).digest('hex'),
+  cubins: [],
+})
+
+const bufferOf = ({ role, table, rows, stored }: StageBinding): CudaStageKernel['buffers'][number] => ({
+  role: role as Exclude<StageBinding['role'], 'uniforms'>,
+  name: table ?? rows ?? stored ?? null,
+})
+
+function stageKernel({
+  name,
+  share,
+  units,
+  inner,
+  workgroup,
+  sharedBytes,
+  bindings,
+  uniforms,
+  code,
+}: StageModule): CudaStageKernel {
+  return {
+    name,
+    threads: workgroup,
+    sharedBytes,
+    grid: { kind: 'units', share, units, inner },
+    uniforms,
+    buffers: bindings.filter((b) => b.role !== 'uniforms').map(bufferOf),
+    ...textOf(code),
+  }
+}
+
+/** What it reads of other kernels goes by name, as theirs does. */
+function attendKernel({ name, variant, lists, rows, kvOrder, before, state }: StageAttend): CudaStageKernel {
+  const stored = (found: string | null | undefined) => ({ role: 'stored', name: found! }) as const
+  return {
+    name,
+    threads: variant.workgroup,
+    sharedBytes: variant.capability.limits.workgroupBytes,
+    grid: {
+      kind: 'tiles',
+      tile: variant.tile,
+      rows: rows && rows.units,
+      ...(variant.unit ? { unit: variant.unit } : {}),
+    },
+    uniforms: variant.uniforms,
+    buffers: variant.bindings
+      .filter((b) => b.role !== 'uniforms')
+      .map(({ role, table, part }) => {
+        switch (role) {
+          case 'k':
+          case 'v':
+            return rows ? stored(rows[role]) : { role, name: null }
+          case 'part':
+            return stored(lists[part!])
+          case 'kvOrder':
+            return stored(kvOrder)
+          case 'before':
+            return stored(before)
+          case 'state':
+            return stored(state)
+          default:
+            return { role: role as CudaStageKernel['buffers'][number]['role'], name: table ?? null }
+        }
+      }),
+    ...textOf(variant.code),
+  }
+}

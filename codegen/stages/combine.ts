@@ -1,0 +1,124 @@
+/** The combine kernel: states in, their one softmax or the gated sum of their outputs out. */
+
+import { isWord, type StageNode } from '../../compiler/stages/graph.ts'
+import type { CombineKernel } from '../../compiler/stages/plan.ts'
+import { stateVectors } from '../artifact.ts'
+import {
+  add,
+  at,
+  f32,
+  i32,
+  lt,
+  max,
+  mul,
+  op,
+  quotient,
+  select,
+  toU32,
+  u32,
+  type Code,
+  type Entry,
+} from '../kernel.ts'
+import type { Block } from '../block.ts'
+import { valueAt, type Cells } from './cells.ts'
+import { elementwise } from './grid.ts'
+import type { StageText } from './text.ts'
+import { Unsupported } from './units.ts'
+
+const LN2 = Math.LN2
+const FLOOR = -1.0e30
+const MINUS_INFINITY_BITS = 0xff800000
+/** A gated sum has no log-sum-exp. */
+const NAN_BITS = 0x7fc00000
+
+/** One thread a row: a number of each state, then the components one after another. */
+export function combineEntry(c: Cells, { node, makes }: CombineKernel): Entry {
+  const { text: t } = c
+  const gated = isWord(node, 'gated')
+  if (!gated && !isWord(node, 'merge')) throw new Unsupported(`a choice between states`)
+  const states = node.src.filter((n) => n.type.kind === 'state')
+  const stride = i32(4 * stateVectors(t.problem.valueDim))
+  return elementwise(t, 'head', i32(1), (b, { of, row }) => {
+    const line = b.let('line', add(mul(add(mul(of.batch, t.sharers('head')), of.at), t.qLen), row))
+    const start = b.let('start', mul(line, stride))
+    const own = states.map((s) => ({ buffer: t.stored(t.find(s, 'state') ?? missing()), s }))
+    const word = (n: number, i: Code) => at(own[n]!.buffer, add(start, i))
+    const tops = states.map((_, n) => b.let(`max${n}`, word(n, i32(0))))
+    const sums = states.map((_, n) => b.let(`sum${n}`, word(n, i32(1))))
+    const top = b.let('top', tops.reduce(max))
+    const shares = states.map((s, n) => {
+      if (gated) return b.let(`share${n}`, gateOf(c, node, s, sums[n]!, { of, q: row, kv: i32(0) }))
+      return b.let(
+        `share${n}`,
+        select(lt(f32(0), sums[n]!), op('f32', 'exp2', op('f32', 'sub', tops[n]!, top)), f32(0)),
+      )
+    })
+    const total = gated ? f32(1) : b.let('total', sums.map((l, n) => mul(l, shares[n]!)).reduce(add))
+    const component = (i: Code) => states.map((_, n) => mul(shares[n]!, word(n, add(i32(4), i)))).reduce(add)
+    if (makes === 'state') {
+      const target = t.stored(t.find(node, 'state')!)
+      b.set(at(target, start), select(lt(f32(0), total), top, f32(FLOOR)))
+      b.set(at(target, add(start, i32(1))), total)
+      b.for('i', i32(0), i32(t.problem.valueDim), 1, (d, i) =>
+        d.set(at(target, add(add(start, i32(4)), i)), component(i)),
+      )
+      return
+    }
+    const some = lt(f32(0), total)
+    const factor = b.let(
+      'factor',
+      gated ? f32(1) : select(some, op('f32', 'div', f32(1), select(some, total, f32(1))), f32(0)),
+    )
+    writeOutput(t, b, of.batch, of.at, row, (d, i) => d.let('value', mul(component(i), factor)))
+    const lse = t.output('lse')
+    const bits = b.var('bits', u32(gated ? NAN_BITS : MINUS_INFINITY_BITS))
+    if (!gated)
+      b.if(some, (d) =>
+        d.set(bits, op('u32', 'floatBits', mul(add(top, op('f32', 'log2', total)), f32(LN2)))),
+      )
+    b.set(at(lse, line), bits)
+  })
+}
+
+const missing = (): never => {
+  throw new Unsupported('a state that is not stored')
+}
+
+/** A gate over the sum of its state: what the weighted values are multiplied with. */
+function gateOf(
+  c: Cells,
+  node: StageNode,
+  state: StageNode,
+  sum: Code,
+  place: Parameters<typeof valueAt>[2],
+): Code {
+  const gate = node.src[node.src.indexOf(state) + 1]!
+  const some = lt(f32(0), sum)
+  return select(some, op('f32', 'div', valueAt(c, gate, place), select(some, sum, f32(1))), f32(0))
+}
+
+/** A row of the output, two components at a time where they share a word. */
+function writeOutput(
+  t: StageText,
+  b: Block,
+  batch: Code,
+  head: Code,
+  row: Code,
+  value: (b: Block, i: Code) => Code,
+): void {
+  const out = t.output('out')
+  const along = (which: 'Batch' | 'Head' | 'Row', n: Code) => mul(toU32(n), t.uniform(`out${which}Stride`))
+  const start = b.let('outStart', add(add(along('Batch', batch), along('Head', head)), along('Row', row)))
+  const { valueDim, dtype } = t.problem
+  if (dtype === 'f32') {
+    b.for('i', i32(0), i32(valueDim), 1, (d, i) => d.set(at(out, add(start, toU32(i))), value(d, i)))
+    return
+  }
+  if (valueDim % 2 !== 0) throw new Unsupported('combined states of halves in odd numbers')
+  const half = (e: Code) => op('u32', 'bitAnd', op('u32', 'packHalf', e), u32(65535))
+  b.for('i', i32(0), i32(valueDim), 2, (d, i) => {
+    const [low, high] = [value(d, i), value(d, add(i, i32(1)))]
+    const word = op('u32', 'bitOr', half(low), op('u32', 'shl', half(high), u32(16)))
+    d.set(at(out, quotient(add(start, toU32(i)), u32(2))), word)
+  })
+}

@@ -1,0 +1,256 @@
+/** emitStages(): the plan of a `forward` program in; for one pair of head dims, a type and a capability its kernels out. */
+
+import { substitute, type Expr } from '../../compiler/ir.ts'
+import type { KernelPlan } from '../../compiler/plan.ts'
+import type { Axis, StageNode } from '../../compiler/stages/graph.ts'
+import type { AttendKernel, StageBuffer, StageKernel, StagePlan } from '../../compiler/stages/plan.ts'
+import type { Sizes } from '../../compiler/stages/sizes.ts'
+import { setOf } from '../../compiler/stages/typing.ts'
+import {
+  LIST_HEADER,
+  stateVectors,
+  type JsonExpr,
+  type StageAttend,
+  type StageBinding,
+  type StageModule,
+  type StageStep,
+  type StageVariant,
+  type StoredValue,
+} from '../artifact.ts'
+import type { Kernel } from '../kernel.ts'
+import { print } from '../print.ts'
+import { jsonOf } from '../record.ts'
+import { bytesOf, type VariantOptions } from '../variant.ts'
+import { storageType } from '../wgsl.ts'
+import { scoresOf } from '../../compiler/stages/typing.ts'
+import { attendKernel } from './attend.ts'
+import { combineEntry } from './combine.ts'
+import { filterEntry, listsEntry, rowsEntry, scoresEntry } from './elements.ts'
+import { TOGETHER } from './grid.ts'
+import { cellsOf } from './sets.ts'
+import { StageText, type StageProblem } from './text.ts'
+import { selectEntry, sortEntry, statisticsEntry } from './together.ts'
+import { Unsupported } from './units.ts'
+
+export interface StagesOptions extends Pick<
+  VariantOptions,
+  'target' | 'capability' | 'headDim' | 'valueDim' | 'dtype'
+> {
+  readonly pattern: KernelPlan
+  readonly plan: StagePlan
+  readonly sizes: Sizes
+}
+
+/** @throws Unsupported for what no kernel computes yet, in words */
+export function emitStages(options: StagesOptions): StageVariant | null {
+  const { plan } = options
+  const attends: StageAttend[] = []
+  const one = (kernel: StageKernel): StageModule | StageAttend | null => {
+    if (kernel.kind !== 'attend') return stageModule(options, kernel)
+    const made = attendKernel(options, kernel)
+    if (made) attends.push(made)
+    return made
+  }
+  const steps: StageStep[] = []
+  for (const step of plan.steps) {
+    if (step.kind === 'once') {
+      const kernel = one(step.kernel)
+      if (kernel === null) return null
+      steps.push({ kind: 'once', kernel })
+      continue
+    }
+    const kernels = step.kernels.map(one)
+    if (kernels.some((k) => k === null)) return null
+    steps.push({
+      kind: 'chunks',
+      rows: jsonOf(step.rows),
+      count: jsonOf(step.count),
+      units: jsonOf(options.sizes.units(step.axis)),
+      kernels: kernels as (StageModule | StageAttend)[],
+    })
+  }
+  const [first] = attends
+  if (!first) throw new Unsupported('a program without attention')
+  const { headDim, valueDim, dtype, align } = first.variant
+  const limits = attends.map((a) => a.variant.capability.limits)
+  const most = (pick: (l: (typeof limits)[number]) => number, least: number) =>
+    Math.max(least, ...limits.map(pick))
+  const modules = steps
+    .flatMap((s) => (s.kind === 'once' ? [s.kernel] : s.kernels))
+    .filter((k) => k.kind === 'stage')
+  return {
+    id: first.variant.id,
+    headDim,
+    valueDim,
+    dtype,
+    align,
+    workgroup: Math.max(TOGETHER, ...attends.map((a) => a.variant.workgroup)),
+    capability: {
+      ...first.variant.capability,
+      limits: {
+        workgroupBytes: most((l) => l.workgroupBytes, 4 * TOGETHER * 2),
+        invocations: most((l) => l.invocations, TOGETHER),
+        storageBuffers: most(
+          (l) => l.storageBuffers,
+          Math.max(0, ...modules.map((m) => m.bindings.length - 1)),
+        ),
+      },
+    },
+    stored: plan.buffers
+      .filter((b) => b.holds !== 'counts')
+      .map((b) => storedValue(options, b, chunkRows(plan, b))),
+    steps,
+  }
+}
+
+/** Rows of the chunks that a buffer serves; null: it is there for the whole call. */
+const chunkRows = (plan: StagePlan, buffer: StageBuffer): Expr | null =>
+  plan.steps.flatMap((s) =>
+    s.kind === 'chunks' && s.kernels.some((k) => k.writes.includes(buffer)) ? [s.rows] : [],
+  )[0] ?? null
+
+/** How a buffer of the plan lies in memory: sets as lists with their header, states in vectors, the rest as planned. */
+function storedValue(
+  { sizes, valueDim }: StagesOptions,
+  buffer: StageBuffer,
+  chunk: Expr | null,
+): StoredValue {
+  const { name, holds, node, shape } = buffer
+  const times = (...factors: readonly JsonExpr[]): JsonExpr =>
+    factors.reduce((a, b) => ({ op: 'mul', src: [a, b] }))
+  const plus = (...terms: readonly JsonExpr[]): JsonExpr =>
+    terms.reduce((a, b) => ({ op: 'add', src: [a, b] }))
+  const whole = (e: Expr) =>
+    substitute(sizes.ir, e, (n) => (n.op === 'var' && n.arg === 'chunk' ? chunk! : undefined))
+  const all = shape.map((e) => jsonOf(whole(e)))
+  const units = () => jsonOf(sizes.units(setOf(node).q))
+  const records = times(...all.slice(0, 3))
+  switch (holds) {
+    case 'ids':
+    case 'spans': {
+      const most = times(...all.slice(3))
+      return { name, words: plus(LIST_HEADER, times(2, records), times(records, most)), units: units() }
+    }
+    case 'bits':
+      return { name, words: plus(LIST_HEADER, times(...all)), units: units() }
+    case 'state':
+      return { name, words: times(...all.slice(0, 3), 4 * stateVectors(valueDim)), units: null }
+    default:
+      return { name, words: times(...all), units: null }
+  }
+}
+
+function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, AttendKernel>): StageModule {
+  const { pattern, plan, sizes, target, headDim, valueDim, dtype } = options
+  const problem: StageProblem = {
+    pattern,
+    sizes,
+    // A chunk's rows are for the kernels of the chunk alone: others evaluate the cells.
+    buffers: plan.buffers.filter(
+      (b) => b.life !== 'chunk' || kernel.reads.includes(b) || kernel.writes.includes(b),
+    ),
+    inputs: plan.graph.inputs,
+    headDim,
+    valueDim,
+    dtype,
+  }
+  const text = new StageText(problem, kernel.writes, target.reserved)
+  const cells = cellsOf(text, pattern.tiles)
+  const alone = (entry: ReturnType<typeof rowsEntry>) => ({ entry, memory: [] })
+  const made = (() => {
+    switch (kernel.kind) {
+      case 'rows':
+        return alone(rowsEntry(cells, kernel))
+      case 'scores':
+        return alone(scoresEntry(cells, kernel))
+      case 'filter':
+        return alone(filterEntry(cells, kernel))
+      case 'lists':
+        return alone(listsEntry(cells, kernel))
+      case 'combine':
+        return alone(combineEntry(cells, kernel))
+      case 'statistics':
+        return statisticsEntry(cells, kernel)
+      case 'select':
+        return selectEntry(cells, kernel)
+      case 'sort':
+        return sortEntry(cells, kernel)
+    }
+  })()
+  const file: Kernel = {
+    head: [`${pattern.name}: ${kernel.name}`, `${made.entry.threads} threads, d${headDim} ${dtype}`],
+    uniforms: {
+      name: text.uniforms,
+      binding: 0,
+      fields: text.fields.map((f) => ({ name: f.text, type: f.field.type })),
+    },
+    buffers: text.buffers.map((b) => b.buffer),
+    memory: made.memory,
+    constants: text.constants,
+    functions: text.functions,
+    entries: [made.entry],
+  }
+  if (bytesOf(made.memory) > 16384)
+    throw new Error(`${kernel.name} takes more workgroup memory than there is`)
+  const bindings: StageBinding[] = [
+    { binding: 0, role: 'uniforms', access: 'uniform', type: 'Uniforms' },
+    ...text.buffers.map(({ buffer, role, table, rows, stored }) => ({
+      binding: buffer.binding,
+      role,
+      ...(table === undefined ? {} : { table }),
+      ...(rows === undefined ? {} : { rows }),
+      ...(stored === undefined ? {} : { stored }),
+      access: buffer.access,
+      type: `array<${storageType(buffer)}>`,
+    })),
+  ]
+  const inner = innerOf(options, kernel)
+  return {
+    kind: 'stage',
+    name: kernel.name,
+    share: kernel.kind === 'combine' ? 'head' : kernel.grid.share,
+    units: jsonOf(options.sizes.units(gridAxis(kernel))),
+    inner: inner && jsonOf(inner),
+    workgroup: made.entry.threads,
+    sharedBytes: bytesOf(made.memory),
+    bindings,
+    uniforms: text.fields.map((f) => f.field),
+    code: print(file, target),
+  }
+}
+
+/** What the grid's units are: q units of what is made, tokens of rows and of states, the groups within which an order sorts. */
+function gridAxis({ kind, node }: Exclude<StageKernel, AttendKernel>): Axis {
+  switch (node.type.kind) {
+    case 'rows':
+      return node.type.axis
+    case 'scores':
+    case 'set':
+      return node.type.q
+    case 'permutation': {
+      const { per } = (node as StageNode<'argsort'>).arg
+      if (per === null) throw new Unsupported(`a ${kind} of a whole side`)
+      return { ...scoresOf(node.src[0]!).kv, units: per }
+    }
+    case 'state':
+    case 'output':
+      return { side: 'q', units: { kind: 'token' }, order: null }
+  }
+}
+
+/** Elements of a unit, one thread each; null: a workgroup has the unit. */
+function innerOf({ sizes }: StagesOptions, { kind, node }: Exclude<StageKernel, AttendKernel>): Expr | null {
+  switch (kind) {
+    case 'rows':
+      return node.type.kind === 'rows' ? node.type.channels : null
+    case 'scores':
+      return sizes.units(scoresOf(node).kv)
+    case 'filter':
+      return sizes.ceilDiv(sizes.units(setOf(node).kv), 32)
+    case 'lists':
+    case 'combine':
+      return sizes.num(1)
+    default:
+      return null
+  }
+}

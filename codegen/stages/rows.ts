@@ -1,0 +1,277 @@
+/** Rows: a node of vectors, and a sharer, a unit and a channel, in; the component's value as code out. */
+
+import { isWord, type Args, type RowsType, type StageNode } from '../../compiler/stages/graph.ts'
+import { rowsOf } from '../../compiler/stages/typing.ts'
+import type { Block } from '../block.ts'
+import {
+  add,
+  and,
+  at,
+  f32,
+  i32,
+  le,
+  lt,
+  max,
+  min,
+  mul,
+  op,
+  quotient,
+  remainder,
+  select,
+  sub,
+  toU32,
+  u32,
+  type Code,
+} from '../kernel.ts'
+import type { Sharer, StageText } from './text.ts'
+import {
+  countOf,
+  joinVars,
+  positionAt,
+  slicedPlace,
+  sourcesOf,
+  unitVars,
+  Unsupported,
+  type Unit,
+} from './units.ts'
+
+const PARAMETERS = ['batch', 'at', 'place', 'channel'] as const
+
+export const channelsOf = (t: StageText, { channels }: RowsType): Code => t.size(channels)
+
+/** A component of a vector, zero-based; `of` may be of a finer share than the rows. */
+export function element(t: StageText, node: StageNode, of: Sharer, place: Code, channel: Code): Code {
+  const { share } = rowsOf(node)
+  const own = t.coarser(of, share)
+  return t.call(`${node.word}${node.id}`, 'f32', PARAMETERS, [of.batch, own, place, channel], (b, args) => {
+    const [batch, sharer, unit, c] = args as [Code, Code, Code, Code]
+    const stored = t.find(node, 'rows')
+    const mine: Sharer = { batch, share, at: sharer }
+    const at = { node, of: mine, place: unit, channel: c }
+    b.return(stored && !t.writes(stored) ? load(t, at) : made(t, b, at))
+  })
+}
+
+interface Place {
+  readonly node: StageNode
+  readonly of: Sharer
+  readonly place: Code
+  readonly channel: Code
+}
+
+function load(t: StageText, { node, of, place, channel }: Place): Code {
+  return at(t.stored(t.find(node, 'rows')!), rowIndex(t, node, of, place, channel))
+}
+
+/** Where a component of stored rows is. */
+export function rowIndex(t: StageText, node: StageNode, of: Sharer, place: Code, channel: Code): Code {
+  const type = rowsOf(node)
+  const sharer = add(mul(of.batch, t.sharers(type.share)), of.at)
+  return add(mul(add(mul(sharer, countOf(t, type.axis)), place), channelsOf(t, type)), channel)
+}
+
+/** The component as the word says, into a function's body. */
+export function made(t: StageText, b: Block, { node, of, place, channel }: Place): Code {
+  const unit: Unit = { axis: rowsOf(node).axis, place, of }
+  const from = (n: StageNode, p: Code = place, c: Code = channel) => element(t, n, of, p, c)
+  if (isWord(node, 'input')) return input(t, node.arg.name, of, place, channel, node)
+  if (isWord(node, 'slice')) {
+    const { units } = rowsOf(node).axis
+    if (units.kind !== 'slice') throw new Unsupported('a slice of other units')
+    return from(node.src[0]!, slicedPlace(t, rowsOf(node).axis, units, place))
+  }
+  if (isWord(node, 'concat')) return concatenated(t, b, node, from, channel)
+  if (isWord(node, 'channels')) {
+    const { dims } = t.problem.pattern.tables.find((i) => i.name === node.arg.table)!
+    const own = sharerIndex(t, of, dims[0])
+    return from(node.src[0]!, place, t.load(node.arg.table, dims.length === 1 ? [channel] : [own, channel]))
+  }
+  if (isWord(node, 'linear')) return linear(t, b, node.arg, from, node.src[0]!, of, channel)
+  if (isWord(node, 'poolRows')) return pooled(t, b, node, unit, channel)
+  if (isWord(node, 'mapRows')) {
+    const [x, y] = node.src
+    const spread = y && rowsOf(y).axis.units.kind === 'whole'
+    const vars = { s: from(x!), channel, ...(y ? { t: from(y, spread ? i32(0) : place) } : {}) }
+    return t.write(b, node.arg.value, { ...of, vars: joinVars(vars, unitVars(t, 'unit', unit)) })
+  }
+  if (isWord(node, 'permute')) {
+    const position = positionAt(t, rowsOf(node).axis, of, place)
+    return from(node.src[0]!, sub(position, rowsOf(node).axis.side === 'q' ? t.qStart : i32(0)))
+  }
+  if (isWord(node, 'quantize')) return quantized(t, b, node.arg.precision, node.src[0]!, from)
+  if (isWord(node, 'rope')) return rotated(t, b, node.arg, rowsOf(node), unit, from, node.src[0]!, channel)
+  throw new Unsupported(`rows of ${node.word}`)
+}
+
+function input(t: StageText, which: string, of: Sharer, place: Code, channel: Code, node: StageNode): Code {
+  const { buffer, role } = t.input(which)
+  if (role === 'rows') {
+    const type = rowsOf(node)
+    const sharer = add(mul(of.batch, t.sharers(type.share)), of.at)
+    return at(buffer, add(mul(add(mul(sharer, countOf(t, type.axis)), place), channelsOf(t, type)), channel))
+  }
+  const along = (which: 'Batch' | 'Head' | 'Row', n: Code) =>
+    mul(toU32(n), t.uniform(`${role}${which}Stride`))
+  const row = add(add(along('Batch', of.batch), along('Head', of.at)), along('Row', place))
+  const index = add(row, toU32(channel))
+  if (buffer.type === 'f32') return at(buffer, index)
+  return op('f32', 'unpackHalf', at(buffer, quotient(index, u32(2))), remainder(index, u32(2)))
+}
+
+function concatenated(
+  t: StageText,
+  b: Block,
+  node: StageNode,
+  from: (n: StageNode, p?: Code, c?: Code) => Code,
+  channel: Code,
+): Code {
+  let start: Code = i32(0)
+  const last = node.src.length - 1
+  node.src.forEach((n, i) => {
+    if (i === last) return
+    const begin = start
+    const end = add(begin, channelsOf(t, rowsOf(n)))
+    b.if(lt(channel, end), (c) => c.return(from(n, undefined, sub(channel, begin))))
+    start = end
+  })
+  return from(node.src[last]!, undefined, sub(channel, start))
+}
+
+const SHARED: readonly unknown[] = ['head', 'kvHead', 'indexHead']
+
+/** The index that a table's leading dim takes for a sharer. */
+function sharerIndex(t: StageText, of: Sharer, dim: unknown): Code {
+  if (dim === 'head' || dim === 'indexHead') return of.at
+  return dim === 'kvHead' ? t.coarser(of, 'kvHead') : i32(0)
+}
+
+function linear(
+  t: StageText,
+  b: Block,
+  { weight, bias }: Args['linear'],
+  from: (n: StageNode, p?: Code, c?: Code) => Code,
+  x: StageNode,
+  of: Sharer,
+  channel: Code,
+): Code {
+  const dims = (name: string) => t.problem.pattern.tables.find((i) => i.name === name)!.dims
+  const own = (name: string): readonly Code[] => {
+    const [first] = dims(name)
+    return SHARED.includes(first) ? [sharerIndex(t, of, first)] : []
+  }
+  const sum = b.var('sum', bias === null ? f32(0) : t.load(bias, [...own(bias), channel]))
+  b.for('i', i32(0), channelsOf(t, rowsOf(x)), 1, (c, i) => {
+    // What comes in may have several dims, as the vectors that a pool concatenates do.
+    const into = dims(weight).slice(own(weight).length, -1)
+    let rest = i
+    const places = into.toReversed().map((dim, n): Code => {
+      const place = n === into.length - 1 ? rest : remainder(rest, t.extent(dim))
+      rest = n === into.length - 1 ? rest : quotient(rest, t.extent(dim))
+      return place
+    })
+    const w = t.load(weight, [...own(weight), ...places.toReversed(), channel])
+    c.set(sum, op('f32', 'mad', from(x, undefined, i), w, sum))
+  })
+  return sum
+}
+
+function pooled(t: StageText, b: Block, node: StageNode<'poolRows'>, unit: Unit, channel: Code): Code {
+  const [x] = node.src as [StageNode]
+  const source = rowsOf(x)
+  const { how, of: filter } = node.arg
+  const { lo, hi } = sourcesOf(t, source.axis, unit)
+  if (how === 'concat') {
+    const width = channelsOf(t, source)
+    return element(t, x, unit.of, add(lo, quotient(channel, width)), remainder(channel, width))
+  }
+  const total = b.var('total', how === 'max' ? f32(LOWEST) : how === 'min' ? f32(-LOWEST) : f32(0))
+  const count = b.var('count', f32(0))
+  b.for('member', lo, hi, 1, (c, member) => {
+    const take = (d: Block) => {
+      const value = element(t, x, unit.of, member, channel)
+      d.set(total, how === 'max' ? max(total, value) : how === 'min' ? min(total, value) : add(total, value))
+      d.set(count, add(count, f32(1)))
+    }
+    if (!filter) return take(c)
+    const own: Unit = { axis: source.axis, place: member, of: unit.of }
+    c.if(t.write(c, filter, { ...unit.of, vars: unitVars(t, 'unit', own) }), take)
+  })
+  const value = how === 'mean' ? op('f32', 'div', total, max(count, f32(1))) : total
+  return select(lt(f32(0), count), value, f32(0))
+}
+
+/** The least f32: what stands for -Infinity where no infinity can be written. */
+export const LOWEST = -3.4028234663852886e38
+
+/** The greatest number of each type that is rounded to; signs have no scale. */
+const GREATEST = { int8: 127, int4: 7, fp8: 448 } as const
+
+/** Symmetric, one scale a row, to the nearest, ties to even. */
+function quantized(
+  t: StageText,
+  b: Block,
+  precision: Args['quantize']['precision'],
+  x: StageNode,
+  from: (n: StageNode, p?: Code, c?: Code) => Code,
+): Code {
+  const value = b.let('value', from(x))
+  if (precision === 'sign') return select(lt(f32(0), value), f32(1), f32(-1))
+  const most = b.var('most', f32(0))
+  b.for('i', i32(0), channelsOf(t, rowsOf(x)), 1, (c, i) =>
+    c.set(most, max(most, op('f32', 'abs', from(x, undefined, i)))),
+  )
+  const scale = b.let('scale', op('f32', 'div', most, f32(GREATEST[precision])))
+  const scaled = b.let('scaled', op('f32', 'div', value, max(scale, f32(1e-38))))
+  const rounded = precision === 'fp8' ? roundFp8(b, scaled) : op('f32', 'roundEven', scaled)
+  return select(le(most, f32(0)), f32(0), mul(rounded, scale))
+}
+
+/** e4m3: three bits behind the leading one, exponents from -6 on, subnormals below. */
+function roundFp8(b: Block, x: Code): Code {
+  const size = b.let('size', op('f32', 'abs', x))
+  const biased = op('i32', 'shr', op('i32', 'fromU32', op('u32', 'floatBits', size)), i32(23))
+  const exponent = b.let('exponent', max(sub(biased, i32(127)), i32(-6)))
+  const step = b.let('unit', op('f32', 'bitsFloat', op('i32', 'shl', add(exponent, i32(124)), i32(23))))
+  const near = min(mul(op('f32', 'roundEven', op('f32', 'div', size, step)), step), f32(448))
+  return select(lt(x, f32(0)), op('f32', 'neg', near), near)
+}
+
+function rotated(
+  t: StageText,
+  b: Block,
+  { position, base, pairs, width }: Args['rope'],
+  type: RowsType,
+  unit: Unit,
+  from: (n: StageNode, p?: Code, c?: Code) => Code,
+  x: StageNode,
+  channel: Code,
+): Code {
+  const all = width === null ? channelsOf(t, type) : i32(width)
+  const half = b.let('half', quotient(all, i32(2)))
+  const turning = lt(channel, all)
+  const [pair, first] =
+    pairs === 'halves'
+      ? [remainder(channel, max(half, i32(1))), lt(channel, half)]
+      : [quotient(channel, i32(2)), op('bool', 'eq', remainder(channel, i32(2)), i32(0))]
+  const partner =
+    pairs === 'halves'
+      ? select(first, add(channel, half), sub(channel, half))
+      : select(first, add(channel, i32(1)), sub(channel, i32(1)))
+  const place = b.let('position', t.write(b, position, { ...unit.of, vars: unitVars(t, 'unit', unit) }))
+  const share = op('f32', 'div', op('f32', 'toF32', pair), op('f32', 'toF32', max(half, i32(1))))
+  const angle = b.let(
+    'angle',
+    mul(op('f32', 'toF32', place), op('f32', 'exp2', mul(share, f32(-Math.log2(base))))),
+  )
+  const [own, other] = [
+    b.let('own', from(x)),
+    b.let('other', from(x, undefined, select(turning, partner, channel))),
+  ]
+  const turned = op(
+    'f32',
+    'add',
+    mul(own, op('f32', 'cos', angle)),
+    mul(select(first, op('f32', 'neg', other), other), op('f32', 'sin', angle)),
+  )
+  return select(and(turning, lt(i32(0), all)), turned, own)
+}

@@ -1,0 +1,128 @@
+/** What a manifest's `forward` program looks like: checks of its form, and of the names that its parts use of each other. */
+
+import type { RowsInfo, StoredValue } from '../../codegen/artifact.ts'
+import type { Cubin, CudaArtifact, CudaStageKernel, CudaStageVariant } from '../../codegen/cuda/manifest.ts'
+import { unknownNames } from '../derived.ts'
+import {
+  anything,
+  count,
+  either,
+  first,
+  listOf,
+  nullable,
+  oneOf,
+  optional,
+  place,
+  recordOf,
+  string,
+  type Check,
+} from '../schema.ts'
+import { kernelsOf } from './stages.ts'
+
+/** Sizes of what kernels hand on read lengths and heads, and how wide rows are. */
+const SIZE_VARS: readonly string[] = [
+  'batches',
+  'qHeads',
+  'kvHeads',
+  'indexHeads',
+  'qLen',
+  'kvLen',
+  'headDim',
+  'valueDim',
+]
+
+const sharer = oneOf('head', 'kvHead', 'request', 'indexHead')
+
+/** @param cubin of whatever a build compiled */
+export function stagesCheck(cubin: Check): Check {
+  const kernel = recordOf<CudaStageKernel>({
+    name: string,
+    threads: count,
+    sharedBytes: place,
+    grid: either(
+      recordOf<Extract<CudaStageKernel['grid'], { kind: 'units' }>>({
+        kind: oneOf('units'),
+        share: sharer,
+        units: anything,
+        inner: anything,
+      }),
+      recordOf<Extract<CudaStageKernel['grid'], { kind: 'tiles' }>>({
+        kind: oneOf('tiles'),
+        tile: recordOf<{ q: number; kv: number }>({ q: count, kv: count }),
+        rows: anything,
+        unit: optional(anything),
+      }),
+    ),
+    uniforms: listOf(
+      recordOf<CudaStageKernel['uniforms'][number]>({ name: string, type: oneOf('i32', 'u32', 'f32') }),
+    ),
+    buffers: listOf(
+      recordOf<CudaStageKernel['buffers'][number]>({
+        role: oneOf('meta', 'q', 'k', 'v', 'out', 'lse', 'rows', 'stored', 'table'),
+        name: nullable(string),
+      }),
+    ),
+    hash: string,
+    code: string,
+    cubins: listOf(cubin as ReturnType<typeof recordOf<Cubin>>),
+  })
+  const variant = recordOf<CudaStageVariant>({
+    id: string,
+    headDim: count,
+    valueDim: count,
+    dtype: oneOf('bf16', 'f16'),
+    capability: recordOf<CudaStageVariant['capability']>({ min: place, max: place }),
+    align: count,
+    stored: listOf(recordOf<StoredValue>({ name: string, words: anything, units: anything })),
+    steps: listOf(
+      either(
+        recordOf<{ kind: 'once'; kernel: unknown }>({ kind: oneOf('once'), kernel }),
+        recordOf<{ kind: 'chunks'; rows: unknown; count: unknown; units: unknown; kernels: unknown }>({
+          kind: oneOf('chunks'),
+          rows: anything,
+          count: anything,
+          units: anything,
+          kernels: listOf(kernel),
+        }),
+      ),
+    ),
+  })
+  return nullable(
+    recordOf<NonNullable<CudaArtifact['stages']>>({
+      rows: listOf(
+        recordOf<RowsInfo>({
+          name: string,
+          side: oneOf('q', 'kv'),
+          share: sharer,
+          grain: oneOf('token', 'whole'),
+        }),
+      ),
+      variants: listOf(variant),
+    }),
+  )
+}
+
+/** A name that a program's parts use and nobody declares, in words; null: there is none. */
+export function stageDisagreement({ stages, params, tables }: CudaArtifact): string | null {
+  if (stages === null) return null
+  const rows = stages.rows.map((r) => r.name)
+  const known = new Set([...params.map((p) => p.name), ...rows.map((name) => `${name}.channels`)])
+  return first(stages.variants, (variant) => {
+    const stored = variant.stored.map((s) => s.name)
+    const names = { stored, rows, table: tables.map((t) => t.name) }
+    const kernels = kernelsOf(variant)
+    const rules = [
+      ...variant.stored.flatMap(({ words, units }) => [words, ...(units === null ? [] : [units])]),
+      ...variant.steps.flatMap((s) => (s.kind === 'chunks' ? [s.rows, s.count, s.units] : [])),
+      ...kernels.flatMap(({ grid }) =>
+        (grid.kind === 'units' ? [grid.units, grid.inner] : [grid.rows]).filter((rule) => rule !== null),
+      ),
+    ]
+    const unknown = rules.flatMap((rule) => unknownNames(rule, known, SIZE_VARS))[0]
+    const lost = kernels
+      .flatMap((k) => k.buffers)
+      .find(({ role, name }) => role in names && !names[role as keyof typeof names].includes(name ?? ''))
+    if (unknown !== undefined) return `${variant.id} uses ${unknown}, which this runtime does not know`
+    return lost ? `${variant.id} reads ${lost.role} ${lost.name}, which there is not` : null
+  })
+}

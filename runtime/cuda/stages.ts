@@ -1,0 +1,204 @@
+/** A `forward` program on CUDA: its kernels and a checked call in; launches one behind the other on the caller's stream out. */
+
+import type { CudaArtifact, CudaStageKernel, CudaStageVariant } from '../../codegen/cuda/manifest.ts'
+import { HeddleError } from '../messages.ts'
+import { uniformBlock, type CallStrides } from '../meta.ts'
+import { gridOf } from '../slices.ts'
+import { groupsOf, sizesOfCall, stageUniforms, type StageSizes } from '../stage-sizes.ts'
+import { countOf, tableSizes } from '../tables.ts'
+import { extentOf, stridesOf } from '../tensor.ts'
+import type { Operands, ProgramOperands } from './call.ts'
+import type { Address, CudaFunction } from './driver.ts'
+import type { DeviceView } from './tensor.ts'
+
+/** Vectors on the device that a call gives beside q, k and v: f32, contiguous. */
+export interface DeviceRows {
+  readonly address: Address
+  /** [batch, sharers, tokens, channels]. */
+  readonly shape: readonly [batch: number, sharers: number, tokens: number, channels: number]
+}
+
+/** What a launch needs but the addresses of stored values, which the workspace says when it runs. */
+export interface StageLaunch {
+  readonly kernel: CudaStageKernel
+  readonly entry: CudaFunction
+  readonly grid: readonly [number, number, number]
+  /** The argument, with the addresses of stored values left out. */
+  readonly block: Uint8Array<ArrayBuffer>
+  /** Where in the argument an address of a stored value stands, and which it is. */
+  readonly patches: readonly { readonly at: number; readonly name: string }[]
+}
+
+export interface StageWork {
+  readonly launches: readonly StageLaunch[]
+  /** Bytes of all stored values. */
+  readonly bytes: number
+  /** Where each begins, and for lists the word that it begins with. */
+  readonly stored: ReadonlyMap<string, { readonly offset: number; readonly header: Int32Array | null }>
+}
+
+/** Of one device: addresses of what lies in the call's own memory. */
+export interface StageAddresses {
+  readonly lse: Address
+  readonly meta: Address
+  readonly metaWords: number
+  readonly tables: Readonly<Record<string, Address>>
+}
+
+const GRANULE = 256
+const MOST_BLOCKS = 2 ** 31 - 1
+const HEADER_WORDS = 4
+
+export function kernelsOf({ steps }: CudaStageVariant): CudaStageKernel[] {
+  return steps.flatMap((s) => (s.kind === 'once' ? [s.kernel] : s.kernels))
+}
+
+/** The first for the call's dims and type. */
+export function chooseStages(
+  { pattern, stages }: Pick<CudaArtifact, 'pattern' | 'stages'>,
+  { sizes, views }: Operands,
+  capability: number,
+  id?: string,
+): CudaStageVariant {
+  const { headDim, valueDim } = sizes
+  const { dtype } = views.q
+  const fits = (v: CudaStageVariant) =>
+    v.headDim === headDim &&
+    v.valueDim === valueDim &&
+    v.dtype === dtype &&
+    v.capability.min <= capability &&
+    capability <= v.capability.max &&
+    (id === undefined || v.id === id)
+  const found = stages!.variants.find(fits)
+  if (found) return found
+  const wanted = `${dtype}, headDim ${headDim}, valueDim ${valueDim}${id === undefined ? '' : ` called ${id}`}`
+  const reasons = stages!.variants.map(
+    (v) => `${v.id}: it is for ${v.dtype}, headDim ${v.headDim} and valueDim ${v.valueDim}`,
+  )
+  throw new HeddleError('cuda-variant', { pattern, wanted, reasons })
+}
+
+/** Programs read halves in pairs and in vectors. */
+export function checkAlignment(views: readonly DeviceView[], align: number): void {
+  const multiple = Math.max(2, align)
+  for (const { name, address, strides, shape } of views) {
+    const bytes = 2 * multiple
+    if (address % BigInt(bytes) !== 0n)
+      throw new HeddleError('alignment', {
+        tensor: name,
+        what: 'its address',
+        multiple: bytes,
+        got: Number(address),
+      })
+    for (const [i, axis] of (['batch', 'head', 'row'] as const).entries())
+      if (shape[i]! > 1 && strides[i]! % multiple !== 0)
+        throw new HeddleError('alignment', {
+          tensor: name,
+          what: `its ${axis} stride in elements`,
+          multiple,
+          got: strides[i]!,
+        })
+  }
+}
+
+/** Everything about a call's launches that its streams share. */
+export function planStages(
+  artifact: CudaArtifact,
+  variant: CudaStageVariant,
+  operands: ProgramOperands,
+  entries: ReadonlyMap<CudaStageKernel, CudaFunction>,
+  at: StageAddresses,
+): StageWork {
+  const { sizes, scale, params, views, rows, indexHeads } = operands
+  const call: StageSizes = { sizes, scale, params, rows, indexHeads }
+  const size = sizesOfCall(call)
+  const stored = new Map<string, { offset: number; words: number; header: Int32Array | null }>()
+  let bytes = 0
+  for (const { name, words, units } of variant.stored) {
+    const count = Math.max(HEADER_WORDS, size(words))
+    const header = units === null ? null : Int32Array.of(size(units), 0, 0, 0)
+    stored.set(name, { offset: bytes, words: count, header })
+    bytes += Math.ceil((4 * count) / GRANULE) * GRANULE
+  }
+  const strides: CallStrides = {
+    q: views.q.strides,
+    k: views.k.strides,
+    v: views.v.strides,
+    out: views.out.strides,
+  }
+  const count = sizes.batch * sizes.qHeads * sizes.qRows
+  const held = ({ role, name }: CudaStageKernel['buffers'][number]): [Address, number] => {
+    switch (role) {
+      case 'q':
+      case 'k':
+      case 'v':
+      case 'out':
+        return [views[role].address, Math.ceil(extentOf(views[role].shape, views[role].strides) / 2)]
+      case 'lse':
+        return [at.lse, count]
+      case 'meta':
+        return [at.meta, at.metaWords]
+      case 'rows':
+        return [rows.get(name!)!.address, countOf(rows.get(name!)!.shape)]
+      case 'table': {
+        const info = artifact.tables.find((t) => t.name === name)!
+        return [at.tables[name!]!, countOf(tableSizes(info, { ...sizes, indexHeads }))]
+      }
+      case 'stored':
+        return [0n, stored.get(name!)!.words]
+    }
+  }
+  /** Strides of what a kernel reads as keys and values. */
+  const placed = (grid: CudaStageKernel['grid']): CallStrides => {
+    if (grid.kind === 'units' || grid.rows === null) return strides
+    const { batch, kvHeads, headDim, valueDim } = sizes
+    const units = size(grid.rows)
+    const along = (dim: number) => stridesOf([batch, kvHeads, units, dim], 'bhld')
+    return { ...strides, k: along(headDim), v: along(valueDim) }
+  }
+  const launches: StageLaunch[] = []
+  const launch = (kernel: CudaStageKernel, base: number, units: number | null): void => {
+    const { grid } = kernel
+    const own = units ?? (grid.kind === 'units' ? size(grid.units) : 0)
+    const slice = { batchBase: 0, batch: sizes.batch, headBase: 0, heads: sizes.qHeads }
+    const tile = grid.kind === 'tiles' ? grid.tile : null
+    const tiles = grid.kind === 'tiles' ? gridOf(slice, sizes, grid, MOST_BLOCKS) : null
+    const blocks =
+      tiles?.tiles ?? (grid.kind === 'units' ? groupsOf(call, grid, own, size, kernel.threads) : 0)
+    if (blocks === 0) return
+    if (blocks > MOST_BLOCKS) throw new HeddleError('grid-limit', { tiles: blocks, most: MOST_BLOCKS })
+    const uniforms = tiles
+      ? uniformBlock(
+          { ...kernel, tile: tile! },
+          { sizes, slice, grid: tiles, scale, strides: placed(grid), params },
+        )
+      : stageUniforms(call, kernel.uniforms, strides, {
+          unitBase: base,
+          unitCount: own,
+          gridX: blocks,
+          groupCount: blocks,
+        })
+    const start = Math.ceil(kernel.uniforms.length / 2) * 8
+    const block = new Uint8Array(start + 16 * kernel.buffers.length)
+    block.set(new Uint8Array(uniforms, 0, 4 * kernel.uniforms.length))
+    const view = new DataView(block.buffer)
+    const patches: { at: number; name: string }[] = []
+    kernel.buffers.forEach((buffer, i) => {
+      const [address, words] = held(buffer)
+      view.setBigUint64(start + 16 * i, address, true)
+      view.setUint32(start + 16 * i + 8, Math.max(1, words), true)
+      if (buffer.role === 'stored') patches.push({ at: start + 16 * i, name: buffer.name! })
+    })
+    launches.push({ kernel, entry: entries.get(kernel)!, grid: [blocks, 1, 1], block, patches })
+  }
+  for (const step of variant.steps) {
+    if (step.kind === 'once') {
+      launch(step.kernel, 0, null)
+      continue
+    }
+    const [ofChunk, units] = [size(step.rows), size(step.units)]
+    for (let base = 0; base < units; base += ofChunk)
+      for (const kernel of step.kernels) launch(kernel, base, Math.min(ofChunk, units - base))
+  }
+  return { launches, bytes, stored }
+}

@@ -1,0 +1,172 @@
+/** Stages: a `forward` program's kernels and a call in; its dispatches, in one pass and without a word from the host, out. */
+
+import type {
+  Artifact,
+  JsonExpr,
+  StageAttend,
+  StageBinding,
+  StageModule,
+  StageVariant,
+} from '../codegen/artifact.ts'
+import { recordSlice, uploaded, type Call, type Resource, type Resources } from './call.ts'
+import { HeddleError } from './messages.ts'
+import type { CallStrides, Slice } from './meta.ts'
+import { USAGE, type Lease } from './pool.ts'
+import { roundBinding } from './slices.ts'
+import { groupsOf, sizesOfCall, stageUniforms, type RowsData } from './stage-sizes.ts'
+import { stridesOf } from './tensor.ts'
+import type { Compilable, Compiled, Gpu } from './webgpu.ts'
+
+/** What a call of a `forward` program has beyond one of a mask. */
+export interface StageCall extends Omit<Call, 'variant'> {
+  readonly variant: StageVariant
+  readonly rows: ReadonlyMap<string, RowsData>
+  readonly indexHeads: number
+}
+
+type AnyKernel = StageModule | StageAttend
+
+export const kernelsOf = ({ steps }: StageVariant): AnyKernel[] =>
+  steps.flatMap((s) => (s.kind === 'once' ? [s.kernel] : s.kernels))
+
+const compilable = (kernel: AnyKernel): Compilable =>
+  kernel.kind === 'attend'
+    ? kernel.variant
+    : {
+        id: kernel.name,
+        code: kernel.code,
+        bindings: kernel.bindings,
+        entries: { attend: 'run', list: null },
+      }
+
+/** Every kernel of a program, compiled; those of one text once. */
+export async function compileStages(gpu: Gpu, variant: StageVariant): Promise<Map<AnyKernel, Compiled>> {
+  const made = new Map<AnyKernel, Compiled>()
+  for (const kernel of kernelsOf(variant)) made.set(kernel, await gpu.compile(compilable(kernel)))
+  return made
+}
+
+/** Records all of a call's dispatches. */
+export function recordStages(
+  device: GPUDevice,
+  pass: GPUComputePassEncoder,
+  call: StageCall,
+  compiled: ReadonlyMap<AnyKernel, Compiled>,
+  strides: CallStrides,
+  resources: Resources,
+  lease: Lease,
+): void {
+  const size = sizesOfCall(call)
+  const stored = new Map(
+    call.variant.stored.map(({ name, words, units }): [string, Resource] => {
+      const bytes = roundBinding(4 * size(words))
+      checkBinding(device, name, bytes)
+      const buffer = lease.take(bytes, USAGE.storage)
+      if (units !== null) device.queue.writeBuffer(buffer, 0, Int32Array.of(size(units), 0, 0, 0))
+      return [name, { buffer, offset: 0, size: bytes }]
+    }),
+  )
+  const rows = new Map(
+    [...call.rows].map(([name, { data }]) => [name, uploaded(device, lease, data)] as const),
+  )
+  const stage: Stage = { device, pass, call, strides, resources, lease, stored, rows, size }
+  const run = (kernel: AnyKernel, base: number, count: number | null) =>
+    kernel.kind === 'attend'
+      ? attend(stage, kernel, compiled.get(kernel)!)
+      : dispatch(stage, kernel, compiled.get(kernel)!, base, count ?? size(kernel.units))
+  for (const step of call.variant.steps) {
+    if (step.kind === 'once') {
+      run(step.kernel, 0, null)
+      continue
+    }
+    const [rowsOfChunk, units] = [size(step.rows), size(step.units)]
+    for (let base = 0; base < units; base += rowsOfChunk) {
+      for (const kernel of step.kernels) run(kernel, base, Math.min(rowsOfChunk, units - base))
+    }
+  }
+}
+
+interface Stage {
+  readonly device: GPUDevice
+  readonly pass: GPUComputePassEncoder
+  readonly call: StageCall
+  readonly strides: CallStrides
+  readonly resources: Resources
+  readonly lease: Lease
+  readonly stored: ReadonlyMap<string, Resource>
+  readonly rows: ReadonlyMap<string, Resource>
+  readonly size: (e: JsonExpr) => number
+}
+
+function checkBinding({ limits }: GPUDevice, tensor: string, needed: number): void {
+  const limit = Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize)
+  if (needed > limit)
+    throw new HeddleError('binding-limit', { tensor, what: 'a stored value', needed, limit })
+}
+
+function dispatch(
+  stage: Stage,
+  kernel: StageModule,
+  { layout, attend: pipeline }: Compiled,
+  base: number,
+  count: number,
+): void {
+  const { device, pass, call, lease, size } = stage
+  const groups = groupsOf(call, kernel, count, size, kernel.workgroup)
+  if (groups === 0) return
+  const most = device.limits.maxComputeWorkgroupsPerDimension
+  const x = Math.min(groups, most)
+  const y = Math.ceil(groups / x)
+  if (y > most) throw new HeddleError('grid-limit', { tiles: groups, most: most * most })
+  const grid = { unitBase: base, unitCount: count, gridX: x, groupCount: groups }
+  const block = stageUniforms(call, kernel.uniforms, stage.strides, grid)
+  const uniforms = uploaded(device, lease, new Uint8Array(block), USAGE.uniform)
+  pass.setPipeline(pipeline)
+  pass.setBindGroup(
+    0,
+    device.createBindGroup({
+      layout,
+      entries: kernel.bindings.map((b) => ({ binding: b.binding, resource: resourceOf(stage, b, uniforms) })),
+    }),
+  )
+  pass.dispatchWorkgroups(x, y)
+}
+
+function resourceOf({ resources, stored, rows }: Stage, b: StageBinding, uniforms: Resource): Resource {
+  switch (b.role) {
+    case 'uniforms':
+      return uniforms
+    case 'stored':
+      return stored.get(b.stored!)!
+    case 'rows':
+      return rows.get(b.rows!)!
+    case 'table':
+      return resources.tables.get(b.table!)!
+    default:
+      return resources[b.role]
+  }
+}
+
+function attend(stage: Stage, kernel: StageAttend, compiled: Compiled): void {
+  const { device, pass, call, strides, resources, lease, stored } = stage
+  const { batch, qHeads } = call.sizes
+  const slice: Slice = { batchBase: 0, batch, headBase: 0, heads: qHeads }
+  const one = (name: string | null) => (name === null ? undefined : stored.get(name)!)
+  const [before, state, kvOrder] = [one(kernel.before), one(kernel.state), one(kernel.kvOrder)]
+  const own: Resources = {
+    ...resources,
+    ...(kernel.rows ? { k: stored.get(kernel.rows.k)!, v: stored.get(kernel.rows.v)! } : {}),
+    lists: kernel.lists.map((name) => stored.get(name)!),
+    ...(before ? { before } : {}),
+    ...(state ? { state } : {}),
+    ...(kvOrder ? { kvOrder } : {}),
+  }
+  const { kvHeads, headDim, valueDim } = call.sizes
+  const units = kernel.rows && stage.size(kernel.rows.units)
+  const along = (dim: number) => stridesOf([batch, kvHeads, units ?? 0, dim], 'bhld')
+  const placed = units === null ? strides : { ...strides, k: along(headDim), v: along(valueDim) }
+  recordSlice(device, pass, { ...call, variant: kernel.variant }, compiled, slice, placed, own, lease)
+}
+
+/** A program's artefact has kernels of this kind and no others. */
+export const stagesOf = ({ stages }: Artifact): NonNullable<Artifact['stages']> | null => stages ?? null

@@ -1,0 +1,125 @@
+constexpr int NO_TILE = 0x7fffffff;
+
+constexpr bool MASKED = true;             // some pair may be dropped; if not, tiles inside kvLen are full
+constexpr bool SCORED = false;            // scoreOf changes the scaled logit
+constexpr bool SINK = false;              // sinkLogitOf adds to the denominator
+constexpr bool TESTED = false;            // isReached asks more than intervals
+constexpr bool LISTED = false;            // tiles are listed by the entry `list`
+constexpr bool LOOKS = false;             // it looks at the pairs of a tile, not at its tests alone
+constexpr bool SHARES_LISTS = true;       // one list serves all heads
+constexpr bool ORDERED = true;            // rows and keys are taken by classes of the same remainder
+constexpr bool PARTIAL = false;           // outputs go to the scratch as they are, for a pass that joins its own
+constexpr bool MERGES = false;            // scratch and lse hold what an earlier pass made of other pairs
+constexpr bool MASK_READS_HEAD = false;   // keeps and the tiles may differ between heads
+constexpr bool SCORE_READS_HEAD = false;  // scoreOf may differ between heads
+constexpr bool CHEAP_MASK = true;         // keeps is a few instructions: unroll it
+
+// A positive number that others are divided by: numbers below 2^31 are multiplied by factor / 2^(31 + shift), rounded down.
+struct Divisor {
+  int value, shift;
+  u32 factor;
+  __device__ operator int() const { return value; }
+};
+DEVICE Divisor divisorOf(int d) {
+  int shift = d > 1 ? 32 - leadingZeros((u32)(d - 1)) : 0;
+  return {d, shift, (u32)(((1ull << (31 + shift)) + (u64)d - 1ull) / (u64)d)};
+}
+DEVICE int floorDiv(int a, Divisor const& b) {
+  int sign = a >> 31;
+  return (int)((u32)((u64)((u32)(a ^ sign) << 1) * b.factor >> 32) >> b.shift) ^ sign;
+}
+DEVICE int floorMod(int a, Divisor const& b) { return a - b.value * floorDiv(a, b); }
+DEVICE int alignDown(int a, Divisor const& b) { return (int)((u32)b.value * (u32)floorDiv(a, b)); }
+
+// What a (batch, head) knows.
+struct Place {
+  int batch, head, kvHead;
+  int qLen, kvLen;            // real query rows and key rows
+  int qRow, qShift, kvStart;  // rows [qRow, qRow + qLen) are real, row r stands at position r + qShift; key j is row kvStart + j
+  Divisor step;
+  int rowFirst, keyFirst;     // of the class: a row, and the position of a key
+  // The params and derived uniforms that the pattern reads.
+  int window, dilation;
+};
+DEVICE Place placeOf(Call const& call, int batch, int head) {
+  Place p;
+  int const* lengths = call.lengths + 5 * batch;
+  p.batch = batch;
+  p.head = head;
+  p.kvHead = head / (call.qHeads / call.kvHeads);
+  p.qRow = readOnly(lengths);
+  p.qShift = readOnly(lengths + 1) - p.qRow;
+  p.qLen = readOnly(lengths + 2);
+  p.kvStart = readOnly(lengths + 3);
+  p.kvLen = readOnly(lengths + 4);
+  p.step = divisorOf(readOnly(call.values + 1));
+  p.window = readOnly(call.values + 0);
+  p.dilation = readOnly(call.values + 1);
+  return p;
+}
+
+// Rows and keys are taken by classes: a class has every step-th row, and the keys that are whole steps from its positions.
+DEVICE int classesOf(Call const& call) { return readOnly(call.values + 1); }
+DEVICE Place classOf(Place p, int row) {
+  p.rowFirst = row;
+  p.keyFirst = floorMod(row + p.qShift, p.step);
+  return p;
+}
+DEVICE int stepOf(Place const& p) { return p.step.value; }
+DEVICE int stepsTo(Place const& p, int row) { return floorDiv(row, p.step); }
+// The row, or position of a key, that is the class's i-th; and how many of the class come before one.
+DEVICE int rowAt(Place const& p, int i) { return p.rowFirst + i * p.step.value; }
+DEVICE int rowsBefore(Place const& p, int row) { return floorDiv(row - p.rowFirst + p.step.value - 1, p.step); }
+DEVICE int keyAt(Place const& p, int i) { return p.keyFirst + i * p.step.value; }
+DEVICE int keysBefore(Place const& p, int kv) { return floorDiv(kv - p.keyFirst + p.step.value - 1, p.step); }
+
+// Tiles from first to last, both inside; none if last < first.
+struct Tiles {
+  int first, last;
+};
+DEVICE Tiles tilesOf(Place const& p, bool some, int kvLo, int kvHi) {
+  int first = keysBefore(p, min(max(kvLo, 0), p.kvLen)), last = keysBefore(p, min(max(kvHi, -1), p.kvLen - 1) + 1) - 1;
+  return {first / TILE_KV, some && first <= last ? last / TILE_KV : -1};
+}
+DEVICE bool holds(Tiles const& t, int tile) { return t.first <= tile && tile <= t.last; }
+DEVICE int nextOf(Tiles const& t, int from) {
+  int begin = max(from, t.first);
+  return begin <= t.last ? begin : NO_TILE;
+}
+// What the terms of the mask reach from the query positions [qLo, qHi].
+struct Reach {
+  Tiles keep0;  // of kept terms
+  Tiles drop0, drop1;  // of dropped terms
+};
+DEVICE Reach reachOf(Call const& call, Place const& p, int qLo, int qHi) {
+  Reach r;
+  bool some = qLo <= qHi;
+  r.keep0 = tilesOf(p, some, max(0, qLo + 1 - p.window * p.dilation), min(p.kvLen - 1, qHi));
+  r.drop0 = tilesOf(p, some, max(0, qLo + 1), p.kvLen - 1);
+  r.drop1 = tilesOf(p, some, 0, min(p.kvLen - 1, qHi - p.window * p.dilation));
+  return r;
+}
+// The least tile >= from that a kept term's interval holds, or NO_TILE.
+DEVICE int nextCandidate(Reach const& r, int from) {
+  return nextOf(r.keep0, from);
+}
+// `begin` is a candidate: the greatest tile such that all from begin to it are candidates, of any term.
+DEVICE int candidatesEnd(Reach const& r, int begin) {
+  return max(begin, r.keep0.last);
+}
+// A kept term reaches the tile: its interval holds it and its test, if any, allows it.
+DEVICE bool isReached(Call const& call, Place const& p, Reach const& r, int tile) {
+  return holds(r.keep0, tile);
+}
+// The tile lies inside kvLen and no dropped term reaches it.
+DEVICE bool isFull(Call const& call, Place const& p, Reach const& r, int tile) {
+  return (tile + 1) * TILE_KV <= keysBefore(p, p.kvLen) && !(holds(r.drop0, tile)) && !(holds(r.drop1, tile));
+}
+
+// q and kv are positions; kv < kvLen is the caller's to check.
+DEVICE bool keeps(Call const& call, Place const& p, int q, int kv) { return (kv - q <= 0) & (q + 1 - kv - p.window * p.dilation <= 0); }
+
+// s is scale * (q . k), natural-log units.
+DEVICE float scoreOf(Call const& call, Place const& p, float s, int q, int kv) { return s; }
+
+DEVICE float sinkLogitOf(Call const& call, Place const& p) { return -INFINITE; }

@@ -1,0 +1,162 @@
+/** Patterns that choose by the data, end to end on a device, against the oracle. */
+
+import { afterAll, describe, expect, test } from 'vitest'
+import type { Artifact } from '../../codegen/artifact.ts'
+import { emit } from '../../codegen/index.ts'
+import { halfArray } from '../../runtime/half.ts'
+import { attention, Kernel, reference } from '../../runtime/index.ts'
+import type { Tensor } from '../../runtime/tensor.ts'
+import { compareWithOracle } from '../../runtime/testing/compare.ts'
+import { setDifference } from '../../runtime/testing/sets.ts'
+import { Bench, elements, maxDifference, openTestDevice } from '../helpers.ts'
+import { METHOD_NAMES, stageCase, type StageCase, type StageSizes } from './stage-cases.ts'
+
+const opened = await openTestDevice()
+const bench = opened ? new Bench(opened) : null
+afterAll(() => bench?.close())
+
+const BASE: StageSizes = { batch: 1, qHeads: 4, kvHeads: 2, qLen: 75, kvLen: 75, headDim: 8 }
+/** A decode step, and a chunk that begins in the middle of a block. */
+const STEP: StageSizes = { ...BASE, qLen: 1, kvLen: 66 }
+const CHUNK: StageSizes = { ...BASE, qLen: 21, kvLen: 70 }
+
+function kernelOf({ compiled }: StageCase, dtype: 'f32' | 'f16' = 'f32', headDim = 8): Kernel {
+  return bench!.kernel(compiled, { headDim, dtype, capabilities: ['portable'] })
+}
+
+async function difference(name: string, sizes: StageSizes, seed: number): Promise<string | null> {
+  const c = stageCase(name, sizes, seed)
+  return compared(c, await attention(kernelOf(c, 'f32', sizes.headDim), c.call), c.call)
+}
+
+/** A gated sum has no log-sum-exp, by which the comparison tells rows that kernels promise nothing of. */
+function compared(
+  { pattern }: StageCase,
+  got: Awaited<ReturnType<typeof attention>>,
+  call: StageCase['call'],
+): string | null {
+  const oracle = reference(pattern, call)
+  if (!oracle.lse.some(Number.isNaN)) return compareWithOracle(pattern, call, got, oracle).difference
+  const worst = maxDifference(elements(got.out), oracle.out)
+  return worst < 1e-5 && got.lse.data.every(Number.isNaN) ? null : `an error of ${worst}`
+}
+
+describe.skipIf(!opened)('the output and its log-sum-exp', () => {
+  test.each(METHOD_NAMES)('of %s', { timeout: 120_000 }, async (name) => {
+    // The gates of the test's branches are for one batch entry.
+    const batch = name === 'nsa' ? 1 : 2
+    expect(await difference(name, BASE, 1)).toBeNull()
+    expect(await difference(name, STEP, 2)).toBeNull()
+    expect(await difference(name, { ...CHUNK, batch }, 3)).toBeNull()
+  })
+
+  test('of vectors in fours and not, of one head for all', { timeout: 120_000 }, async () => {
+    for (const headDim of [3, 20]) {
+      expect(await difference('moba', { ...CHUNK, headDim }, 4)).toBeNull()
+      expect(await difference('anchor', { ...CHUNK, headDim }, 5)).toBeNull()
+    }
+    expect(await difference('minference-block', { ...BASE, kvHeads: 4 }, 6)).toBeNull()
+    expect(await difference('quest', { ...BASE, kvHeads: 1 }, 7)).toBeNull()
+  })
+
+  test('of halves', { timeout: 120_000 }, async () => {
+    for (const name of ['minference-block', 'anchor', 'pbs']) {
+      const c = stageCase(name, BASE, 8)
+      const half = ({ data, shape }: Tensor): Tensor => ({ data: halfArray(data as Float32Array), shape })
+      const call = { ...c.call, q: half(c.call.q), k: half(c.call.k), v: half(c.call.v) }
+      expect(compared(c, await attention(kernelOf(c, 'f16'), call), call), name).toBeNull()
+    }
+  })
+})
+
+describe.skipIf(!opened)('the pairs that are attended', () => {
+  // Branches that meet other keys, and tiles that are left out, have no one set.
+  const chosen = METHOD_NAMES.filter((name) => name !== 'nsa' && name !== 'blasst')
+
+  test.each(chosen)("of %s are the oracle's", { timeout: 120_000 }, async (name) => {
+    const c = stageCase(name, { ...CHUNK, kvLen: 61 }, 11)
+    const kernel = kernelOf(c)
+    const answer = (call: object) => attention(kernel, { ...c.call, ...call })
+    expect(await setDifference(c.pattern, c.call, answer)).toBeNull()
+  })
+
+  test.each(['minference-block', 'moba', 'quest', 'dsa'])(
+    'of %s are the first where all scores are one',
+    { timeout: 120_000 },
+    async (name) => {
+      const c = stageCase(name, CHUNK, 12)
+      const same = (t: Tensor): Tensor => ({ ...t, data: new Float32Array(t.data.length).fill(0.5) })
+      const rows = Object.fromEntries(Object.entries(c.call.rows).map(([n, t]) => [n, same(t)]))
+      const call = { ...c.call, q: same(c.call.q), k: same(c.call.k), rows }
+      const kernel = kernelOf(c)
+      expect(
+        await setDifference(c.pattern, call, (asked) => attention(kernel, { ...call, ...asked })),
+      ).toBeNull()
+    },
+  )
+
+  test('of blasst are fewer than the mask keeps', async () => {
+    const c = stageCase('blasst', BASE, 13)
+    const sharp = { ...c.call, q: { ...c.call.q, data: (c.call.q.data as Float32Array).map((x) => 4 * x) } }
+    const kept = await attention(kernelOf(c), { ...sharp, params: { lambda: 0 } })
+    const left = await attention(kernelOf(c), { ...sharp, params: { lambda: 1 } })
+    expect(maxDifference(elements(kept.out), elements(left.out))).toBeGreaterThan(1e-3)
+    expect(compared(c, left, { ...sharp, params: { lambda: 1 } })).toBeNull()
+  })
+})
+
+describe.skipIf(!opened)('a plane of scores', () => {
+  test('gives the same chunk by chunk', { timeout: 120_000 }, async () => {
+    for (const name of ['minference-block', 'moba', 'xattention']) {
+      const c = stageCase(name, CHUNK, 14)
+      const artifact = bench!.artifact(c.compiled, { capabilities: ['portable'] })
+      const kernel = new Kernel(inChunks(artifact, 2), opened!.device)
+      expect(compared(c, await attention(kernel, c.call), c.call), name).toBeNull()
+      kernel.release()
+    }
+  })
+})
+
+/** The artefact with chunks of few rows, as calls of great length have them. */
+function inChunks(artifact: Artifact, rows: number): Artifact {
+  const { stages } = artifact
+  const variants = stages!.variants.map((v) => {
+    const steps = v.steps.map((s) => (s.kind === 'once' ? s : { ...s, rows }))
+    expect(steps.some((s) => s.kind === 'chunks')).toBe(true)
+    return { ...v, steps }
+  })
+  return { ...artifact, stages: { ...stages!, variants } }
+}
+
+describe.skipIf(!opened)('what a call may not ask', () => {
+  const c = stageCase('moba', CHUNK, 15)
+  const coded = (code: string) => expect.objectContaining({ name: 'HeddleError', code })
+
+  test('lengths of its batch entries', async () => {
+    await expect(attention(kernelOf(c), { ...c.call, lengths: [{}] })).rejects.toThrow(
+      coded('stages-lengths'),
+    )
+  })
+
+  test('a pass of the caller', () => {
+    const given = {} as Parameters<Kernel['encode']>[1]
+    expect(() => kernelOf(c).encode({} as GPUComputePassEncoder, given)).toThrow(coded('stages-encode'))
+  })
+
+  test('rows that are missing, unknown, or of another shape', async () => {
+    const d = stageCase('dsa', CHUNK, 16)
+    const kernel = kernelOf(d)
+    const { qIndex, kIndex } = d.call.rows as Record<string, Tensor>
+    const asked = (rows: Readonly<Record<string, Tensor>>) => attention(kernel, { ...d.call, rows })
+    await expect(asked({ qIndex: qIndex! })).rejects.toThrow(coded('table-missing'))
+    await expect(asked({ ...d.call.rows, other: kIndex! })).rejects.toThrow(coded('table-unknown'))
+    await expect(asked({ qIndex: qIndex!, kIndex: qIndex! })).rejects.toThrow(coded('shape'))
+  })
+
+  test("tiles that are not the kernel's own", () => {
+    const { compiled } = stageCase('blasst', BASE, 1)
+    expect(() =>
+      emit(compiled, { target: 'wgsl', headDims: [8], dtypes: ['f32'], capabilities: ['large'] }),
+    ).toThrow('no kernel computes tiles of 32 x 32, which are 64 x 64 in large kernels')
+  })
+})
