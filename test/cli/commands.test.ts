@@ -310,15 +310,14 @@ describe('a pattern with a forward', () => {
   })
 
   it('is not built for a target that cannot generate it', async () => {
-    for (const target of ['wgsl', 'cuda'])
-      expect(await heddle(`build picks.ts --out o --target ${target}`)).toMatchObject({
-        exit: 1,
-        out: '',
-        err: expect.stringContaining(
-          `error[no-forward]: picks has a \`forward\`, and kernels of stages cannot be generated for ${target} yet\n`,
-        ),
-      })
-    expect((await heddle('show picks.ts wgsl')).err).toContain('error[no-forward]')
+    expect(await heddle('build picks.ts --out o --target cuda')).toMatchObject({
+      exit: 1,
+      out: '',
+      err: expect.stringContaining(
+        'error[no-forward]: picks has a `forward`, and kernels of stages cannot be generated for cuda yet\n',
+      ),
+    })
+    expect((await heddle('build picks.ts --out o')).exit).toBe(0)
   })
 })
 
