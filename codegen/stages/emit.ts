@@ -29,7 +29,8 @@ import { filterEntry, listsEntry, rowsEntry, scoresEntry } from './elements.ts'
 import { TOGETHER } from './grid.ts'
 import { cellsOf } from './sets.ts'
 import { StageText, type StageProblem } from './text.ts'
-import { selectEntry, sortEntry, statisticsEntry } from './together.ts'
+import { selectEntry } from './select.ts'
+import { sortEntry, statisticsEntry } from './together.ts'
 import { Unsupported } from './units.ts'
 
 export interface StagesOptions extends Pick<
