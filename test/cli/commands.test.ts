@@ -318,6 +318,7 @@ describe('a pattern with a forward', () => {
         'error[no-forward]: picks has a `forward`, and kernels of stages cannot be generated for cuda yet\n',
       ),
     })
+    expect((await heddle('build picks.ts --out o')).exit).toBe(0)
   })
 
   it('is built for WGSL kernel by kernel', async () => {
