@@ -67,8 +67,8 @@ describe('a profile', () => {
 const BASE: StageSizes = { batch: 1, qHeads: 4, kvHeads: 2, qLen: 75, kvLen: 75, headDim: 8 }
 
 describe.skipIf(!opened)('a layer of mixed heads on the device', () => {
-  const params = paramsOf(profile, 1, 4, { blocks: 3 })
-  const prepared = (sizes: StageSizes, seed: number) => {
+  const mixed = paramsOf(profile, 1, 4, { blocks: 3 })
+  const prepared = (sizes: StageSizes, seed: number, params = mixed) => {
     const made = stageCase('minference', sizes, seed)
     const kernel = bench!.kernel(made.compiled, { headDim: 8, dtype: 'f32', capabilities: ['portable'] })
     return { ...made, call: { ...made.call, params }, kernel }
@@ -80,6 +80,18 @@ describe.skipIf(!opened)('a layer of mixed heads on the device', () => {
     { name: 'a decode step', sizes: { ...BASE, qLen: 1, kvLen: 66 } },
   ])('is the oracle: $name', { timeout: 120_000 }, async ({ sizes }) => {
     const { pattern, call, kernel } = prepared(sizes, 21)
+    const got = await attention(kernel, call)
+    expect(compareWithOracle(pattern, call, got, reference(pattern, call)).difference).toBeNull()
+  })
+
+  test.each([
+    { entry: ['vertical_and_slash', 3, 7, 1] },
+    { entry: ['block_sparse', 8, 1, 1] },
+    { entry: ['stream_llm', 2, 9, 1] },
+  ])('is the oracle where all heads are one kind: $entry.0', { timeout: 120_000 }, async ({ entry }) => {
+    const layer = readProfile([{ 0: entry, 1: entry, 2: entry, 3: entry }])
+    const params = paramsOf(layer, 0, 4, { blocks: 2 })
+    const { pattern, call, kernel } = prepared({ ...BASE, qLen: 40, kvLen: 61 }, 24, params)
     const got = await attention(kernel, call)
     expect(compareWithOracle(pattern, call, got, reference(pattern, call)).difference).toBeNull()
   })
