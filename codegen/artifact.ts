@@ -171,6 +171,8 @@ export interface StageBinding {
 export interface StageModule {
   readonly kind: 'stage'
   readonly name: string
+  /** Runs only where this, of params alone, is true; absent: always. */
+  readonly when?: JsonExpr
   readonly share: Share | 'indexHead'
   readonly units: JsonExpr
   readonly inner: JsonExpr | null
@@ -186,6 +188,7 @@ export interface StageModule {
 export interface StageAttend {
   readonly kind: 'attend'
   readonly name: string
+  readonly when?: JsonExpr
   readonly variant: Variant
   readonly lists: readonly string[]
   /** Stored rows in place of k and v, [batch, kvHead, unit, channel]; null: the call's own. */

@@ -108,6 +108,7 @@ const size: Check = anything
 const stageModule = recordOf<StageModule>({
   kind: oneOf('stage'),
   name: string,
+  when: optional(anything),
   share: oneOf('head', 'kvHead', 'request', 'indexHead'),
   units: size,
   inner: size,
@@ -130,6 +131,7 @@ const stageModule = recordOf<StageModule>({
 const stageAttend = recordOf<StageAttend>({
   kind: oneOf('attend'),
   name: string,
+  when: optional(anything),
   variant,
   lists: listOf(string),
   rows: nullable(recordOf<NonNullable<StageAttend['rows']>>({ k: string, v: string, units: size })),

@@ -46,10 +46,12 @@ export function emitStages(options: StagesOptions): StageVariant | null {
   const { plan } = options
   const attends: StageAttend[] = []
   const one = (kernel: StageKernel): StageModule | StageAttend | null => {
-    if (kernel.kind !== 'attend') return stageModule(options, kernel)
+    if (kernel.keep) throw new Unsupported('a value that is kept from call to call')
+    const when = kernel.when === null ? {} : { when: jsonOf(kernel.when) }
+    if (kernel.kind !== 'attend') return { ...stageModule(options, kernel), ...when }
     const made = attendKernel(options, kernel)
     if (made) attends.push(made)
-    return made
+    return made && { ...made, ...when }
   }
   const steps: StageStep[] = []
   for (const step of plan.steps) {

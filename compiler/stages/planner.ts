@@ -5,8 +5,9 @@ import { substitute, type Expr } from '../ir.ts'
 import type { Code, MessageArgs } from '../messages.ts'
 import type { PatternIr } from '../plan.ts'
 import { LONGEST } from '../vars.ts'
+import type { FilterRange } from './filter-range.ts'
 import type { Axis, Grouping, Share, StageGraph, StageNode, Word } from './graph.ts'
-import { guardsOf, type Guard } from './guards.ts'
+import { guardsOf, keptNodes, type Guard } from './guards.ts'
 import {
   CHUNK_BYTES,
   type Holds,
@@ -19,8 +20,8 @@ import { growth, type Sizes } from './sizes.ts'
 import { stageRow } from './table.ts'
 import type { Typing } from './typing.ts'
 
-/** What is said of a kernel; the planner fills in the rest. */
 type Filled = 'name' | 'flops' | 'bytes' | 'when' | 'keep' | 'reads'
+/** What is said of a kernel; the planner fills in the rest. */
 export type KernelWish = (StageKernel extends infer K
   ? K extends StageKernel
     ? Omit<K, Filled>
@@ -37,11 +38,14 @@ export class Planner {
   readonly pattern: PatternIr
   readonly session: Session
   readonly stored = new Map<StageNode, readonly StageBuffer[]>()
+  readonly filters = new Map<StageNode, FilterRange>()
   readonly #buffers: StageBuffer[] = []
   readonly #steps: Step[] = []
   readonly #prepare: (p: Planner, node: StageNode) => ReadonlySet<StageBuffer>
   readonly #guard: (node: StageNode) => Guard
   readonly #numbers: ReadonlyMap<StageNode, number>
+  /** Nodes whose buffers a later call may read. */
+  readonly #kept: ReadonlySet<StageNode>
   readonly #users = new Map<StageNode, Set<StageNode>>()
   /** The kernels of the chunks that are being planned, and all their units; null outside of chunks. */
   #chunk: { readonly kernels: StageKernel[]; readonly units: Expr } | null = null
@@ -59,6 +63,7 @@ export class Planner {
     this.pattern = pattern
     this.session = session
     this.#guard = guardsOf(typing.sizes.ir, graph)
+    this.#kept = keptNodes(graph)
     this.#numbers = new Map(graph.nodes.map((node, i) => [node, i]))
     for (const node of graph.nodes)
       for (const operand of node.src)
@@ -104,7 +109,7 @@ export class Planner {
     holds: Holds,
     share: Share,
     dims: readonly Expr[],
-    life: StageBuffer['life'] = this.#guard(node).keep ? 'kept' : 'call',
+    life: StageBuffer['life'] = this.#kept.has(node) ? 'kept' : 'call',
   ): StageBuffer {
     const { sizes } = this
     const shape = [sizes.var('batches'), sizes.sharers(share), ...dims]
@@ -193,6 +198,7 @@ export class Planner {
       graph: this.graph,
       typing: this.typing,
       stored: this.stored,
+      filters: this.filters,
       steps: this.#steps,
       buffers: this.#buffers,
       workspace: sizes.sum(total('call'), most),
@@ -215,7 +221,6 @@ const DTYPES: Readonly<Record<Holds, StageBuffer['dtype']>> = {
   bits: 'u32',
   order: 'i32',
   state: 'f32',
-  lse: 'f32',
 }
 
 const SPELLED: Partial<Readonly<Record<Word, string>>> = {
