@@ -57,11 +57,11 @@ export interface Sizes {
 export type SelectionCall = ReferenceCall & { readonly rows: Readonly<Record<string, Tensor>> }
 
 /** Blocks of a few sizes, some of them cut; a few steps of decoding; chunks that begin anywhere. */
-const LONGEST = { small: 110, wide: 420 } as const
+const LONGEST = { small: 110, wide: 330 } as const
 
 export function drawSizes(d: Draw, { grain }: Pick<AnyUnit, 'grain'>): Sizes {
   const kvHeads = d.int(1, 2)
-  const group = d.pick([2, 1, 4])
+  const group = d.pick(grain === 'small' ? [2, 1, 4] : [2, 1])
   const kvLen = d.int(1, LONGEST[grain])
   const qLen = d.pick([() => kvLen, () => 1, () => d.int(1, kvLen)])()
   return { batch: grain === 'small' ? d.int(1, 2) : 1, qHeads: kvHeads * group, kvHeads, qLen, kvLen }

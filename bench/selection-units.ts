@@ -16,7 +16,7 @@ type Consts = Readonly<Record<string, number>>
 /** Beside an example's own consts: kernels have tiles of 32 or 64, and a skip is asked of a whole tile. */
 const SMALL: Readonly<Record<string, Consts>> = { blasst: { tileQ: 32, tileKv: 32 } }
 
-/** Blocks of whole tiles, for which faster kernels are made. */
+/** Blocks of whole tiles, for which faster kernels are made; an example's compression is of windows of 8. */
 const WIDE: Readonly<Record<string, Consts>> = {
   'minference-block': { block: 64 },
   xattention: { block: 128, step: 16 },
@@ -27,7 +27,7 @@ const WIDE: Readonly<Record<string, Consts>> = {
   quest: { page: 16 },
   dsa: {},
   hisa: { block: 64 },
-  nsa: { size: 32, step: 16, block: 64 },
+  nsa: { size: 8, step: 4, block: 64 },
   blasst: { tileQ: 64, tileKv: 64 },
 }
 
