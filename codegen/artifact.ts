@@ -171,9 +171,13 @@ export interface StageBinding {
 export interface StageModule {
   readonly kind: 'stage'
   readonly name: string
+  /** Runs only where this, of params alone, is true; absent: always. */
+  readonly when?: JsonExpr
   readonly share: Share | 'indexHead'
   readonly units: JsonExpr
   readonly inner: JsonExpr | null
+  /** A workgroup has a square of so many units and elements; null: as `inner` says. */
+  readonly tile: number | null
   readonly workgroup: number
   /** Of workgroup memory. */
   readonly sharedBytes: number
@@ -186,6 +190,7 @@ export interface StageModule {
 export interface StageAttend {
   readonly kind: 'attend'
   readonly name: string
+  readonly when?: JsonExpr
   readonly variant: Variant
   readonly lists: readonly string[]
   /** Stored rows in place of k and v, [batch, kvHead, unit, channel]; null: the call's own. */

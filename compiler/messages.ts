@@ -359,6 +359,12 @@ export const MESSAGES = {
     ({ word }) => `what \`${word}\` gives here takes memory for each pair of a query and a key`,
     () => 'choose units first, as in `pool(s, { kv: blocks(64) }, ..)`, or a fixed number of them, by `topK`',
   ),
+  'filter-by-cell': row<object>(
+    'note',
+    () => 'every cell is computed and then asked, because what this filter leaves of a row is no interval',
+    () =>
+      'compare `kv.index` or `kv.first` with what does not depend on them, as in `kv.index < into.kv.first + 4`',
+  ),
   'selection-unseen': row<{ word: string }>(
     'note',
     ({ word }) =>

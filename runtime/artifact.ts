@@ -108,9 +108,11 @@ const size: Check = anything
 const stageModule = recordOf<StageModule>({
   kind: oneOf('stage'),
   name: string,
+  when: optional(anything),
   share: oneOf('head', 'kvHead', 'request', 'indexHead'),
   units: size,
   inner: size,
+  tile: nullable(count),
   workgroup: count,
   sharedBytes: place,
   bindings: listOf(
@@ -130,6 +132,7 @@ const stageModule = recordOf<StageModule>({
 const stageAttend = recordOf<StageAttend>({
   kind: oneOf('attend'),
   name: string,
+  when: optional(anything),
   variant,
   lists: listOf(string),
   rows: nullable(recordOf<NonNullable<StageAttend['rows']>>({ k: string, v: string, units: size })),

@@ -70,10 +70,11 @@ export function recordStages(
     [...call.rows].map(([name, { data }]) => [name, uploaded(device, lease, data)] as const),
   )
   const stage: Stage = { device, pass, call, strides, resources, lease, stored, rows, size }
-  const run = (kernel: AnyKernel, base: number, count: number | null) =>
-    kernel.kind === 'attend'
-      ? attend(stage, kernel, compiled.get(kernel)!)
-      : dispatch(stage, kernel, compiled.get(kernel)!, base, count ?? size(kernel.units))
+  const run = (kernel: AnyKernel, base: number, count: number | null): void => {
+    if (kernel.when !== undefined && size(kernel.when) === 0) return
+    if (kernel.kind === 'attend') attend(stage, kernel, compiled.get(kernel)!)
+    else dispatch(stage, kernel, compiled.get(kernel)!, base, count ?? size(kernel.units))
+  }
   for (const step of call.variant.steps) {
     if (step.kind === 'once') {
       run(step.kernel, 0, null)

@@ -1,6 +1,6 @@
 /** The attend kernels of a program: an attend of the plan in; the skeleton's problem, its variant and what it reads out. */
 
-import { readsVar, substitute, type Expr } from '../../compiler/ir.ts'
+import { nodesOf, readsVar, substitute, type Expr } from '../../compiler/ir.ts'
 import type { KernelPlan, KvTiles } from '../../compiler/plan.ts'
 import { isWord, type Axis, type StageNode, type Visible } from '../../compiler/stages/graph.ts'
 import type { AttendKernel, Part, StageBuffer } from '../../compiler/stages/plan.ts'
@@ -27,6 +27,7 @@ export function attendKernel(options: StagesOptions, kernel: AttendKernel): Stag
   const { plan, parts, lists } = stored
     ? { ...unitsPlan(options, kernel), parts: null, lists: [] }
     : keptOf(options, kernel)
+  if (bias && stored && readsUnits(bias)) throw new Unsupported('a bias that reads units')
   const scored = bias === null ? plan : { ...plan, score: biased(options, plan, bias) }
   const before = node.src[4]
   const variant = emitVariant({
@@ -96,6 +97,9 @@ function operandOf(node: StageNode, name: string): 'own' | 'sorted' | 'other' {
   return isWord(node, 'permute') && operandOf(node.src[0]!, name) === 'own' ? 'sorted' : 'other'
 }
 
+const readsUnits = (bias: Expr): boolean =>
+  nodesOf(bias).some((e) => e.op === 'var' && e.arg.startsWith('kv.'))
+
 /** The bias is added after the pattern's own score; a unit of tokens is its token. */
 function biased({ sizes: { ir } }: StagesOptions, plan: KernelPlan, bias: Expr): Expr {
   const own = substitute(ir, bias, (e) => {
@@ -120,8 +124,10 @@ function unitsPlan(
   const plus = (e: Expr, n: number) => (n === 0 ? e : ir.make('add', [e, ir.int(n)]))
   const [first, last] = (() => {
     if (units.kind === 'window') return [times(units.step), plus(times(units.step), units.size - 1)]
+    const end = ir.make('sub', [ir.var('kvLen'), ir.int(1)])
+    if (units.kind === 'whole') return [ir.int(0), end]
+    if (units.kind === 'token') return [kv, kv]
     if (units.kind === 'block') {
-      const end = ir.make('sub', [ir.var('kvLen'), ir.int(1)])
       return [times(units.size), ir.make('min', [plus(times(units.size), units.size - 1), end])]
     }
     throw new Unsupported(`an attend over ${units.kind}s`)

@@ -187,8 +187,12 @@ function dot(t: StageText, b: Block, node: StageNode<'dot'>, { of, q, kv }: Cell
   b.for('channel', i32(0), channelsOf(t, rowsOf(x)), 1, (c, channel) =>
     c.set(sum, op('f32', 'mad', element(t, x, of, q, channel), element(t, y, of, kv, channel), sum)),
   )
-  return mul(sum, asFloat(t.write(b, node.arg.scale, of)))
+  return mul(sum, scaleOf(t, b, node, of))
 }
+
+/** What the products of a dot are multiplied by. */
+export const scaleOf = (t: StageText, b: Block, node: StageNode<'dot'>, of: Sharer): Code =>
+  asFloat(t.write(b, node.arg.scale, of))
 
 /** Maximum and sum of the row of a softmax. */
 function statistics(t: StageText, node: StageNode, place: CellPlace): readonly [Code, Code] {

@@ -13,6 +13,7 @@ import {
   eq,
   f32,
   i32,
+  isFalse,
   le,
   lt,
   max,
@@ -106,7 +107,7 @@ export function selectEntry(c: Cells, kernel: SelectKernel): Made {
       d.set(above, select(enough, above, mass))
     })
     // The last trial that was not reached is the bound's successor: `above` is the weight of what lies above the bound.
-    b.set(bound, select(goal.all, u32(0), bound))
+    if (!isFalse(goal.all)) b.if(goal.all, (d) => d.set(bound, u32(0)))
     const value = b.let('boundValue', valueOfKey(bound))
     const exact = max(op('f32', 'min', goal.wanted(above, value), f32(MOST_CELLS)), f32(0))
     const wanted = b.let('wanted', op('i32', 'toI32', exact))
@@ -188,15 +189,21 @@ type GoalOf = (
   total: (value: Code, wish: string) => Code,
 ) => Goal
 
+/** True if forced cells cost of the amount. */
+const costs = ({ arg }: StageNode<'topK'> | StageNode<'topP'>): boolean =>
+  arg.force !== null && arg.forced === 'counted'
+
 const amountAt = (c: Cells, node: StageNode, { of, row }: GridUnit): Code =>
   valueAt(c, node.src[1]!, { of, q: row, kv: i32(0) })
 
 const countGoal: GoalOf = (c, b, node, unit, row, lane, total) => {
-  const forced = b.var('forcedHere', f32(0))
-  row.each(b, lane, (d, cell) => d.if(cell.forced(d), (e) => e.set(forced, add(forced, f32(1)))))
-  const spent = total(forced, 'forcedCount')
   const amount = b.let('amount', amountAt(c, node, unit))
-  const budget = b.let('budget', node.arg.forced === 'extra' ? amount : max(sub(amount, spent), f32(0)))
+  const spent = (): Code => {
+    const forced = b.var('forcedHere', f32(0))
+    row.each(b, lane, (d, cell) => d.if(cell.forced(d), (e) => e.set(forced, add(forced, f32(1)))))
+    return total(forced, 'forcedCount')
+  }
+  const budget = costs(node) ? b.let('budget', max(sub(amount, spent()), f32(0))) : amount
   return {
     all: bool(false),
     weight: () => f32(1),
@@ -206,13 +213,14 @@ const countGoal: GoalOf = (c, b, node, unit, row, lane, total) => {
 }
 
 const massGoal: GoalOf = (c, b, node, unit, row, lane, total) => {
-  const [free, forced] = [b.var('freeHere', f32(0)), b.var('forcedHere', f32(0))]
+  const free = b.var('freeHere', f32(0))
+  const forced = costs(node) ? b.var('forcedHere', f32(0)) : null
   row.each(b, lane, (d, cell) => {
     const weight = max(cell.value, f32(0))
-    d.if(cell.forced(d), (e) => e.set(forced, add(forced, weight)))
+    if (forced) d.if(cell.forced(d), (e) => e.set(forced, add(forced, weight)))
     d.if(not(eq(cell.key(d), u32(0))), (e) => e.set(free, add(free, weight)))
   })
-  const spent = node.arg.forced === 'extra' ? f32(0) : total(forced, 'forcedMass')
+  const spent = forced ? total(forced, 'forcedMass') : f32(0)
   const open = total(free, 'freeMass')
   const amount = b.let('amount', amountAt(c, node, unit))
   const goal = b.let('goal', sub(mul(amount, add(open, spent)), spent))

@@ -22,8 +22,10 @@ export interface Run {
 
 /** What no kernel computes yet, in words. */
 export class Unsupported extends Error {
+  readonly what: string
   constructor(what: string) {
     super(`no kernel computes ${what}`)
+    this.what = what
     this.name = 'Unsupported'
   }
 }

@@ -73,11 +73,15 @@ export interface GraphInputs {
   readonly environment: (head: number, vars: Vars) => Environment
 }
 
-export function evaluateGraph(graph: StageGraph, inputs: GraphInputs): State | Output {
+export const evaluateGraph = (graph: StageGraph, inputs: GraphInputs): State | Output =>
+  evaluateNodes(graph, inputs).get(graph.result) as State | Output
+
+/** The value of every node. */
+export function evaluateNodes(graph: StageGraph, inputs: GraphInputs): ReadonlyMap<StageNode, unknown> {
   const made = new Map<StageNode, unknown>()
   const run = new Runner(inputs, (node) => made.get(node))
   for (const node of graph.nodes) made.set(node, run.node(node))
-  return made.get(graph.result) as State | Output
+  return made
 }
 
 type Runs = { readonly [W in Word]: (r: Runner, node: StageNode<W>, src: readonly never[]) => unknown }

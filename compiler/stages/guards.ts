@@ -1,7 +1,7 @@
 /** Which nodes of a graph are needed when: under a choice of params, or only when a kept value is made anew. */
 
 import type { Expr, Ir } from '../ir.ts'
-import type { StageGraph, StageNode, Until } from './graph.ts'
+import { isWord, type StageGraph, type StageNode, type Until } from './graph.ts'
 
 export interface Guard {
   /** Null: always. */
@@ -49,3 +49,16 @@ function either(ir: Ir, a: Need, b: Need): Need {
 
 const isOpposite = (a: Expr | null, b: Expr | null): boolean =>
   (a?.op === 'not' && a.src[0] === b) || (b?.op === 'not' && b.src[0] === a)
+
+/** The lists and orders that kept values are made of: what is under their algebra. */
+export function keptNodes(graph: StageGraph): ReadonlySet<StageNode> {
+  const kept = new Set<StageNode>()
+  const go = (node: StageNode): void => {
+    if (isWord(node, 'union', 'intersect', 'difference', 'choose', 'reuse')) node.src.forEach(go)
+    else kept.add(node)
+    // A pool may only repeat the list of its operand.
+    if (isWord(node, 'poolSet')) go(node.src[0]!)
+  }
+  for (const node of graph.nodes) if (isWord(node, 'reuse')) go(node.src[0]!)
+  return kept
+}

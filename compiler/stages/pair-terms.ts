@@ -75,9 +75,6 @@ export function areDisjoint(ir: Ir, pattern: PatternIr, a: PairTerm, b: PairTerm
   return termsOf(ir, together, () => true)?.length === 0
 }
 
-/** Which sets a term asks about. */
-export const setsIn = ({ sets, minus }: PairTerm): readonly StageNode[] => [...sets, ...minus]
-
 /** True of a set of one flag for each sharer: it switches the others on and off. */
 export const isGate = (set: StageNode): boolean =>
   set.type.kind === 'set' && set.type.q.units.kind === 'whole' && set.type.kv.units.kind === 'whole'

@@ -16,11 +16,12 @@
 import type { Expr } from '../ir.ts'
 import type { KvTiles } from '../plan.ts'
 import type { Typing } from './typing.ts'
+import type { FilterRange } from './filter-range.ts'
 import type { Axis, Share, StageGraph, StageNode, Until, Visible } from './graph.ts'
 
 /**
  * What a buffer is, its dims in order after [batch, sharer of its share]:
- *   rows     [unit, channel]     f32, or what the node's precision says
+ *   rows     [unit, channel]     f32, of the numbers that the node's precision has
  *   scores   [q unit, kv unit]   f32; a cell that is not visible is -infinity
  *   max, sum [q unit]            f32: the greatest cell of a row and the sum of exp(cell - max); an empty row has sum 0
  *   counts   [q unit]            i32: units that the row of a set has
@@ -29,7 +30,6 @@ import type { Axis, Share, StageGraph, StageNode, Until, Visible } from './graph
  *   bits     [q unit, words]     u32: bit (v & 31) of word (v >> 5) is kv unit v
  *   order    [token]             i32: the original token at each place of a permutation
  *   state    [token, valueDim + 2]  f32: maximum, sum, weighted values
- *   lse      [token]             f32: natural logarithm; -infinity of an empty row
  */
 export type Holds =
   | 'rows'
@@ -42,7 +42,6 @@ export type Holds =
   | 'bits'
   | 'order'
   | 'state'
-  | 'lse'
 
 export interface StageBuffer {
   /** `rows3`: what it holds and the node that it belongs to. */
@@ -205,6 +204,8 @@ export interface StagePlan {
   readonly typing: Typing
   /** The buffers that hold a node's value: what virtual scores, loaders and parts read it from. */
   readonly stored: ReadonlyMap<StageNode, readonly StageBuffer[]>
+  /** The filters of pools that are intervals of columns; others are asked of every cell. */
+  readonly filters: ReadonlyMap<StageNode, FilterRange>
   readonly steps: readonly Step[]
   readonly buffers: readonly StageBuffer[]
   /** Bytes of all buffers of a call, and of those kept between calls. */

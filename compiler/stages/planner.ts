@@ -5,8 +5,17 @@ import { substitute, type Expr } from '../ir.ts'
 import type { Code, MessageArgs } from '../messages.ts'
 import type { PatternIr } from '../plan.ts'
 import { LONGEST } from '../vars.ts'
-import type { Axis, Grouping, Share, StageGraph, StageNode, Word } from './graph.ts'
-import { guardsOf, type Guard } from './guards.ts'
+import type { FilterRange } from './filter-range.ts'
+import {
+  nodesUnder,
+  type Axis,
+  type Grouping,
+  type Share,
+  type StageGraph,
+  type StageNode,
+  type Word,
+} from './graph.ts'
+import { guardsOf, keptNodes, type Guard } from './guards.ts'
 import {
   CHUNK_BYTES,
   type Holds,
@@ -19,8 +28,8 @@ import { growth, type Sizes } from './sizes.ts'
 import { stageRow } from './table.ts'
 import type { Typing } from './typing.ts'
 
-/** What is said of a kernel; the planner fills in the rest. */
 type Filled = 'name' | 'flops' | 'bytes' | 'when' | 'keep' | 'reads'
+/** What is said of a kernel; the planner fills in the rest. */
 export type KernelWish = (StageKernel extends infer K
   ? K extends StageKernel
     ? Omit<K, Filled>
@@ -37,11 +46,14 @@ export class Planner {
   readonly pattern: PatternIr
   readonly session: Session
   readonly stored = new Map<StageNode, readonly StageBuffer[]>()
+  readonly filters = new Map<StageNode, FilterRange>()
   readonly #buffers: StageBuffer[] = []
   readonly #steps: Step[] = []
   readonly #prepare: (p: Planner, node: StageNode) => ReadonlySet<StageBuffer>
   readonly #guard: (node: StageNode) => Guard
   readonly #numbers: ReadonlyMap<StageNode, number>
+  /** Nodes whose buffers a later call may read. */
+  readonly #kept: ReadonlySet<StageNode>
   readonly #users = new Map<StageNode, Set<StageNode>>()
   /** The kernels of the chunks that are being planned, and all their units; null outside of chunks. */
   #chunk: { readonly kernels: StageKernel[]; readonly units: Expr } | null = null
@@ -59,6 +71,7 @@ export class Planner {
     this.pattern = pattern
     this.session = session
     this.#guard = guardsOf(typing.sizes.ir, graph)
+    this.#kept = keptNodes(graph)
     this.#numbers = new Map(graph.nodes.map((node, i) => [node, i]))
     for (const node of graph.nodes)
       for (const operand of node.src)
@@ -104,7 +117,7 @@ export class Planner {
     holds: Holds,
     share: Share,
     dims: readonly Expr[],
-    life: StageBuffer['life'] = this.#guard(node).keep ? 'kept' : 'call',
+    life: StageBuffer['life'] = this.#kept.has(node) ? 'kept' : 'call',
   ): StageBuffer {
     const { sizes } = this
     const shape = [sizes.var('batches'), sizes.sharers(share), ...dims]
@@ -127,7 +140,7 @@ export class Planner {
   kernel({ computes, reads, ...wish }: KernelWish): void {
     const { sizes } = this
     const { when, keep } = this.#guard(wish.node)
-    const work = computes.map((node) => stageRow(node.word).flops(this.typing, node))
+    const work = computes.map((node) => this.#workOf(node, computes))
     const inputs = computes.flatMap((node) => node.src.filter((s) => s.word === 'input'))
     const moved = [
       ...[...reads, ...wish.writes].map((b) => this.#inAll(b.bytes)),
@@ -146,6 +159,26 @@ export class Planner {
     } as StageKernel
     if (this.#chunk) this.#chunk.kernels.push(made)
     else this.#steps.push({ kind: 'once', kernel: made })
+  }
+
+  /** Operations for a node's value; cells that a filter leaves out are not computed. */
+  #workOf(node: StageNode, computes: readonly StageNode[]): Expr {
+    const { sizes } = this
+    const all = stageRow(node.word).flops(this.typing, node)
+    const pool = computes.find((n) => this.#isOneColumn(n) && nodesUnder(n.src[0]!).includes(node))
+    const [from, to] = [pool?.src[0]!.type, pool?.type]
+    if (from?.kind !== 'scores' || to?.kind !== 'scores') return all
+    const columns = sizes.ir.make('floorDiv', [
+      sizes.units(from.kv),
+      sizes.max(sizes.num(1), sizes.units(to.kv)),
+    ])
+    return sizes.ir.make('floorDiv', [all, sizes.max(sizes.num(1), columns)])
+  }
+
+  /** True of a pool whose filter leaves one column of each row. */
+  #isOneColumn(node: StageNode): boolean {
+    const range = this.filters.get(node)
+    return range !== undefined && range.lo !== null && range.lo === range.hi
   }
 
   /** Plans kernels that run for one chunk of q units after another; `row` is the bytes of a unit's row, of one sharer. */
@@ -193,6 +226,7 @@ export class Planner {
       graph: this.graph,
       typing: this.typing,
       stored: this.stored,
+      filters: this.filters,
       steps: this.#steps,
       buffers: this.#buffers,
       workspace: sizes.sum(total('call'), most),
@@ -215,7 +249,6 @@ const DTYPES: Readonly<Record<Holds, StageBuffer['dtype']>> = {
   bits: 'u32',
   order: 'i32',
   state: 'f32',
-  lse: 'f32',
 }
 
 const SPELLED: Partial<Readonly<Record<Word, string>>> = {

@@ -2,6 +2,7 @@
 
 import type { Session } from '../diagnostics.ts'
 import type { PatternIr } from '../plan.ts'
+import { filterRange } from './filter-range.ts'
 import { isWord, type StageGraph, type StageNode } from './graph.ts'
 import { checkMerge } from './kept.ts'
 import { prepareOrder, prepareRows } from './plan-rows.ts'
@@ -20,6 +21,7 @@ export function planStages(
 ): StagePlan {
   const planner = new Planner(typing, graph, pattern, session, prepare)
   for (const node of graph.nodes) if (isWord(node, 'merge')) checkMerge(planner, node)
+  findFilters(planner)
   noteUnseen(planner)
   planResult(planner, graph.result)
   return planner.finish()
@@ -37,6 +39,16 @@ function prepare(p: Planner, node: StageNode): ReadonlySet<StageBuffer> {
       return prepareOrder(p, node)
     default:
       return prepareState(p, node)
+  }
+}
+
+/** What a filter leaves is gone over where that is an interval; else every cell is computed and asked. */
+function findFilters(p: Planner): void {
+  for (const node of p.graph.nodes) {
+    if (!isWord(node, 'poolScores') || node.arg.of === null) continue
+    const range = filterRange(p.typing, node)
+    if (range) p.filters.set(node, range)
+    else p.report('filter-by-cell', node, {})
   }
 }
 

@@ -11,6 +11,7 @@ import {
 } from '../../codegen/index.ts'
 import { wordList } from './args.ts'
 import type { BuildTarget } from './builder.ts'
+import { generated, textsOf } from './stage-texts.ts'
 
 export const WGSL_FLAGS = {
   capability: {
@@ -46,14 +47,22 @@ export function wgslTarget(
     make: async (pattern, folder, compiled) => {
       const { wrapperOf } = await import('../../codegen/wrapper.ts')
       const started = performance.now()
-      const artifact: Artifact = emit(pattern, { target: 'wgsl', ...options })
+      const artifact: Artifact = generated(pattern, 'wgsl', () =>
+        emit(pattern, { target: 'wgsl', ...options }),
+      )
       const compileMs = Math.round((compiled + performance.now() - started) * 10) / 10
       const at = (end: string) => path.join(folder, `${pattern.name}.${end}`)
       const wrapper = wrapperOf(artifact)
-      const kernels = artifact.variants.map((v) => ({
-        path: at(`${v.id}.wgsl`),
-        bytes: v.code,
-        variant: v.id,
+      const texts = [
+        ...artifact.variants.map((v) => ({ variant: v.id, end: v.id, code: v.code })),
+        ...(artifact.stages?.variants ?? []).flatMap((v) =>
+          textsOf(v).map(({ name, code }) => ({ variant: v.id, end: `${v.id}.${name}`, code })),
+        ),
+      ]
+      const kernels = texts.map(({ variant, end, code }) => ({
+        path: at(`${end}.wgsl`),
+        bytes: code,
+        variant,
       }))
       // The artefact last: it holds the kernels' text itself, so it is whole whatever happens to the files beside it.
       const files = [

@@ -96,6 +96,12 @@ export const MESSAGES = {
     EXIT.usage,
     ({ flag, target, other }) => `--${flag} is a flag of --target ${other}; this is --target ${target}`,
   ),
+  'no-kernel': row<{ pattern: string; target: string; what: string }>(
+    EXIT.failed,
+    ({ pattern, target, what }) => `${pattern} needs ${what}, and ${target} has no kernel for that`,
+    () =>
+      'give the pattern other consts or other capabilities where the sentence names them; the oracle runs it as it is',
+  ),
   'no-forward': row<{ pattern: string; target: string }>(
     EXIT.failed,
     ({ pattern, target }) =>

@@ -10,7 +10,7 @@ import { printStagePlan } from '../../compiler/stages/print-plan.ts'
 import { namedWholes, wholeOr, wordList, type Options } from './args.ts'
 import { command } from './command.ts'
 import { shown, writeFiles, type FileToWrite } from './files.ts'
-import { checkGenerated } from './generated.ts'
+import { generated, textsOf } from './stage-texts.ts'
 import { GENERATED } from './inputs.ts'
 import type { Io } from './io.ts'
 import { loadPatterns } from './load.ts'
@@ -31,13 +31,11 @@ const STAGES = {
   graph: (p: CompiledPattern) => (p.stages ? printGraph(p.stages.graph) : NO_FORWARD),
   kernels: (p: CompiledPattern) => (p.stages ? printStagePlan(p.stages) : NO_FORWARD),
   wgsl: (p: CompiledPattern, headDim: number) => {
-    checkGenerated(p, 'wgsl')
-    return emit(p, {
-      target: 'wgsl',
-      headDims: [headDim],
-      dtypes: ['f32'],
-      capabilities: ['portable'],
-    }).variants[0]!.code.trimEnd()
+    const { variants, stages } = generated(p, 'wgsl', () =>
+      emit(p, { target: 'wgsl', headDims: [headDim], dtypes: ['f32'], capabilities: ['portable'] }),
+    )
+    const texts = stages ? textsOf(stages.variants[0]!) : variants
+    return texts.map(({ code }) => code.trimEnd()).join('\n\n')
   },
 } as const
 const NO_FORWARD = 'attend(Q, K, V): there is no forward'

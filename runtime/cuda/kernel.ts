@@ -102,29 +102,26 @@ export class CudaKernel {
     const workspace = workspaceOf(driver)
     const meta = metaWords(artifact, operands.sizes, operands.lengths, operands.params)
     const about = () => `${artifact.pattern}, program ${variant.id}, ${aboutTensors(operands)}`
+    // All that a run has to do is to find its memory and to launch.
+    const addresses = { lse: call.lse, metaWords: meta.length, tables: call.tables ?? {} }
+    const work = planStages(artifact, variant, operands, entries, addresses)
+    const own = work.launches.map((l) =>
+      l.kind === 'faster'
+        ? launchOf(artifact, l.variant, operands, driver.multiprocessors, {
+            lse: call.lse,
+            tables: call.tables ?? {},
+          })
+        : null,
+    )
     const run = (stream: Stream = 0n): void => {
       this.#open()
-      const addresses = {
-        lse: call.lse,
-        meta: workspace.words(meta, stream),
-        metaWords: meta.length,
-        tables: call.tables ?? {},
-      }
-      const work = planStages(artifact, variant, operands, entries, addresses)
-      const own = work.launches.map((l) =>
-        l.kind === 'faster'
-          ? launchOf(artifact, l.variant, operands, driver.multiprocessors, {
-              lse: call.lse,
-              tables: call.tables ?? {},
-            })
-          : null,
-      )
       const most = (of: 'counters' | 'list') => Math.max(0, ...own.map((o) => o?.plan[of] ?? 0))
       const room = workspace.room(stream, {
         counters: most('counters'),
         list: most('list'),
         scratch: Math.max(1, work.bytes),
       })
+      const words = workspace.words(meta, stream)
       const at = (name: string) => room.scratch + BigInt(work.stored.get(name)!.offset)
       for (const [name, { header }] of work.stored)
         if (header) driver.copyIn(at(name), new Uint8Array(header.buffer), stream)
@@ -142,7 +139,8 @@ export class CudaKernel {
         }
         const { entry, grid, threads, sharedBytes, block, patches } = l
         const view = new DataView(block.buffer)
-        for (const patch of patches) view.setBigUint64(patch.at, at(patch.name), true)
+        for (const { at: where, name } of patches)
+          view.setBigUint64(where, name === null ? words : at(name), true)
         driver.launch({ entry, grid, threads, sharedBytes, params: [block], stream, about })
       })
     }

@@ -32,8 +32,8 @@ export interface StageLaunch {
   readonly sharedBytes: number
   /** The argument, with the addresses of stored values left out. */
   readonly block: Uint8Array<ArrayBuffer>
-  /** Where in the argument an address of a stored value stands, and which it is. */
-  readonly patches: readonly { readonly at: number; readonly name: string }[]
+  /** Where in the argument an address stands that a run knows: that of a stored value, by name, or of the meta words (null). */
+  readonly patches: readonly { readonly at: number; readonly name: string | null }[]
 }
 
 /** Launches of a kernel of a mask's own kind, over a stored list. */
@@ -52,10 +52,9 @@ export interface StageWork {
   readonly stored: ReadonlyMap<string, { readonly offset: number; readonly header: Int32Array | null }>
 }
 
-/** Of one device: addresses of what lies in the call's own memory. */
+/** Of what lies in the call's own memory. */
 export interface StageAddresses {
   readonly lse: Address
-  readonly meta: Address
   readonly metaWords: number
   readonly tables: Readonly<Record<string, Address>>
 }
@@ -171,7 +170,7 @@ export function planStages(
       case 'lse':
         return [at.lse, count]
       case 'meta':
-        return [at.meta, at.metaWords]
+        return [0n, at.metaWords]
       case 'rows':
         return [rows.get(name!)!.address, countOf(rows.get(name!)!.shape)]
       case 'table': {
@@ -192,6 +191,7 @@ export function planStages(
   }
   const launches: (StageLaunch | FasterLaunch)[] = []
   const launch = (kernel: CudaStageKernel, base: number, units: number | null): void => {
+    if (kernel.when !== null && size(kernel.when) === 0) return
     const faster = entries.faster.get(kernel)
     if (faster && kernel.faster) {
       launches.push({ kind: 'faster', ...kernel.faster, entries: faster })
@@ -221,12 +221,13 @@ export function planStages(
     const block = new Uint8Array(start + 16 * kernel.buffers.length)
     block.set(new Uint8Array(uniforms, 0, 4 * kernel.uniforms.length))
     const view = new DataView(block.buffer)
-    const patches: { at: number; name: string }[] = []
+    const patches: { at: number; name: string | null }[] = []
     kernel.buffers.forEach((buffer, i) => {
       const [address, words] = held(buffer)
       view.setBigUint64(start + 16 * i, address, true)
       view.setUint32(start + 16 * i + 8, Math.max(1, words), true)
       if (buffer.role === 'stored') patches.push({ at: start + 16 * i, name: buffer.name! })
+      if (buffer.role === 'meta') patches.push({ at: start + 16 * i, name: null })
     })
     const { threads, sharedBytes } = kernel
     const entry = entries.plain.get(kernel)!

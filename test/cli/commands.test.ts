@@ -7,7 +7,7 @@ import type { Io } from '../../runtime/cli/io.ts'
 import { explainError } from '../../runtime/cli/errors.ts'
 import { MESSAGES } from '../../runtime/cli/messages.ts'
 import { HeddleError } from '../../runtime/messages.ts'
-import { BAND, DIVIDES, LOUD, NEAR, NOTHING, PICKS, SYNTAX, TWO } from './fixtures.ts'
+import { BAND, DIVIDES, LOUD, NEAR, NOTHING, PICKS, SKIPS, SYNTAX, TWO } from './fixtures.ts'
 import { filesIn, temporaryFolder, testIo } from './helpers.ts'
 
 const FILES = {
@@ -15,6 +15,7 @@ const FILES = {
   'near.ts': NEAR,
   'two.ts': TWO,
   'picks.ts': PICKS,
+  'skips.ts': SKIPS,
   'divides.ts': DIVIDES,
   'syntax.ts': SYNTAX,
   'nothing.ts': NOTHING,
@@ -310,15 +311,30 @@ describe('a pattern with a forward', () => {
   })
 
   it('is not built for a target that cannot generate it', async () => {
-    for (const target of ['wgsl', 'cuda'])
-      expect(await heddle(`build picks.ts --out o --target ${target}`)).toMatchObject({
-        exit: 1,
-        out: '',
-        err: expect.stringContaining(
-          `error[no-forward]: picks has a \`forward\`, and kernels of stages cannot be generated for ${target} yet\n`,
-        ),
-      })
-    expect((await heddle('show picks.ts wgsl')).err).toContain('error[no-forward]')
+    expect(await heddle('build picks.ts --out o --target cuda')).toMatchObject({
+      exit: 1,
+      out: '',
+      err: expect.stringContaining(
+        'error[no-forward]: picks has a `forward`, and kernels of stages cannot be generated for cuda yet\n',
+      ),
+    })
+  })
+
+  it('is built for WGSL kernel by kernel', async () => {
+    const { exit, out } = await heddle('build picks.ts --out o --target wgsl --capability portable --json')
+    expect(exit).toBe(0)
+    const files = (JSON.parse(out) as { file: string }[]).map(({ file }) => file.split('.').at(-2))
+    expect(files).toEqual(['rows3', 'rows4', 'scores5', 'select7', 'attend8'])
+    const text = (await heddle('show picks.ts wgsl')).out
+    for (const name of files) expect(text).toContain(`// picks: ${name === 'attend8' ? 'le(kv, q)' : name}`)
+  })
+
+  it('that no kernel computes says what', async () => {
+    const { exit, err } = await heddle('build skips.ts --out o --target wgsl --capability portable')
+    expect(exit).toBe(1)
+    expect(err).toContain(
+      'error[no-kernel]: skips needs tiles of 24 x 24, which are 32 x 32 in portable kernels, and wgsl has no kernel for that\n',
+    )
   })
 })
 

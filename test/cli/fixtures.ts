@@ -39,6 +39,20 @@ export const picks = pattern({
 })
 `
 
+/** Its tiles are no kernel's. */
+export const SKIPS = `import { attend, f32, pattern } from 'heddle'
+export const skips = pattern({
+  name: 'skips',
+  params: { less: f32(2, { min: 0, max: 100 }) },
+  mask: ({ q, kv }) => kv <= q,
+  forward: ({ Q, K, V, less }) =>
+    attend(Q, K, V, undefined, {
+      tile: { q: 24, kv: 24 },
+      skip: ({ tileMax, rowMax }) => tileMax < rowMax - less,
+    }),
+})
+`
+
 /** Its author divides positions. */
 export const DIVIDES = `import { pattern } from 'heddle'
 export const chunked = pattern({ name: 'chunked', mask: ({ q, kv }) => q / 64 === kv / 64 })

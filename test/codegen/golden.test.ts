@@ -4,6 +4,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { emit, type CapabilityName } from '../../codegen/index.ts'
+import { kernelsOf } from '../../runtime/stages.ts'
 import { createCompiler } from '../../compiler/index.ts'
 
 const compiler = createCompiler()
@@ -23,6 +24,32 @@ const CASES: readonly {
   { pattern: 'causal', capability: 'large48', file: 'kernel.large48.wgsl' },
 ]
 
+/** Pools, a plane of scores and a choice; states, votes and bits. */
+const PROGRAMS = ['minference-block', 'anchor']
+
+function expectGolden(text: string, folder: string, file: string): void {
+  const path = at(`../golden/${folder}/${file}`)
+  if (process.env.UPDATE) {
+    mkdirSync(at(`../golden/${folder}`), { recursive: true })
+    writeFileSync(path, text)
+  }
+  expect(text).toBe(readFileSync(path, 'utf8'))
+}
+
+describe('the kernels of the forward of', () => {
+  it.each(PROGRAMS)('%s', (pattern) => {
+    const { patterns } = compiler.compile(at(`../../patterns/${pattern}.ts`))
+    const { stages } = emit(patterns[0]!, {
+      target: 'wgsl',
+      headDims: [64],
+      dtypes: ['f16'],
+      capabilities: ['portable'],
+    })
+    const texts = kernelsOf(stages!.variants[0]!).map((k) => (k.kind === 'stage' ? k.code : k.variant.code))
+    expectGolden(texts.join('\n'), pattern, 'stages.wgsl')
+  })
+})
+
 describe('the kernel of', () => {
   it.each(CASES)('$pattern, $capability', ({ pattern, capability, file }) => {
     const { patterns, diagnostics } = compiler.compile(at(`../../patterns/${pattern}.ts`))
@@ -33,11 +60,6 @@ describe('the kernel of', () => {
       dtypes: ['f16'],
       capabilities: [capability],
     })
-    const path = at(`../golden/${pattern}/${file}`)
-    if (process.env.UPDATE) {
-      mkdirSync(at(`../golden/${pattern}`), { recursive: true })
-      writeFileSync(path, variants[0]!.code)
-    }
-    expect(variants[0]!.code).toBe(readFileSync(path, 'utf8'))
+    expectGolden(variants[0]!.code, pattern, file)
   })
 })

@@ -1,7 +1,7 @@
 /** Calls of selecting patterns: a name, lengths and a seed in; tensors, params, tables and rows out, and the pattern at small consts. */
 
 import type { CompiledPattern } from '../../compiler/index.ts'
-import type { Pattern } from '../../dsl/index.ts'
+import { isPattern, type Pattern } from '../../dsl/index.ts'
 import { SELECTIONS } from '../../patterns/index.ts'
 import { selectionInputs } from '../../patterns/selection-examples.ts'
 import { PACKAGE_ROOT } from '../../compiler/package-root.ts'
@@ -42,17 +42,57 @@ const CONSTS: Readonly<Record<string, Readonly<Record<string, number>>>> = {
   blasst: { tileQ: 32, tileKv: 32 },
 }
 
-/** Its weights are a matrix, whose one side is all of a window's channels. */
-const NSA_FILE = 'test/fixtures/methods/nsa.ts'
-const fixture = (await import(`${PACKAGE_ROOT}/${NSA_FILE}`)) as { readonly nsa: Pattern }
-const NSA = { pattern: fixture.nsa, file: NSA_FILE }
+type Numbers = (count: number) => Float32Array
+
+/** Methods that the library has not, and nsa, whose weights are a matrix here; with what their calls need. */
+interface Fixture {
+  readonly consts: Readonly<Record<string, number>>
+  readonly params: StageCase['call']['params']
+  readonly inputs: (sizes: StageSizes, numbers: Numbers) => Pick<StageCase['call'], 'tables' | 'rows'>
+}
+
+const NONE = () => ({ tables: {}, rows: {} })
+const FIXTURES: Readonly<Record<string, Fixture>> = {
+  razor: { consts: {}, params: { sink: 2, window: 6 }, inputs: NONE },
+  'double-sparsity': {
+    consts: { r: 3 },
+    params: { k: 9 },
+    inputs: ({ qHeads, headDim }) => ({
+      tables: { label: Int32Array.from({ length: qHeads * 3 }, (_, i) => (i * 5 + 1) % headDim) },
+      rows: {},
+    }),
+  },
+  seer: {
+    consts: { block: 8, width: 6, wide: 24 },
+    params: { threshold: 0.1 },
+    inputs: ({ batch, qHeads, kvHeads, qLen, kvLen, headDim }, numbers) => ({
+      tables: { wq: numbers(qHeads * headDim * 6), wk: numbers(qHeads * 3 * headDim * 6) },
+      rows: {
+        qRaw: { data: numbers(batch * qHeads * qLen * headDim), shape: [batch, qHeads, qLen, headDim] },
+        kRaw: { data: numbers(batch * kvHeads * kvLen * headDim), shape: [batch, kvHeads, kvLen, headDim] },
+      },
+    }),
+  },
+}
+/** Names of methods that are fixtures of the compiler. */
+export const FIXTURE_NAMES: readonly string[] = Object.keys(FIXTURES)
+
+async function fixture(name: string): Promise<{ readonly pattern: Pattern; readonly file: string }> {
+  const file = `test/fixtures/methods/${name}.ts`
+  const exported = (await import(`${PACKAGE_ROOT}/${file}`)) as Readonly<Record<string, unknown>>
+  return { pattern: Object.values(exported).find(isPattern)!, file }
+}
+const FILES = new Map<string, Awaited<ReturnType<typeof fixture>>>()
+for (const name of ['nsa', ...FIXTURE_NAMES]) FILES.set(name, await fixture(name))
 
 export function stageCase(name: string, sizes: StageSizes, seed: number): StageCase {
   const { batch, qHeads, kvHeads, qLen, kvLen, headDim } = sizes
-  const entry = name === 'nsa' ? NSA : SELECTIONS.find((s) => s.pattern.name === name)!
-  const inputs = selectionInputs(name, sizes, seed)
-  const consts = { ...inputs.consts, ...CONSTS[name] }
+  const entry = FILES.get(name) ?? SELECTIONS.find((s) => s.pattern.name === name)!
   const random = seededRandom(seed)
+  const own = FIXTURES[name]
+  const numbers: Numbers = (count) => Float32Array.from({ length: count }, () => random() * 2 - 1)
+  const inputs = own ? { ...own, ...own.inputs(sizes, numbers) } : selectionInputs(name, sizes, seed)
+  const consts = { ...inputs.consts, ...CONSTS[name] }
   const tensor = (shape: Shape): Tensor => ({
     data: Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => random() * 4 - 2),
     shape,

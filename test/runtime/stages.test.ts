@@ -8,8 +8,8 @@ import { attention, Kernel, reference } from '../../runtime/index.ts'
 import type { Tensor } from '../../runtime/tensor.ts'
 import { compareWithOracle } from '../../runtime/testing/compare.ts'
 import { setDifference } from '../../runtime/testing/sets.ts'
-import { Bench, elements, maxDifference, openTestDevice } from '../helpers.ts'
-import { METHOD_NAMES, stageCase, type StageCase, type StageSizes } from './stage-cases.ts'
+import { Bench, DSL, elements, maxDifference, openTestDevice, program } from '../helpers.ts'
+import { FIXTURE_NAMES, METHOD_NAMES, stageCase, type StageCase, type StageSizes } from './stage-cases.ts'
 
 const opened = await openTestDevice()
 const bench = opened ? new Bench(opened) : null
@@ -42,7 +42,7 @@ function compared(
 }
 
 describe.skipIf(!opened)('the output and its log-sum-exp', () => {
-  test.each(METHOD_NAMES)('of %s', { timeout: 120_000 }, async (name) => {
+  test.each([...METHOD_NAMES, ...FIXTURE_NAMES])('of %s', { timeout: 120_000 }, async (name) => {
     // The gates of the test's branches are for one batch entry.
     const batch = name === 'nsa' ? 1 : 2
     expect(await difference(name, BASE, 1)).toBeNull()
@@ -102,6 +102,26 @@ describe.skipIf(!opened)('the pairs that are attended', () => {
     const left = await attention(kernelOf(c), { ...sharp, params: { lambda: 1 } })
     expect(maxDifference(elements(kept.out), elements(left.out))).toBeGreaterThan(1e-3)
     expect(compared(c, left, { ...sharp, params: { lambda: 1 } })).toBeNull()
+  })
+})
+
+describe.skipIf(!opened)('a choice of a param', () => {
+  test('runs one side alone', async () => {
+    const { pattern, compiled } = program(`
+      import { attend, i32, pattern, where } from '${DSL}'
+      export const program = pattern({
+        name: 'sides',
+        params: { dense: i32(0, { min: 0, max: 1 }) },
+        mask: ({ q, kv }) => kv <= q,
+        forward: ({ Q, K, V, dense }) =>
+          dense === 1 ? attend(Q, K, V) : attend(Q, K, V, where(({ q, kv }) => q - kv < 4)),
+      })`)
+    const { call } = stageCase('moba', CHUNK, 17)
+    const kernel = bench!.kernel(compiled, { capabilities: ['portable'] })
+    for (const dense of [0, 1]) {
+      const asked = { q: call.q, k: call.k, v: call.v, params: { dense } }
+      expect(compareWithOracle(pattern, asked, await attention(kernel, asked)).difference).toBeNull()
+    }
   })
 })
 

@@ -1,0 +1,25 @@
+/** What generation makes of a `forward`: its kernels' texts, or an error that says what no kernel computes. */
+
+import type { StageVariant } from '../../codegen/artifact.ts'
+import { Unsupported } from '../../codegen/index.ts'
+import type { CompiledPattern } from '../../compiler/index.ts'
+import { CliError } from './messages.ts'
+
+/** What a target makes of a pattern; a stage that it has no kernel for is the pattern's, not a bug. */
+export function generated<T>({ name }: CompiledPattern, target: string, make: () => T): T {
+  try {
+    return make()
+  } catch (error) {
+    if (error instanceof Unsupported)
+      throw new CliError('no-kernel', { pattern: name, target, what: error.what })
+    throw error
+  }
+}
+
+/** The texts of a program's kernels, in the order of launch. */
+export const textsOf = ({
+  steps,
+}: StageVariant): readonly { readonly name: string; readonly code: string }[] =>
+  steps
+    .flatMap((s) => (s.kind === 'once' ? [s.kernel] : s.kernels))
+    .map((k) => ({ name: k.name, code: k.kind === 'stage' ? k.code : k.variant.code }))

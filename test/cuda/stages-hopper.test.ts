@@ -1,0 +1,63 @@
+/** Programs whose attention is over one list of blocks: on a device with Hopper's instructions the skeleton for lists runs it. */
+
+import { afterAll, expect, test } from 'vitest'
+import { emitCuda } from '../../codegen/index.ts'
+import { PACKAGE_ROOT } from '../../compiler/package-root.ts'
+import type { Pattern } from '../../dsl/index.ts'
+import { minferenceBlock, xattention } from '../../patterns/index.ts'
+import { bfloatArray } from '../../runtime/bfloat.ts'
+import { cudaAttention, loadCudaKernel } from '../../runtime/cuda.ts'
+import { openEmulation } from '../../runtime/cuda/emulated.ts'
+import { plain16, reference, type ReferencePattern } from '../../runtime/reference.ts'
+import type { Shape, Tensor } from '../../runtime/tensor.ts'
+import { seededRandom } from '../../runtime/testing/draw.ts'
+import { compareWithOracle } from '../../runtime/testing/compare.ts'
+import { compilePattern } from '../../runtime/testing/subject.ts'
+
+const driver = await openEmulation({ multiprocessors: 2, capability: { major: 9, minor: 0 } })
+afterAll(() => driver.release())
+
+function tensor(shape: Shape, random: () => number): Tensor {
+  const count = shape.reduce((a, b) => a * b, 1)
+  return {
+    data: bfloatArray(Float32Array.from({ length: count }, () => random() * 4 - 2)),
+    shape,
+    dtype: 'bf16',
+  }
+}
+
+const CASES = [
+  // Lists of ids, and bits; blocks of a tile's size, and of half a tile's.
+  ['minference-block', minferenceBlock, { block: 64 }, { k: 2 }],
+  ['xattention', xattention, { block: 64, step: 16 }, { mass: 0.6 }],
+] as const
+
+test.each(CASES)('%s', { timeout: 240_000 }, async (name, pattern, consts, params) => {
+  const compiled = compilePattern(pattern as unknown as Pattern, {
+    file: `${PACKAGE_ROOT}/patterns/${name}.ts`,
+    consts,
+  })
+  const artifact = emitCuda(compiled, { headDims: [64], dtypes: ['bf16'] })
+  const kernels = artifact.stages!.variants[0]!.steps.flatMap((s) =>
+    s.kind === 'once' ? [s.kernel] : s.kernels,
+  )
+  expect(kernels.filter((k) => k.faster).map((k) => k.faster!.variant.skeleton)).toEqual(['lists'])
+  const kernel = loadCudaKernel(JSON.stringify(artifact), driver)
+  const small = { ...pattern, consts: { ...pattern.consts, ...consts } } as unknown as Pattern &
+    ReferencePattern
+  for (const [seed, [qLen, kvLen]] of [
+    [200, 200],
+    [70, 201],
+    [1, 130],
+  ].entries()) {
+    const random = seededRandom(seed + 1)
+    const q = tensor([1, 4, qLen!, 64], random)
+    const [k, v] = [tensor([1, 2, kvLen!, 64], random), tensor([1, 2, kvLen!, 64], random)]
+    const call = { q, k, v, params }
+    const got = await cudaAttention(kernel, call)
+    const compared = compareWithOracle(small, call, got, reference(small, call), plain16(small, call))
+    expect(compared.difference, `${name} ${qLen} ${kvLen}`).toBeNull()
+  }
+  driver.synchronize()
+  kernel.release()
+})

@@ -1,0 +1,1090 @@
+// minference-block: rows3
+// 64 threads, d64 f16
+
+struct Uniforms {
+  batches: i32,
+  qHeads: i32,
+  kvHeads: i32,
+  indexHeads: i32,
+  qRows: i32,
+  kvRows: i32,
+  unitBase: i32,
+  unitCount: i32,
+  gridX: u32,
+  groupCount: u32,
+  scale: f32,
+  qBatchStride: u32,
+  qHeadStride: u32,
+  qRowStride: u32,
+  kBatchStride: u32,
+  kHeadStride: u32,
+  kRowStride: u32,
+  vBatchStride: u32,
+  vHeadStride: u32,
+  vRowStride: u32,
+  outBatchStride: u32,
+  outHeadStride: u32,
+  outRowStride: u32,
+  k_most: i32,
+}
+
+@group(0) @binding(0) var<uniform> u: Uniforms;
+@group(0) @binding(1) var<storage, read_write> rows3: array<f32>;
+@group(0) @binding(2) var<storage, read> QData: array<u32>;
+
+fn floorDiv(a: i32, b: i32) -> i32 {
+  let sign = a >> 31u;
+  return ((a ^ sign) / b) ^ sign;
+}
+
+fn input0(batch: i32, at: i32, place: i32, channel: i32) -> f32 {
+  return unpack2x16float(QData[(u32(batch) * u.qBatchStride + u32(at) * u.qHeadStride + u32(place) * u.qRowStride + u32(channel)) / 2u])[(u32(batch) * u.qBatchStride + u32(at) * u.qHeadStride + u32(place) * u.qRowStride + u32(channel)) % 2u];
+}
+
+fn poolRows3(batch: i32, at: i32, place: i32, channel: i32) -> f32 {
+  var total: f32 = 0.0;
+  var count: f32 = 0.0;
+  for (var member: i32 = max((((u.kvRows - u.qRows) >> 6u) + place) * 64 - (u.kvRows - u.qRows), 0); member < min((((u.kvRows - u.qRows) >> 6u) + place) * 64 - (u.kvRows - u.qRows) + 64, u.qRows); member += 1) {
+    total = total + input0(batch, at, member, channel);
+    count = count + 1.0;
+  }
+  return select(0.0, total, 0.0 < count);
+}
+
+@compute @workgroup_size(64)
+fn run(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let index = i32((group.x + group.y * u.gridX) * 64u + thread);
+  if (u.batches * u.qHeads * u.unitCount * 64 <= index) {
+    return;
+  }
+  let element = index % 64;
+  let number = index / 64;
+  let row = u.unitBase + number % u.unitCount;
+  let pair = number / u.unitCount;
+  let sharer = pair % u.qHeads;
+  let batch = pair / u.qHeads;
+  rows3[((batch * u.qHeads + sharer) * (((u.kvRows + 63) >> 6u) - ((u.kvRows - u.qRows) >> 6u)) + row) * 64 + element] = poolRows3(batch, sharer, row, element);
+}
+
+// minference-block: rows4
+// 64 threads, d64 f16
+
+struct Uniforms {
+  batches: i32,
+  qHeads: i32,
+  kvHeads: i32,
+  indexHeads: i32,
+  qRows: i32,
+  kvRows: i32,
+  unitBase: i32,
+  unitCount: i32,
+  gridX: u32,
+  groupCount: u32,
+  scale: f32,
+  qBatchStride: u32,
+  qHeadStride: u32,
+  qRowStride: u32,
+  kBatchStride: u32,
+  kHeadStride: u32,
+  kRowStride: u32,
+  vBatchStride: u32,
+  vHeadStride: u32,
+  vRowStride: u32,
+  outBatchStride: u32,
+  outHeadStride: u32,
+  outRowStride: u32,
+  k_most: i32,
+}
+
+@group(0) @binding(0) var<uniform> u: Uniforms;
+@group(0) @binding(1) var<storage, read_write> rows4: array<f32>;
+@group(0) @binding(2) var<storage, read> KData: array<u32>;
+
+fn floorDiv(a: i32, b: i32) -> i32 {
+  let sign = a >> 31u;
+  return ((a ^ sign) / b) ^ sign;
+}
+
+fn input1(batch: i32, at: i32, place: i32, channel: i32) -> f32 {
+  return unpack2x16float(KData[(u32(batch) * u.kBatchStride + u32(at) * u.kHeadStride + u32(place) * u.kRowStride + u32(channel)) / 2u])[(u32(batch) * u.kBatchStride + u32(at) * u.kHeadStride + u32(place) * u.kRowStride + u32(channel)) % 2u];
+}
+
+fn poolRows4(batch: i32, at: i32, place: i32, channel: i32) -> f32 {
+  var total: f32 = 0.0;
+  var count: f32 = 0.0;
+  for (var member: i32 = max((0 + place) * 64, 0); member < min((0 + place) * 64 + 64, u.kvRows); member += 1) {
+    total = total + input1(batch, at, member, channel);
+    count = count + 1.0;
+  }
+  return select(0.0, total, 0.0 < count);
+}
+
+@compute @workgroup_size(64)
+fn run(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let index = i32((group.x + group.y * u.gridX) * 64u + thread);
+  if (u.batches * u.kvHeads * u.unitCount * 64 <= index) {
+    return;
+  }
+  let element = index % 64;
+  let number = index / 64;
+  let row = u.unitBase + number % u.unitCount;
+  let pair = number / u.unitCount;
+  let sharer = pair % u.kvHeads;
+  let batch = pair / u.kvHeads;
+  rows4[((batch * u.kvHeads + sharer) * ((u.kvRows + 63) >> 6u) + row) * 64 + element] = poolRows4(batch, sharer, row, element);
+}
+
+// minference-block: scores5
+// 256 threads, d64 f16
+
+struct Uniforms {
+  batches: i32,
+  qHeads: i32,
+  kvHeads: i32,
+  indexHeads: i32,
+  qRows: i32,
+  kvRows: i32,
+  unitBase: i32,
+  unitCount: i32,
+  gridX: u32,
+  groupCount: u32,
+  scale: f32,
+  qBatchStride: u32,
+  qHeadStride: u32,
+  qRowStride: u32,
+  kBatchStride: u32,
+  kHeadStride: u32,
+  kRowStride: u32,
+  vBatchStride: u32,
+  vHeadStride: u32,
+  vRowStride: u32,
+  outBatchStride: u32,
+  outHeadStride: u32,
+  outRowStride: u32,
+  k_most: i32,
+}
+
+@group(0) @binding(0) var<uniform> u: Uniforms;
+@group(0) @binding(1) var<storage, read_write> scores5: array<f32>;
+@group(0) @binding(2) var<storage, read> rows3: array<f32>;
+@group(0) @binding(3) var<storage, read> rows4: array<f32>;
+
+var<workgroup> queries: array<array<f32, 65>, 16>;
+var<workgroup> keys: array<array<f32, 65>, 16>;
+var<workgroup> votes: atomic<u32>;
+var<workgroup> word: u32;
+
+fn floorDiv(a: i32, b: i32) -> i32 {
+  let sign = a >> 31u;
+  return ((a ^ sign) / b) ^ sign;
+}
+
+fn seesSome_head(batch: i32, at: i32, qLo: i32, qHi: i32, kvLo: i32, kvHi: i32) -> bool {
+  let reached = (0 <= kvHi) & (kvLo <= min(u.kvRows - 1, qHi)) & (0 <= min(u.kvRows - 1, qHi));
+  return reached;
+}
+
+fn dot5Seen(batch: i32, at: i32, row: i32, column: i32) -> bool {
+  return seesSome_head(batch, at, u.kvRows - u.qRows + max((((u.kvRows - u.qRows) >> 6u) + row) * 64 - (u.kvRows - u.qRows), 0), u.kvRows - u.qRows + (min((((u.kvRows - u.qRows) >> 6u) + row) * 64 - (u.kvRows - u.qRows) + 64, u.qRows) - 1), max((0 + column) * 64, 0), min((0 + column) * 64 + 64, u.kvRows) - 1);
+}
+
+fn poolRows3(batch: i32, at: i32, place: i32, channel: i32) -> f32 {
+  return rows3[((batch * u.qHeads + at) * (((u.kvRows + 63) >> 6u) - ((u.kvRows - u.qRows) >> 6u)) + place) * 64 + channel];
+}
+
+fn poolRows4(batch: i32, at: i32, place: i32, channel: i32) -> f32 {
+  return rows4[((batch * u.kvHeads + at) * ((u.kvRows + 63) >> 6u) + place) * 64 + channel];
+}
+
+@compute @workgroup_size(256)
+fn run(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let own = group.x + group.y * u.gridX;
+  if (u.groupCount <= own) {
+    return;
+  }
+  let lane = i32(thread);
+  let columns = (u.kvRows + 63) >> 6u;
+  let across = (columns + 63) / 64;
+  let down = (u.unitCount + 63) / 64;
+  let number = i32(own);
+  let above = number / across;
+  let pair = above / down;
+  let batch = pair / u.qHeads;
+  let sharer = pair % u.qHeads;
+  let firstRow = above % down * 64;
+  let firstColumn = number % across * 64;
+  let y = lane / 16;
+  let x = lane % 16;
+  // is any cell visible
+  if (lane == 0) {
+    atomicStore(&votes, 0u);
+  }
+  workgroupBarrier();
+  var sees: u32 = 0u;
+  if ((firstRow + y < u.unitCount) & (firstColumn + x < columns)) {
+    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y), firstColumn + x)) {
+      sees = sees | 1u;
+    }
+  }
+  if ((firstRow + y < u.unitCount) & (firstColumn + x + 16 < columns)) {
+    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y), firstColumn + x + 16)) {
+      sees = sees | 2u;
+    }
+  }
+  if ((firstRow + y < u.unitCount) & (firstColumn + x + 32 < columns)) {
+    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y), firstColumn + x + 32)) {
+      sees = sees | 4u;
+    }
+  }
+  if ((firstRow + y < u.unitCount) & (firstColumn + x + 48 < columns)) {
+    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y), firstColumn + x + 48)) {
+      sees = sees | 8u;
+    }
+  }
+  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x < columns)) {
+    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 16), firstColumn + x)) {
+      sees = sees | 16u;
+    }
+  }
+  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 16 < columns)) {
+    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 16), firstColumn + x + 16)) {
+      sees = sees | 32u;
+    }
+  }
+  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 32 < columns)) {
+    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 16), firstColumn + x + 32)) {
+      sees = sees | 64u;
+    }
+  }
+  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 48 < columns)) {
+    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 16), firstColumn + x + 48)) {
+      sees = sees | 128u;
+    }
+  }
+  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x < columns)) {
+    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 32), firstColumn + x)) {
+      sees = sees | 256u;
+    }
+  }
+  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 16 < columns)) {
+    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 32), firstColumn + x + 16)) {
+      sees = sees | 512u;
+    }
+  }
+  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 32 < columns)) {
+    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 32), firstColumn + x + 32)) {
+      sees = sees | 1024u;
+    }
+  }
+  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 48 < columns)) {
+    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 32), firstColumn + x + 48)) {
+      sees = sees | 2048u;
+    }
+  }
+  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x < columns)) {
+    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 48), firstColumn + x)) {
+      sees = sees | 4096u;
+    }
+  }
+  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 16 < columns)) {
+    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 48), firstColumn + x + 16)) {
+      sees = sees | 8192u;
+    }
+  }
+  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 32 < columns)) {
+    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 48), firstColumn + x + 32)) {
+      sees = sees | 16384u;
+    }
+  }
+  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 48 < columns)) {
+    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 48), firstColumn + x + 48)) {
+      sees = sees | 32768u;
+    }
+  }
+  if (0u < sees) {
+    atomicOr(&votes, 1u);
+  }
+  workgroupBarrier();
+  if (lane == 0) {
+    word = atomicLoad(&votes);
+  }
+  var sum00: f32 = 0.0;
+  var sum01: f32 = 0.0;
+  var sum02: f32 = 0.0;
+  var sum03: f32 = 0.0;
+  var sum10: f32 = 0.0;
+  var sum11: f32 = 0.0;
+  var sum12: f32 = 0.0;
+  var sum13: f32 = 0.0;
+  var sum20: f32 = 0.0;
+  var sum21: f32 = 0.0;
+  var sum22: f32 = 0.0;
+  var sum23: f32 = 0.0;
+  var sum30: f32 = 0.0;
+  var sum31: f32 = 0.0;
+  var sum32: f32 = 0.0;
+  var sum33: f32 = 0.0;
+  let some = workgroupUniformLoad(&word);
+  if (0u < some) {
+    for (var begin: i32 = 0; begin < 64; begin += 16) {
+      workgroupBarrier();
+      for (var n: i32 = lane; n < 1024; n += 256) {
+        let channel = n % 16;
+        let unit = n / 16;
+        var value: f32 = 0.0;
+        if ((begin + channel < 64) & (firstRow + unit < u.unitCount)) {
+          value = poolRows3(batch, sharer, u.unitBase + firstRow + unit, begin + channel);
+        }
+        queries[channel][unit] = value;
+        var value_2: f32 = 0.0;
+        if ((begin + channel < 64) & (firstColumn + unit < columns)) {
+          value_2 = poolRows4(batch, sharer / (u.qHeads / u.kvHeads), firstColumn + unit, begin + channel);
+        }
+        keys[channel][unit] = value_2;
+      }
+      workgroupBarrier();
+      let left = 64 + begin * -1;
+      for (var k: i32 = 0; k < min(16, left); k += 1) {
+        let a0 = queries[k][y];
+        let a1 = queries[k][y + 16];
+        let a2 = queries[k][y + 32];
+        let a3 = queries[k][y + 48];
+        let b0 = keys[k][x];
+        let b1 = keys[k][x + 16];
+        let b2 = keys[k][x + 32];
+        let b3 = keys[k][x + 48];
+        sum00 = sum00 + a0 * b0;
+        sum01 = sum01 + a0 * b1;
+        sum02 = sum02 + a0 * b2;
+        sum03 = sum03 + a0 * b3;
+        sum10 = sum10 + a1 * b0;
+        sum11 = sum11 + a1 * b1;
+        sum12 = sum12 + a1 * b2;
+        sum13 = sum13 + a1 * b3;
+        sum20 = sum20 + a2 * b0;
+        sum21 = sum21 + a2 * b1;
+        sum22 = sum22 + a2 * b2;
+        sum23 = sum23 + a2 * b3;
+        sum30 = sum30 + a3 * b0;
+        sum31 = sum31 + a3 * b1;
+        sum32 = sum32 + a3 * b2;
+        sum33 = sum33 + a3 * b3;
+      }
+    }
+  }
+  if ((firstRow + y < u.unitCount) & (firstColumn + x < columns)) {
+    var bits: u32 = 4286578688u;
+    if (0u < (sees & 1u)) {
+      bits = bitcast<u32>(sum00);
+    }
+    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x)] = bitcast<f32>(bits);
+  }
+  if ((firstRow + y < u.unitCount) & (firstColumn + x + 16 < columns)) {
+    var bits: u32 = 4286578688u;
+    if (0u < (sees & 2u)) {
+      bits = bitcast<u32>(sum01);
+    }
+    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 16)] = bitcast<f32>(bits);
+  }
+  if ((firstRow + y < u.unitCount) & (firstColumn + x + 32 < columns)) {
+    var bits: u32 = 4286578688u;
+    if (0u < (sees & 4u)) {
+      bits = bitcast<u32>(sum02);
+    }
+    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 32)] = bitcast<f32>(bits);
+  }
+  if ((firstRow + y < u.unitCount) & (firstColumn + x + 48 < columns)) {
+    var bits: u32 = 4286578688u;
+    if (0u < (sees & 8u)) {
+      bits = bitcast<u32>(sum03);
+    }
+    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 48)] = bitcast<f32>(bits);
+  }
+  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x < columns)) {
+    var bits: u32 = 4286578688u;
+    if (0u < (sees & 16u)) {
+      bits = bitcast<u32>(sum10);
+    }
+    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 16) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x)] = bitcast<f32>(bits);
+  }
+  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 16 < columns)) {
+    var bits: u32 = 4286578688u;
+    if (0u < (sees & 32u)) {
+      bits = bitcast<u32>(sum11);
+    }
+    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 16) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 16)] = bitcast<f32>(bits);
+  }
+  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 32 < columns)) {
+    var bits: u32 = 4286578688u;
+    if (0u < (sees & 64u)) {
+      bits = bitcast<u32>(sum12);
+    }
+    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 16) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 32)] = bitcast<f32>(bits);
+  }
+  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 48 < columns)) {
+    var bits: u32 = 4286578688u;
+    if (0u < (sees & 128u)) {
+      bits = bitcast<u32>(sum13);
+    }
+    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 16) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 48)] = bitcast<f32>(bits);
+  }
+  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x < columns)) {
+    var bits: u32 = 4286578688u;
+    if (0u < (sees & 256u)) {
+      bits = bitcast<u32>(sum20);
+    }
+    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 32) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x)] = bitcast<f32>(bits);
+  }
+  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 16 < columns)) {
+    var bits: u32 = 4286578688u;
+    if (0u < (sees & 512u)) {
+      bits = bitcast<u32>(sum21);
+    }
+    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 32) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 16)] = bitcast<f32>(bits);
+  }
+  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 32 < columns)) {
+    var bits: u32 = 4286578688u;
+    if (0u < (sees & 1024u)) {
+      bits = bitcast<u32>(sum22);
+    }
+    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 32) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 32)] = bitcast<f32>(bits);
+  }
+  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 48 < columns)) {
+    var bits: u32 = 4286578688u;
+    if (0u < (sees & 2048u)) {
+      bits = bitcast<u32>(sum23);
+    }
+    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 32) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 48)] = bitcast<f32>(bits);
+  }
+  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x < columns)) {
+    var bits: u32 = 4286578688u;
+    if (0u < (sees & 4096u)) {
+      bits = bitcast<u32>(sum30);
+    }
+    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 48) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x)] = bitcast<f32>(bits);
+  }
+  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 16 < columns)) {
+    var bits: u32 = 4286578688u;
+    if (0u < (sees & 8192u)) {
+      bits = bitcast<u32>(sum31);
+    }
+    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 48) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 16)] = bitcast<f32>(bits);
+  }
+  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 32 < columns)) {
+    var bits: u32 = 4286578688u;
+    if (0u < (sees & 16384u)) {
+      bits = bitcast<u32>(sum32);
+    }
+    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 48) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 32)] = bitcast<f32>(bits);
+  }
+  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 48 < columns)) {
+    var bits: u32 = 4286578688u;
+    if (0u < (sees & 32768u)) {
+      bits = bitcast<u32>(sum33);
+    }
+    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 48) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 48)] = bitcast<f32>(bits);
+  }
+}
+
+// minference-block: select7
+// 64 threads, d64 f16
+
+struct Uniforms {
+  batches: i32,
+  qHeads: i32,
+  kvHeads: i32,
+  indexHeads: i32,
+  qRows: i32,
+  kvRows: i32,
+  unitBase: i32,
+  unitCount: i32,
+  gridX: u32,
+  groupCount: u32,
+  scale: f32,
+  qBatchStride: u32,
+  qHeadStride: u32,
+  qRowStride: u32,
+  kBatchStride: u32,
+  kHeadStride: u32,
+  kRowStride: u32,
+  vBatchStride: u32,
+  vHeadStride: u32,
+  vRowStride: u32,
+  outBatchStride: u32,
+  outHeadStride: u32,
+  outRowStride: u32,
+  k_most: i32,
+}
+
+@group(0) @binding(0) var<uniform> u: Uniforms;
+@group(0) @binding(1) var<storage, read> metaData: array<i32>;
+@group(0) @binding(2) var<storage, read> scores5: array<f32>;
+@group(0) @binding(3) var<storage, read_write> ids7: array<i32>;
+
+var<workgroup> scratch: array<f32, 64>;
+var<workgroup> scan: array<i32, 64>;
+
+fn floorDiv(a: i32, b: i32) -> i32 {
+  let sign = a >> 31u;
+  return ((a ^ sign) / b) ^ sign;
+}
+
+fn fill6(batch: i32, at: i32, row: i32, column: i32) -> f32 {
+  return f32(metaData[u.batches * 5 + at]);
+}
+
+fn dot5Seen(batch: i32, at: i32, row: i32, column: i32) -> bool {
+  let bits = scores5[((batch * u.qHeads + at) * u.unitCount + (row - u.unitBase)) * ((u.kvRows + 63) >> 6u) + column];
+  return !(bitcast<u32>(bits) == 4286578688u);
+}
+
+fn dot5(batch: i32, at: i32, row: i32, column: i32) -> f32 {
+  let bits = scores5[((batch * u.qHeads + at) * u.unitCount + (row - u.unitBase)) * ((u.kvRows + 63) >> 6u) + column];
+  return bits;
+}
+
+@compute @workgroup_size(64)
+fn run(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let own = group.x + group.y * u.gridX;
+  if (u.groupCount <= own) {
+    return;
+  }
+  let number = i32(own);
+  let row = u.unitBase + number % u.unitCount;
+  let pair = number / u.unitCount;
+  let sharer = pair % u.qHeads;
+  let batch = pair / u.qHeads;
+  let lane = i32(thread);
+  let amount = fill6(batch, sharer, 0, 0);
+  var bound: u32 = 0u;
+  var above: f32 = 0.0;
+  for (var n: i32 = 0; n < 32; n += 1) {
+    let trial = bound | (1u << u32(u32(31 - n)));
+    var part: f32 = 0.0;
+    for (var column: i32 = lane; column < ((u.kvRows + 63) >> 6u); column += 64) {
+      let seen = dot5Seen(batch, sharer, row, column);
+      let value = dot5(batch, sharer, row, column);
+      let open = seen & (-3e+38 < value);
+      let bits = bitcast<u32>(select(value, 0.0, value == 0.0));
+      let key = select(0u, select(bits | 2147483648u, ~bits, !((bits & 2147483648u) == 0u)), open);
+      if (trial <= key) {
+        part = part + 1.0;
+      }
+    }
+    workgroupBarrier();
+    scratch[lane] = part;
+    workgroupBarrier();
+    var mass: f32 = scratch[0];
+    for (var other: i32 = 1; other < 64; other += 1) {
+      mass = mass + scratch[other];
+    }
+    bound = select(bound, trial, amount <= mass);
+    above = select(mass, above, amount <= mass);
+  }
+  let boundValue = bitcast<f32>(select(~bound, bound & 2147483647u, !((bound & 2147483648u) == 0u)));
+  let wanted = i32(max(min(amount - above, 8388608.0), 0.0));
+  let record = (batch * u.qHeads + sharer) * (((u.kvRows + 63) >> 6u) - ((u.kvRows - u.qRows) >> 6u)) + row;
+  let most = min(u.k_most, (u.kvRows + 63) >> 6u);
+  let ids = u.batches * u.qHeads * (((u.kvRows + 63) >> 6u) - ((u.kvRows - u.qRows) >> 6u)) * 2 + 4 + record * most;
+  var listed: i32 = 0;
+  var equals: i32 = 0;
+  for (var from_2: i32 = 0; from_2 < ((u.kvRows + 63) >> 6u); from_2 += 64) {
+    let at = from_2 + lane;
+    var own_2: i32 = 0;
+    if (at < ((u.kvRows + 63) >> 6u)) {
+      let seen = dot5Seen(batch, sharer, row, at);
+      let value = dot5(batch, sharer, row, at);
+      let open = seen & (-3e+38 < value);
+      let bits = bitcast<u32>(select(value, 0.0, value == 0.0));
+      let key = select(0u, select(bits | 2147483648u, ~bits, !((bits & 2147483648u) == 0u)), open);
+      own_2 = select(select(0, 1, (key == bound) & !(bound == 0u)), 65536, bound < key);
+    }
+    workgroupBarrier();
+    scan[lane] = own_2;
+    workgroupBarrier();
+    var before: i32 = 0;
+    var all_2: i32 = 0;
+    for (var other: i32 = 0; other < 64; other += 1) {
+      let theirs = scan[other];
+      all_2 = all_2 + theirs;
+      before = before + select(0, theirs, other < lane);
+    }
+    let rank = equals + before % 65536;
+    let taken = (65536 <= own_2) | ((own_2 == 1) & (rank < wanted));
+    let place = listed + (before / 65536 + (min(rank, wanted) - min(equals, wanted)));
+    if (taken & (place < most)) {
+      ids7[ids + place] = at;
+    }
+    listed = listed + (all_2 / 65536 + (min(equals + all_2 % 65536, wanted) - min(equals, wanted)));
+    equals = equals + all_2 % 65536;
+  }
+  if (lane == 0) {
+    ids7[record + 4] = min(listed, most);
+    ids7[record + 4 + u.batches * u.qHeads * (((u.kvRows + 63) >> 6u) - ((u.kvRows - u.qRows) >> 6u))] = record * most;
+  }
+}
+
+// minference-block: le(kv, q)
+// 32 x 32 tiles found by 1 given list; 64 threads, d64-f16-portable
+// npx heddle build minference-block --target wgsl --head-dim 64 --dtype f16
+
+struct Uniforms {
+  batch: i32,
+  batches: i32,
+  qHeads: i32,
+  kvHeads: i32,
+  heads: i32,
+  batchBase: i32,
+  headBase: i32,
+  qRows: i32,
+  kvRows: i32,
+  gridX: u32,
+  tileCount: u32,
+  scale: f32,
+  listStride: u32,
+  qBatchStride: u32,
+  qHeadStride: u32,
+  qRowStride: u32,
+  kBatchStride: u32,
+  kHeadStride: u32,
+  kRowStride: u32,
+  vBatchStride: u32,
+  vHeadStride: u32,
+  vRowStride: u32,
+  outBatchStride: u32,
+  outHeadStride: u32,
+  outRowStride: u32,
+}
+
+@group(0) @binding(0) var<uniform> u: Uniforms;
+@group(0) @binding(1) var<storage, read> metaData: array<i32>;
+@group(0) @binding(2) var<storage, read> qData: array<vec2u>;
+@group(0) @binding(3) var<storage, read> kData: array<vec2u>;
+@group(0) @binding(4) var<storage, read> vData: array<vec2u>;
+@group(0) @binding(5) var<storage, read_write> outData: array<vec2u>;
+@group(0) @binding(6) var<storage, read_write> lseData: array<u32>;
+@group(0) @binding(7) var<storage, read> list0: array<i32>;
+
+var<workgroup> stage: array<array<vec4f, 9>, 64>;
+var<workgroup> weights: array<array<f32, 33>, 32>;
+var<workgroup> wildChunk: atomic<u32>;
+var<workgroup> partials: array<array<f32, 8>, 32>;
+
+fn floorDiv(a: i32, b: i32) -> i32 {
+  let sign = a >> 31u;
+  return ((a ^ sign) / b) ^ sign;
+}
+
+fn unpackHalf4(w: vec2u) -> vec4f {
+  return vec4f(unpack2x16float(w.x), unpack2x16float(w.y));
+}
+
+fn isWild4(x: vec4f) -> bool {
+  return any((bitcast<vec4u>(x) & vec4u(0x7f800000u)) == vec4u(0x7f800000u));
+}
+
+fn packHalf4(x: vec4f) -> vec2u {
+  let y = clamp(x, vec4f(-65504.0), vec4f(65504.0));
+  return vec2u(pack2x16float(y.xy), pack2x16float(y.zw));
+}
+
+fn log2OrLow(x: f32) -> f32 {
+  return select(-3.0e38, log2(x), x > 0.0);
+}
+
+fn keeps(q: i32, kv: i32) -> bool {
+  return kv <= q;
+}
+
+@compute @workgroup_size(64)
+fn attend(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let index = group.x + group.y * u.gridX;
+  if (u.tileCount <= index) {
+    return;
+  }
+  let qTiles = ((u32(u.qRows) + 63u) / 64u + 1u) * 2u;
+  let slot = index / qTiles;
+  let qTile = qTiles - 1u - index % qTiles;
+  let ownBatch = slot / u32(u.heads);
+  let ownHead = slot % u32(u.heads);
+  let batch = u.batchBase + i32(ownBatch);
+  let head = u.headBase + i32(ownHead);
+  let headsPerKv = u.qHeads / u.kvHeads;
+  let kvHead = head / headsPerKv;
+  let ownKvHead = u32(kvHead - u.headBase / headsPerKv);
+  let lengths = batch * 5;
+  let qRow = metaData[lengths];
+  let qStart = metaData[lengths + 1];
+  let qLen = metaData[lengths + 2];
+  let kvStart = metaData[lengths + 3];
+  let kvLen = metaData[lengths + 4];
+  let firstPosition = qStart - qRow;
+  let unit = (firstPosition >> 6u) + i32(qTile / 2u);
+  let unitStart = unit * 64;
+  let unitRow = unitStart - firstPosition;
+  let firstOfUnit = qTile % 2u * 32u;
+  let firstRow = unitRow + i32(firstOfUnit);
+  let endRow = min(min(unitRow + 64, unitRow + (i32(firstOfUnit + 31u) + 1)), u.qRows);
+  let startRow = max(firstRow, 0);
+  let realLo = max(firstRow, qRow);
+  let realHi = min(endRow, qRow + qLen) - 1;
+  let qShift = qStart - qRow;
+  let qLo = realLo + qShift;
+  let qHi = realHi + qShift;
+  let i = thread / 8u;
+  let j = thread % 8u;
+  let qStart_2 = (ownBatch * u.qBatchStride + ownHead * u.qHeadStride) / 4u;
+  let qStride = u.qRowStride / 4u;
+  let kStart = (ownBatch * u.kBatchStride + ownKvHead * u.kHeadStride) / 4u;
+  let kStride = u.kRowStride / 4u;
+  let vStart = (ownBatch * u.vBatchStride + ownKvHead * u.vHeadStride) / 4u;
+  let vStride = u.vRowStride / 4u;
+  let queryScale = u.scale * 1.442695;
+  var rowMax0: f32 = -1e+30;
+  var rowMax1: f32 = -1e+30;
+  var rowMax2: f32 = -1e+30;
+  var rowMax3: f32 = -1e+30;
+  var rowSum0: f32 = 0.0;
+  var rowSum1: f32 = 0.0;
+  var rowSum2: f32 = 0.0;
+  var rowSum3: f32 = 0.0;
+  var out0_0: vec4f = vec4f(0.0);
+  var out0_1: vec4f = vec4f(0.0);
+  var out1_0: vec4f = vec4f(0.0);
+  var out1_1: vec4f = vec4f(0.0);
+  var out2_0: vec4f = vec4f(0.0);
+  var out2_1: vec4f = vec4f(0.0);
+  var out3_0: vec4f = vec4f(0.0);
+  var out3_1: vec4f = vec4f(0.0);
+  if (realLo <= realHi) {
+    // list 0: blocks of 64 keys for 64 queries of a head
+    let units = list0[0];
+    let record = (batch * u.qHeads + head) * units + ((unitStart >> 6u) - (qStart >> 6u)) + 4;
+    let records = u.batches * u.qHeads * units;
+    let count = list0[record];
+    let ids = list0[record + records] + records * 2 + 4;
+    let lo = max(0, qLo + 1);
+    let hi = kvLen - 1;
+    for (var n: i32 = 0; n < count; n += 1) {
+      let id = list0[ids + n];
+      let there = (0 <= id) & (id < (kvLen + 63) / 64);
+      let begin = select(kvLen, id * 64, there);
+      let end = min(begin + 64, kvLen);
+      for (var kvLo: i32 = begin; kvLo < end; kvLo += 32) {
+        let kvHi = min(kvLo + 32, kvLen) - 1;
+        let full = (kvLo + 32 <= kvLen) & !((lo <= kvHi) & (kvLo <= hi));
+        var s0_0: f32 = 0.0;
+        var s0_1: f32 = 0.0;
+        var s0_2: f32 = 0.0;
+        var s0_3: f32 = 0.0;
+        var s1_0: f32 = 0.0;
+        var s1_1: f32 = 0.0;
+        var s1_2: f32 = 0.0;
+        var s1_3: f32 = 0.0;
+        var s2_0: f32 = 0.0;
+        var s2_1: f32 = 0.0;
+        var s2_2: f32 = 0.0;
+        var s2_3: f32 = 0.0;
+        var s3_0: f32 = 0.0;
+        var s3_1: f32 = 0.0;
+        var s3_2: f32 = 0.0;
+        var s3_3: f32 = 0.0;
+        for (var chunk: u32 = 0u; chunk < 16u; chunk += 8u) {
+          // load query tile and key tile
+          workgroupBarrier();
+          for (var element: u32 = thread; element < 256u; element += 64u) {
+            let row = element / 8u;
+            let vector = element % 8u;
+            let column = chunk + vector;
+            let there_2 = kvLo + i32(row) < kvLen;
+            stage[row % 4u * 8u + row / 4u][vector] = select(vec4f(0.0), unpackHalf4(kData[kStart + select(0u, u32(kvStart + (kvLo + i32(row))), there_2) * kStride + column]), there_2);
+          }
+          for (var element: u32 = thread; element < 256u; element += 64u) {
+            let row = element / 8u;
+            let vector = element % 8u;
+            let column = chunk + vector;
+            let there_2 = (startRow <= unitRow + i32(firstOfUnit + row)) & (unitRow + i32(firstOfUnit + row) < endRow);
+            stage[row + 32u][vector] = select(vec4f(0.0), unpackHalf4(qData[qStart_2 + select(0u, u32(unitRow + i32(firstOfUnit + row)), there_2) * qStride + column]), there_2) * queryScale;
+          }
+          workgroupBarrier();
+          for (var d: u32 = 0u; d < 8u; d += 1u) {
+            let key0 = stage[j][d];
+            let key1 = stage[j + 8u][d];
+            let key2 = stage[j + 16u][d];
+            let key3 = stage[j + 24u][d];
+            let query0 = stage[i + 32u][d];
+            s0_0 = s0_0 + query0.x * key0.x + query0.y * key0.y + query0.z * key0.z + query0.w * key0.w;
+            s0_1 = s0_1 + query0.x * key1.x + query0.y * key1.y + query0.z * key1.z + query0.w * key1.w;
+            s0_2 = s0_2 + query0.x * key2.x + query0.y * key2.y + query0.z * key2.z + query0.w * key2.w;
+            s0_3 = s0_3 + query0.x * key3.x + query0.y * key3.y + query0.z * key3.z + query0.w * key3.w;
+            let query1 = stage[i + 40u][d];
+            s1_0 = s1_0 + query1.x * key0.x + query1.y * key0.y + query1.z * key0.z + query1.w * key0.w;
+            s1_1 = s1_1 + query1.x * key1.x + query1.y * key1.y + query1.z * key1.z + query1.w * key1.w;
+            s1_2 = s1_2 + query1.x * key2.x + query1.y * key2.y + query1.z * key2.z + query1.w * key2.w;
+            s1_3 = s1_3 + query1.x * key3.x + query1.y * key3.y + query1.z * key3.z + query1.w * key3.w;
+            let query2 = stage[i + 48u][d];
+            s2_0 = s2_0 + query2.x * key0.x + query2.y * key0.y + query2.z * key0.z + query2.w * key0.w;
+            s2_1 = s2_1 + query2.x * key1.x + query2.y * key1.y + query2.z * key1.z + query2.w * key1.w;
+            s2_2 = s2_2 + query2.x * key2.x + query2.y * key2.y + query2.z * key2.z + query2.w * key2.w;
+            s2_3 = s2_3 + query2.x * key3.x + query2.y * key3.y + query2.z * key3.z + query2.w * key3.w;
+            let query3 = stage[i + 56u][d];
+            s3_0 = s3_0 + query3.x * key0.x + query3.y * key0.y + query3.z * key0.z + query3.w * key0.w;
+            s3_1 = s3_1 + query3.x * key1.x + query3.y * key1.y + query3.z * key1.z + query3.w * key1.w;
+            s3_2 = s3_2 + query3.x * key2.x + query3.y * key2.y + query3.z * key2.z + query3.w * key2.w;
+            s3_3 = s3_3 + query3.x * key3.x + query3.y * key3.y + query3.z * key3.z + query3.w * key3.w;
+          }
+        }
+        if (!full) {
+          // partial tiles
+          // mask
+          let q0 = min(max(unitRow + i32(firstOfUnit + i) + qShift, qLo), qHi);
+          let q1 = min(max(unitRow + i32(firstOfUnit + (i + 8u)) + qShift, qLo), qHi);
+          let q2 = min(max(unitRow + i32(firstOfUnit + (i + 16u)) + qShift, qLo), qHi);
+          let q3 = min(max(unitRow + i32(firstOfUnit + (i + 24u)) + qShift, qLo), qHi);
+          let kv0 = min(kvLo + i32(j) * 4, kvLen - 1);
+          let kv1 = min(kvLo + (i32(j) * 4 + 1), kvLen - 1);
+          let kv2 = min(kvLo + (i32(j) * 4 + 2), kvLen - 1);
+          let kv3 = min(kvLo + (i32(j) * 4 + 3), kvLen - 1);
+          let inside0 = kvLo + i32(j) * 4 < kvLen;
+          let inside1 = kvLo + (i32(j) * 4 + 1) < kvLen;
+          let inside2 = kvLo + (i32(j) * 4 + 2) < kvLen;
+          let inside3 = kvLo + (i32(j) * 4 + 3) < kvLen;
+          s0_0 = select(-3e+38, s0_0, inside0 & keeps(q0, kv0));
+          s0_1 = select(-3e+38, s0_1, inside1 & keeps(q0, kv1));
+          s0_2 = select(-3e+38, s0_2, inside2 & keeps(q0, kv2));
+          s0_3 = select(-3e+38, s0_3, inside3 & keeps(q0, kv3));
+          s1_0 = select(-3e+38, s1_0, inside0 & keeps(q1, kv0));
+          s1_1 = select(-3e+38, s1_1, inside1 & keeps(q1, kv1));
+          s1_2 = select(-3e+38, s1_2, inside2 & keeps(q1, kv2));
+          s1_3 = select(-3e+38, s1_3, inside3 & keeps(q1, kv3));
+          s2_0 = select(-3e+38, s2_0, inside0 & keeps(q2, kv0));
+          s2_1 = select(-3e+38, s2_1, inside1 & keeps(q2, kv1));
+          s2_2 = select(-3e+38, s2_2, inside2 & keeps(q2, kv2));
+          s2_3 = select(-3e+38, s2_3, inside3 & keeps(q2, kv3));
+          s3_0 = select(-3e+38, s3_0, inside0 & keeps(q3, kv0));
+          s3_1 = select(-3e+38, s3_1, inside1 & keeps(q3, kv1));
+          s3_2 = select(-3e+38, s3_2, inside2 & keeps(q3, kv2));
+          s3_3 = select(-3e+38, s3_3, inside3 & keeps(q3, kv3));
+        }
+        let best0 = max(max(max(s0_0, s0_1), s0_2), s0_3);
+        let best1 = max(max(max(s1_0, s1_1), s1_2), s1_3);
+        let best2 = max(max(max(s2_0, s2_1), s2_2), s2_3);
+        let best3 = max(max(max(s3_0, s3_1), s3_2), s3_3);
+        partials[i][j] = best0;
+        partials[i + 8u][j] = best1;
+        partials[i + 16u][j] = best2;
+        partials[i + 24u][j] = best3;
+        workgroupBarrier();
+        var row0: f32 = partials[i][0u];
+        var row1: f32 = partials[i + 8u][0u];
+        var row2: f32 = partials[i + 16u][0u];
+        var row3: f32 = partials[i + 24u][0u];
+        for (var part: u32 = 1u; part < 8u; part += 1u) {
+          row0 = max(row0, partials[i][part]);
+          row1 = max(row1, partials[i + 8u][part]);
+          row2 = max(row2, partials[i + 16u][part]);
+          row3 = max(row3, partials[i + 24u][part]);
+        }
+        let top0 = max(rowMax0, row0);
+        let shrink0 = exp2(rowMax0 - top0);
+        rowMax0 = top0;
+        let p0_0 = select(exp2(s0_0 - top0), 0.0, s0_0 < -2.9e+38);
+        let p0_1 = select(exp2(s0_1 - top0), 0.0, s0_1 < -2.9e+38);
+        let p0_2 = select(exp2(s0_2 - top0), 0.0, s0_2 < -2.9e+38);
+        let p0_3 = select(exp2(s0_3 - top0), 0.0, s0_3 < -2.9e+38);
+        rowSum0 = p0_0 + p0_1 + p0_2 + p0_3 + rowSum0 * shrink0;
+        weights[i][j * 4u] = p0_0;
+        weights[i][j * 4u + 1u] = p0_1;
+        weights[i][j * 4u + 2u] = p0_2;
+        weights[i][j * 4u + 3u] = p0_3;
+        out0_0 = out0_0 * shrink0;
+        out0_1 = out0_1 * shrink0;
+        let top1 = max(rowMax1, row1);
+        let shrink1 = exp2(rowMax1 - top1);
+        rowMax1 = top1;
+        let p1_0 = select(exp2(s1_0 - top1), 0.0, s1_0 < -2.9e+38);
+        let p1_1 = select(exp2(s1_1 - top1), 0.0, s1_1 < -2.9e+38);
+        let p1_2 = select(exp2(s1_2 - top1), 0.0, s1_2 < -2.9e+38);
+        let p1_3 = select(exp2(s1_3 - top1), 0.0, s1_3 < -2.9e+38);
+        rowSum1 = p1_0 + p1_1 + p1_2 + p1_3 + rowSum1 * shrink1;
+        weights[i + 8u][j * 4u] = p1_0;
+        weights[i + 8u][j * 4u + 1u] = p1_1;
+        weights[i + 8u][j * 4u + 2u] = p1_2;
+        weights[i + 8u][j * 4u + 3u] = p1_3;
+        out1_0 = out1_0 * shrink1;
+        out1_1 = out1_1 * shrink1;
+        let top2 = max(rowMax2, row2);
+        let shrink2 = exp2(rowMax2 - top2);
+        rowMax2 = top2;
+        let p2_0 = select(exp2(s2_0 - top2), 0.0, s2_0 < -2.9e+38);
+        let p2_1 = select(exp2(s2_1 - top2), 0.0, s2_1 < -2.9e+38);
+        let p2_2 = select(exp2(s2_2 - top2), 0.0, s2_2 < -2.9e+38);
+        let p2_3 = select(exp2(s2_3 - top2), 0.0, s2_3 < -2.9e+38);
+        rowSum2 = p2_0 + p2_1 + p2_2 + p2_3 + rowSum2 * shrink2;
+        weights[i + 16u][j * 4u] = p2_0;
+        weights[i + 16u][j * 4u + 1u] = p2_1;
+        weights[i + 16u][j * 4u + 2u] = p2_2;
+        weights[i + 16u][j * 4u + 3u] = p2_3;
+        out2_0 = out2_0 * shrink2;
+        out2_1 = out2_1 * shrink2;
+        let top3 = max(rowMax3, row3);
+        let shrink3 = exp2(rowMax3 - top3);
+        rowMax3 = top3;
+        let p3_0 = select(exp2(s3_0 - top3), 0.0, s3_0 < -2.9e+38);
+        let p3_1 = select(exp2(s3_1 - top3), 0.0, s3_1 < -2.9e+38);
+        let p3_2 = select(exp2(s3_2 - top3), 0.0, s3_2 < -2.9e+38);
+        let p3_3 = select(exp2(s3_3 - top3), 0.0, s3_3 < -2.9e+38);
+        rowSum3 = p3_0 + p3_1 + p3_2 + p3_3 + rowSum3 * shrink3;
+        weights[i + 24u][j * 4u] = p3_0;
+        weights[i + 24u][j * 4u + 1u] = p3_1;
+        weights[i + 24u][j * 4u + 2u] = p3_2;
+        weights[i + 24u][j * 4u + 3u] = p3_3;
+        out3_0 = out3_0 * shrink3;
+        out3_1 = out3_1 * shrink3;
+        // load value tile
+        let chunkMark = u32(kvLo) + 1u;
+        workgroupBarrier();
+        for (var element: u32 = thread; element < 512u; element += 64u) {
+          let row = element / 16u;
+          let vector = element % 16u;
+          let there_2 = kvLo + i32(row) < kvLen;
+          let loaded = select(vec4f(0.0), unpackHalf4(vData[vStart + select(0u, u32(kvStart + (kvLo + i32(row))), there_2) * vStride + vector]), there_2);
+          stage[row * 2u + vector / 8u][vector % 8u] = loaded;
+          if (isWild4(loaded)) {
+            atomicStore(&wildChunk, chunkMark);
+          }
+        }
+        workgroupBarrier();
+        let tame = !(atomicLoad(&wildChunk) == chunkMark);
+        if (full | tame) {
+          for (var key: u32 = 0u; key < 32u; key += 1u) {
+            let weight0 = weights[i][key];
+            let weight1 = weights[i + 8u][key];
+            let weight2 = weights[i + 16u][key];
+            let weight3 = weights[i + 24u][key];
+            let base = key * 2u;
+            let value_0 = stage[base][j];
+            out0_0 = out0_0 + weight0 * value_0;
+            out1_0 = out1_0 + weight1 * value_0;
+            out2_0 = out2_0 + weight2 * value_0;
+            out3_0 = out3_0 + weight3 * value_0;
+            let value_1 = stage[base + 1u][j];
+            out0_1 = out0_1 + weight0 * value_1;
+            out1_1 = out1_1 + weight1 * value_1;
+            out2_1 = out2_1 + weight2 * value_1;
+            out3_1 = out3_1 + weight3 * value_1;
+          }
+        } else {
+          // values of masked keys are replaced
+          for (var key: u32 = 0u; key < 32u; key += 1u) {
+            let weight0 = weights[i][key];
+            let weight1 = weights[i + 8u][key];
+            let weight2 = weights[i + 16u][key];
+            let weight3 = weights[i + 24u][key];
+            let base = key * 2u;
+            let value_0 = stage[base][j];
+            out0_0 = out0_0 + weight0 * select(vec4f(0.0), value_0, 0.0 < weight0);
+            out1_0 = out1_0 + weight1 * select(vec4f(0.0), value_0, 0.0 < weight1);
+            out2_0 = out2_0 + weight2 * select(vec4f(0.0), value_0, 0.0 < weight2);
+            out3_0 = out3_0 + weight3 * select(vec4f(0.0), value_0, 0.0 < weight3);
+            let value_1 = stage[base + 1u][j];
+            out0_1 = out0_1 + weight0 * select(vec4f(0.0), value_1, 0.0 < weight0);
+            out1_1 = out1_1 + weight1 * select(vec4f(0.0), value_1, 0.0 < weight1);
+            out2_1 = out2_1 + weight2 * select(vec4f(0.0), value_1, 0.0 < weight2);
+            out3_1 = out3_1 + weight3 * select(vec4f(0.0), value_1, 0.0 < weight3);
+          }
+        }
+      }
+    }
+  }
+  // epilogue
+  let outStart = (ownBatch * u.outBatchStride + ownHead * u.outHeadStride) / 4u;
+  let outStride = u.outRowStride / 4u;
+  partials[i][j] = rowSum0;
+  partials[i + 8u][j] = rowSum1;
+  partials[i + 16u][j] = rowSum2;
+  partials[i + 24u][j] = rowSum3;
+  workgroupBarrier();
+  var row0: f32 = partials[i][0u];
+  var row1: f32 = partials[i + 8u][0u];
+  var row2: f32 = partials[i + 16u][0u];
+  var row3: f32 = partials[i + 24u][0u];
+  for (var part: u32 = 1u; part < 8u; part += 1u) {
+    row0 = row0 + partials[i][part];
+    row1 = row1 + partials[i + 8u][part];
+    row2 = row2 + partials[i + 16u][part];
+    row3 = row3 + partials[i + 24u][part];
+  }
+  let lseStart = (batch * u.qHeads + head) * u.qRows;
+  let row0_2 = unitRow + i32(firstOfUnit + i);
+  if ((startRow <= row0_2) & (row0_2 < endRow)) {
+    let some = (realLo <= row0_2) & (row0_2 <= realHi) & (0.0 < row0);
+    let factor = 1.0 / select(1.0, row0, some);
+    outData[outStart + u32(row0_2) * outStride + j] = packHalf4(select(vec4f(0.0), out0_0 * factor, some));
+    outData[outStart + u32(row0_2) * outStride + (j + 8u)] = packHalf4(select(vec4f(0.0), out0_1 * factor, some));
+    if (j == 0u) {
+      if (some) {
+        lseData[u32(lseStart + row0_2)] = bitcast<u32>((rowMax0 + log2OrLow(row0)) * 0.6931472);
+      } else {
+        lseData[u32(lseStart + row0_2)] = 4286578688u;
+      }
+    }
+  }
+  let row1_2 = unitRow + i32(firstOfUnit + (i + 8u));
+  if ((startRow <= row1_2) & (row1_2 < endRow)) {
+    let some = (realLo <= row1_2) & (row1_2 <= realHi) & (0.0 < row1);
+    let factor = 1.0 / select(1.0, row1, some);
+    outData[outStart + u32(row1_2) * outStride + j] = packHalf4(select(vec4f(0.0), out1_0 * factor, some));
+    outData[outStart + u32(row1_2) * outStride + (j + 8u)] = packHalf4(select(vec4f(0.0), out1_1 * factor, some));
+    if (j == 0u) {
+      if (some) {
+        lseData[u32(lseStart + row1_2)] = bitcast<u32>((rowMax1 + log2OrLow(row1)) * 0.6931472);
+      } else {
+        lseData[u32(lseStart + row1_2)] = 4286578688u;
+      }
+    }
+  }
+  let row2_2 = unitRow + i32(firstOfUnit + (i + 16u));
+  if ((startRow <= row2_2) & (row2_2 < endRow)) {
+    let some = (realLo <= row2_2) & (row2_2 <= realHi) & (0.0 < row2);
+    let factor = 1.0 / select(1.0, row2, some);
+    outData[outStart + u32(row2_2) * outStride + j] = packHalf4(select(vec4f(0.0), out2_0 * factor, some));
+    outData[outStart + u32(row2_2) * outStride + (j + 8u)] = packHalf4(select(vec4f(0.0), out2_1 * factor, some));
+    if (j == 0u) {
+      if (some) {
+        lseData[u32(lseStart + row2_2)] = bitcast<u32>((rowMax2 + log2OrLow(row2)) * 0.6931472);
+      } else {
+        lseData[u32(lseStart + row2_2)] = 4286578688u;
+      }
+    }
+  }
+  let row3_2 = unitRow + i32(firstOfUnit + (i + 24u));
+  if ((startRow <= row3_2) & (row3_2 < endRow)) {
+    let some = (realLo <= row3_2) & (row3_2 <= realHi) & (0.0 < row3);
+    let factor = 1.0 / select(1.0, row3, some);
+    outData[outStart + u32(row3_2) * outStride + j] = packHalf4(select(vec4f(0.0), out3_0 * factor, some));
+    outData[outStart + u32(row3_2) * outStride + (j + 8u)] = packHalf4(select(vec4f(0.0), out3_1 * factor, some));
+    if (j == 0u) {
+      if (some) {
+        lseData[u32(lseStart + row3_2)] = bitcast<u32>((rowMax3 + log2OrLow(row3)) * 0.6931472);
+      } else {
+        lseData[u32(lseStart + row3_2)] = 4286578688u;
+      }
+    }
+  }
+}
