@@ -25,7 +25,7 @@ import {
 import { channelsOf, element } from './rows.ts'
 import { setCount } from './layout.ts'
 import { pooled, pooledSeen } from './pooled.ts'
-import type { StageText, Vars } from './text.ts'
+import type { Sharer, StageText, Vars } from './text.ts'
 import { countOf, fieldOf, joinVars, unitVars, Unsupported, type Unit } from './units.ts'
 import { maskSees } from './visible.ts'
 import { cellVars, unitsOf, type CellPlace, type Cells } from './place.ts'
