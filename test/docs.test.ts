@@ -7,7 +7,13 @@ import { describe, expect, test } from 'vitest'
 import { MEASUREMENTS, README, withMeasurements, withTables } from '../bench/tables.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
-const DOCUMENTS = ['README.md', 'docs/architecture.md', 'docs/measurements.md', 'bench/notes.md']
+const DOCUMENTS = [
+  'README.md',
+  'docs/architecture.md',
+  'docs/measurements.md',
+  'docs/selecting.md',
+  'bench/notes.md',
+]
 const manifest = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
   scripts: Record<string, string>
 }
