@@ -19,7 +19,7 @@ import type { Expr } from './ir.ts'
 import { binary, integer, power, type Sides } from './operators.ts'
 import { OPS, type Op } from './ops.ts'
 import { callStage, isStageWord } from './stages/words.ts'
-import { readTable } from './table-read.ts'
+import { readParam, readTable } from './table-read.ts'
 import { BAD, boolean, exprValue, number, type Condition, type Value } from './value.ts'
 
 /** A call of a word: its arguments' values and syntax. */
@@ -36,14 +36,20 @@ type Word = (cx: Context, call: Call) => Value
 export function callWord(cx: Context, word: Value & { kind: 'word' }, call: Call): Value {
   if (call.args.some((a) => a.kind === 'bad')) return BAD
   if (word.of === 'table' && word.self?.kind === 'table') return readTable(cx, word.self.table, call)
+  if (word.of === 'param' && word.self?.kind === 'expr' && word.self.expr.op === 'param')
+    return readParam(cx, word.self.expr, call)
   // A mask may call another pattern's, so `pattern` is read anywhere.
   const declares =
     word.of === 'heddle' && isDeclarationWord(word.name) && (cx.part === 'fields' || word.name === 'pattern')
   if (declares) return declare(cx, word.name, call)
   if (word.of === 'heddle' && isStageWord(word.name)) return callStage(cx, word.name, call)
-  const table: Readonly<Record<string, Word>> = { Math: MATH, heddle: HELPERS, array: ARRAY, table: {} }[
-    word.of
-  ]
+  const table: Readonly<Record<string, Word>> = {
+    Math: MATH,
+    heddle: HELPERS,
+    array: ARRAY,
+    table: {},
+    param: {},
+  }[word.of]
   const known: Word | undefined = Object.hasOwn(table, word.name) ? table[word.name] : undefined
   const name = word.of === 'Math' ? `Math.${word.name}` : word.of === 'array' ? `.${word.name}` : word.name
   if (!known)

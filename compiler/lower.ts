@@ -131,6 +131,10 @@ function member(
     case 'table':
       if (name === 'at') return { kind: 'word', of: 'table', name, self }
       break
+    case 'expr':
+      // Types give only a perHead param of a forward the method.
+      if (name === 'at' && self.expr.op === 'param') return { kind: 'word', of: 'param', name, self }
+      break
     case 'array':
       if (name === 'length') return number(self.items.length)
       if (ARRAY_METHODS.includes(name)) return { kind: 'word', of: 'array', name, self }

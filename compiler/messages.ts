@@ -196,6 +196,11 @@ export const MESSAGES = {
         ? 'a table over `qLen` is read by row: `q - (kvLen - qLen)`'
         : 'are the indices in the order of the dims?',
   ),
+  'param-index': error<{ name: string; text: string }>(
+    ({ name, text }) =>
+      `\`${name}\` is read with ${text === '' ? 'no index' : `\`${text}\``}; a kernel knows it of the head at hand alone`,
+    ({ name }) => `take \`head\` from the function's record and write \`${name}.at(head)\``,
+  ),
   'array-index': error<{ range: string; length: number }>(
     ({ range, length }) =>
       `an index of ${range} leaves an array of ${length} elements, which gives undefined in TypeScript`,

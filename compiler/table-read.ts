@@ -1,4 +1,4 @@
-/** `table.at(..)`: a table and its indices' values in, the element as an expression out. */
+/** `.at(..)` of a table and of a param per head: indices' values in, the element as an expression out. */
 
 import type ts from 'typescript'
 import type { Call } from './calls.ts'
@@ -19,6 +19,15 @@ export function readTable(cx: Context, table: TableInfo, { node, args, at }: Cal
   if (!indices.every((e) => e !== null)) return BAD
   for (const [i, e] of indices.entries()) warnOfOrder(cx, table, i, e, at[i]!)
   return exprValue(cx.ir.load(table.name, table.type, indices, cx.program.spanOf(node)))
+}
+
+/** A kernel has the param of the head at hand and of no other. */
+export function readParam(cx: Context, param: Expr<'param'>, { node, args, at }: Call): Value {
+  const [index] = args
+  const own =
+    args.length === 1 && index?.kind === 'expr' && index.expr.op === 'var' && index.expr.arg === 'head'
+  if (own) return exprValue(param)
+  return report(cx, 'param-index', at[0] ?? node, { name: param.arg, text: at.map(textOf).join(', ') })
 }
 
 function indexOf(cx: Context, table: TableInfo, value: Value, at: ts.Node): Expr | null {

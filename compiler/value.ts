@@ -29,10 +29,10 @@ export type Value =
     }
   | { readonly kind: 'function'; readonly node: FunctionNode; readonly frame: Frame | null }
   | { readonly kind: 'math' }
-  /** A function of the language: Math.floor, floorDiv, an array's includes, a table's at. */
+  /** A function of the language: Math.floor, floorDiv, an array's includes, a table's or a param's at. */
   | {
       readonly kind: 'word'
-      readonly of: 'Math' | 'heddle' | 'array' | 'table'
+      readonly of: 'Math' | 'heddle' | 'array' | 'table' | 'param'
       readonly name: string
       readonly self?: Value
     }

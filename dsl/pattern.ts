@@ -42,8 +42,13 @@ type Fed<C, P, T> = {
         : number
       : number
 }
-/** A number for each query head. */
-export type PerHead = Scores<'head', Whole<'q'>, Whole<'kv'>>
+/**
+ * A number for each query head: scores for the words, and inside a function of theirs the number of one head,
+ * `window.at(head)`.
+ */
+export interface PerHead extends Scores<'head', Whole<'q'>, Whole<'kv'>> {
+  at(head: number): number
+}
 type AnyNames = { readonly [name: string]: number | TableView }
 
 /** The record that a `mask` or `score` gets, of a pattern whose names are not known. */

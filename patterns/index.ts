@@ -20,6 +20,7 @@ import { full } from './full.ts'
 import { globalWindow } from './global-window.ts'
 import { grid } from './grid.ts'
 import { hisa } from './hisa.ts'
+import { minference } from './minference.ts'
 import { minferenceBlock } from './minference-block.ts'
 import { minferenceVerticalSlash } from './minference-vertical-slash.ts'
 import { moaSpan } from './moa-span.ts'
@@ -61,6 +62,7 @@ export {
   globalWindow,
   grid,
   hisa,
+  minference,
   minferenceBlock,
   minferenceVerticalSlash,
   moaSpan,
@@ -149,6 +151,8 @@ export const SELECTIONS: readonly LibraryEntry[] = [
   minferenceVerticalSlash,
   anchor,
   pbs,
+  // Heads of several kinds
+  minference,
   // Blocks and pages of single queries
   moba,
   quest,

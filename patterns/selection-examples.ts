@@ -76,6 +76,17 @@ export const SELECTION_EXAMPLES: Readonly<Record<string, SelectionExample>> = {
     { block: 8, last: 8, firstKeys: 2, nearest: 4 },
     { vertical: [2, 5, 9, 3], slash: [9, 4, 6, 12] },
   ),
+  // In turn: verticals and slashes, blocks, an A-shape, few verticals and slashes.
+  minference: example(
+    { block: 8, last: 8, firstKeys: 2, nearest: 4 },
+    {
+      vertical: [5, 0, 0, 2],
+      slash: [9, 0, 0, 6],
+      k: [0, 3, 0, 0],
+      window: [0, 0, 13, 0],
+      sinkTokens: [0, 0, 3, 0],
+    },
+  ),
   anchor: example({ block: 8, group: 32 }, { theta: 0.5 }),
   pbs: example({ block: 8, segment: 16 }, { mass: 0.6 }),
   moba: example({ block: 8 }, { k: 3 }),

@@ -113,6 +113,51 @@ export const MESSAGES = {
       `params.${name}: expected ${type === 'i32' ? 'a whole' : 'a finite'} number from ${min} to ${max}, got ${String(got)}`,
   ),
 
+  // Profiles
+  'profile-layout': row<{ what: string }>(
+    'caller',
+    ({ what }) => `not a profile of MInference's layout: ${what}`,
+  ),
+  'profile-head': row<{ layer: number; head: number; got: readonly string[] }>(
+    'caller',
+    ({ layer, head, got }) =>
+      `profile: layer ${layer} has ${got.length} heads and no head ${head} among them; it has ${names(got)}`,
+  ),
+  'profile-type': row<{ layer: number; head: number; got: unknown; known: readonly string[] }>(
+    'caller',
+    ({ layer, head, got, known }) =>
+      `profile: layer ${layer}, head ${head}: there is no type ${JSON.stringify(got)}; there are ${names(known)}`,
+  ),
+  'profile-number': row<{
+    layer: number
+    head: number
+    type: string
+    name: string
+    least: number
+    most: number
+    got: unknown
+  }>(
+    'caller',
+    ({ layer, head, type, name, least, most, got }) =>
+      `profile: layer ${layer}, head ${head}: expected ${name} of ${type} to be a whole number from ${least} to ` +
+      `${most}, got ${JSON.stringify(got)}`,
+  ),
+  'profile-score': row<{ layer: number; head: number; got: unknown }>(
+    'caller',
+    ({ layer, head, got }) =>
+      `profile: layer ${layer}, head ${head}: expected the score to be a number, got ${JSON.stringify(got)}`,
+  ),
+  'profile-layer': row<{ layer: number; layers: number }>('caller', ({ layer, layers }) =>
+    layers === 0
+      ? `profile: there is no layer ${layer}; it is empty`
+      : `profile: there is no layer ${layer}; it has layers 0 to ${layers - 1}`,
+  ),
+  'profile-heads': row<{ layer: number; expected: number; got: number }>(
+    'caller',
+    ({ layer, expected, got }) =>
+      `profile: layer ${layer} is of ${got} query heads, the call has ${expected}`,
+  ),
+
   // Tables
   'table-unknown': row<{ name: string; known: readonly string[] }>(
     'caller',

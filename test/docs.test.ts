@@ -12,6 +12,7 @@ const DOCUMENTS = [
   'docs/architecture.md',
   'docs/measurements.md',
   'docs/selecting.md',
+  'docs/profiles.md',
   'bench/notes.md',
 ]
 const manifest = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {

@@ -35,7 +35,8 @@ import { filterEntry, listsEntry, rowsEntry, scoresEntry } from './elements.ts'
 import { CELLS, dotEntry } from './tiled.ts'
 import { cellsOf } from './sets.ts'
 import { StageText, type StageProblem } from './text.ts'
-import { selectEntry, sortEntry, statisticsEntry } from './together.ts'
+import { selectEntry } from './select.ts'
+import { sortEntry, statisticsEntry } from './together.ts'
 import { Unsupported } from './units.ts'
 
 export interface StagesOptions extends Pick<

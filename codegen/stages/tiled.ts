@@ -27,8 +27,9 @@ import {
   type Entry,
   type Memory,
 } from '../kernel.ts'
-import { HIDDEN_BITS, scaleOf, seenAt, storedIndex, type CellPlace, type Cells } from './cells.ts'
+import { HIDDEN_BITS, scaleOf, seenAt, storedIndex } from './cells.ts'
 import { groupOf } from './grid.ts'
+import type { CellPlace, Cells } from './place.ts'
 import { channelsOf, element } from './rows.ts'
 import type { Sharer } from './text.ts'
 import { countOf } from './units.ts'

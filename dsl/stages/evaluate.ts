@@ -31,11 +31,14 @@ export function inputRows<H extends Share>(
 }
 
 /** A param of each head as a forward program sees it. */
-export const perHeadScores = (call: Call, values: readonly number[]): PerHead =>
-  scoresOf(call, 'head', wholeOf(qTokens(call)), wholeOf(kvTokens(call)), ({ sharer }) => ({
+export function perHeadScores(call: Call, values: readonly number[]): PerHead {
+  const axes = [wholeOf(qTokens(call)), wholeOf(kvTokens(call))] as const
+  const scores = scoresOf(call, 'head', ...axes, ({ sharer }) => ({
     value: values[sharer.at]!,
     visible: VISIBLE,
   }))
+  return { ...scores, at: (head) => values[head] ?? 0 }
+}
 
 /** A call whose mask is asked once a pair. */
 export function callOf(fields: Call): Call {

@@ -7,6 +7,7 @@ import { bfloatArray } from '../../runtime/bfloat.ts'
 import { cudaAttention, loadCudaKernel } from '../../runtime/cuda.ts'
 import { openEmulation } from '../../runtime/cuda/emulated.ts'
 import { halfArray } from '../../runtime/half.ts'
+import type { ParamValues } from '../../runtime/params.ts'
 import { plain16, reference } from '../../runtime/reference.ts'
 import type { Tensor } from '../../runtime/tensor.ts'
 import { compareWithOracle } from '../../runtime/testing/compare.ts'
@@ -23,7 +24,12 @@ const stored = ({ data, shape }: Tensor, dtype: CudaDtype): Tensor =>
     ? { data: bfloatArray(data as Float32Array), shape, dtype }
     : { data: halfArray(data as Float32Array), shape }
 
-async function differences(name: string, dtype: CudaDtype, all: readonly StageSizes[]): Promise<void> {
+async function differences(
+  name: string,
+  dtype: CudaDtype,
+  all: readonly StageSizes[],
+  params: ParamValues = {},
+): Promise<void> {
   const compiled = stageCase(name, all[0]!, 1).compiled
   const { headDim } = all[0]!
   const artifact = emitCuda(compiled, { headDims: [headDim], dtypes: [dtype] })
@@ -35,7 +41,7 @@ async function differences(name: string, dtype: CudaDtype, all: readonly StageSi
       Tensor,
       Tensor,
     ]
-    const call = { ...made.call, q, k, v }
+    const call = { ...made.call, q, k, v, params: { ...made.call.params, ...params } }
     const got = await cudaAttention(kernel, call)
     const { pattern } = made
     const about = `${name} ${JSON.stringify(sizes)}`
@@ -65,6 +71,15 @@ describe('against the oracle', () => {
       { ...BASE, qLen: 21, kvLen: 70, batch: name === 'nsa' ? 1 : 2 },
     ])
   })
+
+  test(
+    "minference's heads of one kind alone, as most of its profiles have them",
+    { timeout: 300_000 },
+    async () => {
+      const lines = { vertical: 5, slash: 9, k: 0, window: 0, sinkTokens: 0 }
+      await differences('minference', 'bf16', [{ ...BASE, qLen: 40, kvLen: 61 }], lines)
+    },
+  )
 })
 
 describe('what a call may not ask', () => {

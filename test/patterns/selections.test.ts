@@ -111,6 +111,9 @@ const indexerOf = ({ inputs }: Drawn, c: Case, b: number): spec.Indexer => {
   }
 }
 
+type Const = 'block' | 'last' | 'firstKeys' | 'nearest'
+type Budget = 'vertical' | 'slash' | 'k' | 'window' | 'sinkTokens'
+
 /** What each pattern's specification keeps. */
 const RULES: Readonly<Record<string, (d: Drawn, p: Plain, c: Case, b: number) => Kept>> = {
   'minference-block': ({ inputs: { consts, params } }, p) =>
@@ -129,6 +132,17 @@ const RULES: Readonly<Record<string, (d: Drawn, p: Plain, c: Case, b: number) =>
       list(params['vertical']),
       list(params['slash']),
     ),
+  minference: ({ inputs }, p) => {
+    const { block, last, firstKeys, nearest } = inputs.consts as Record<Const, number>
+    const { vertical, slash, k, window, sinkTokens } = inputs.params as Record<Budget, number[]>
+    const lines = spec.minferenceVerticalSlash(p, { block, last, firstKeys, nearest }, vertical, slash)
+    const near = spec.minferenceBlock(p, block, k)
+    return (head, row, kv) => {
+      if (vertical[head]! > 0) return lines(head, row, kv)
+      if (k[head]! > 0) return near(head, row, kv)
+      return p.start + row - kv < window[head]! || kv < sinkTokens[head]!
+    }
+  },
   anchor: ({ inputs: { consts, params } }, p) =>
     spec.anchor(p, consts['block']!, consts['group']!, num(params['theta'])),
   pbs: ({ inputs: { consts, params } }, p) =>
@@ -288,6 +302,7 @@ const ALL: Readonly<Record<string, Readonly<Record<string, number>>>> = {
   'minference-block': { k: LARGE },
   xattention: { mass: 1 },
   'minference-vertical-slash': { vertical: LARGE, slash: LARGE },
+  minference: { vertical: LARGE, slash: LARGE },
   anchor: { theta: 1e6 },
   pbs: { mass: 1 },
   moba: { k: LARGE },

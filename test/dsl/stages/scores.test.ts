@@ -121,6 +121,7 @@ describe('map', () => {
     const row = vectorFrom(three, [1000, 2000, 3000])
     const column = pool(numbers, { kv: whole }, 'max')
     const perHead = perHeadScores(three.call, [7, 8])
+    expect([0, 1, 2].map((head) => perHead.at(head))).toEqual([7, 8, 0])
     expect(
       matrix(
         map(numbers, row, (a, b) => a + b),

@@ -101,6 +101,10 @@ const declared = pattern({
     map(dot(Q, K), dot(Q, K), max)
     // @ts-expect-error a const is a number
     void block.at(0)
+    // @ts-expect-error a param that all heads share has no number of one of them
+    where(({ kv, head }) => kv < k.at(head))
+    // @ts-expect-error a param of each head is no number before a head is named
+    where(({ kv }) => kv < theta)
 
     attend(Q, K, V, byBlock)
     attend(Q, Ks, Vs, sorted)
@@ -115,6 +119,7 @@ const declared = pattern({
     )
     attend(Q, kc, vc, topK(dot(Q, kc), k))
     topK(dot(Q, K), theta)
+    topK(dot(Q, K), k, { force: ({ kv, head }) => kv.index < theta.at(head) })
     where(dot(Q, K), theta, (s, t) => s >= t)
     map(K, mean, (x, m) => x - m)
     attend(Q, linear(K, weight), linear(V, weight))
