@@ -122,9 +122,8 @@ def run(artifacts: Path, name: str, length: int, q: int, kv: int, amount: float,
     if kv >= 64:
         mask = block_mask_of(blocks, q, kv, length)
         compiled = torch.compile(flex_attention, dynamic=False, fullgraph=True)
-        for option, kernel_options in FLEX_OPTIONS.items():
-            if "128" in option and (q < 128 or kv < 128):
-                continue
+        settings = FLEX_OPTIONS if q >= 128 and kv >= 128 else {"64x64": {"BLOCK_M": 64, "BLOCK_N": 64}, "64x64, USE_TMA": {"BLOCK_M": 64, "BLOCK_N": 64, "USE_TMA": True}}
+        for option, kernel_options in settings.items():
 
             def call(_: int, given: Dict[str, Any] = kernel_options) -> torch.Tensor:
                 return compiled(*tensors, block_mask=mask, enable_gqa=True, kernel_options=dict(given))
