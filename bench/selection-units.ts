@@ -16,11 +16,15 @@ type Consts = Readonly<Record<string, number>>
 /** Beside an example's own consts: kernels have tiles of 32 or 64, and a skip is asked of a whole tile. */
 const SMALL: Readonly<Record<string, Consts>> = { blasst: { tileQ: 32, tileKv: 32 } }
 
-/** Blocks of whole tiles, for which faster kernels are made; an example's compression is of windows of 8. */
+/**
+ * Blocks of whole tiles, for which faster kernels are made; other patterns have their own consts. The examples' compression
+ * is of windows of 8.
+ */
 const WIDE: Readonly<Record<string, Consts>> = {
   'minference-block': { block: 64 },
   xattention: { block: 128, step: 16 },
   'minference-vertical-slash': { block: 64, last: 64, firstKeys: 8, nearest: 20 },
+  minference: { block: 64, last: 64, firstKeys: 8, nearest: 20 },
   anchor: { block: 64, group: 128 },
   pbs: { block: 64, segment: 128 },
   moba: { block: 64 },
@@ -75,7 +79,8 @@ export function prepareSelections(
   for (const { pattern, file } of SELECTIONS.filter((s) => names.includes(s.pattern.name))) {
     const { name } = pattern
     for (const grain of ['small', 'wide'] as const) {
-      const consts = grain === 'small' ? { ...SELECTION_EXAMPLES[name]!.consts, ...SMALL[name] } : WIDE[name]!
+      const consts =
+        grain === 'small' ? { ...SELECTION_EXAMPLES[name]!.consts, ...SMALL[name] } : (WIDE[name] ?? {})
       const made = compiled(name, file, consts)
       const unit = { pattern: name, grain, consts, headDim: DIM[grain], extra: [] }
       for (const dtype of ['bf16', 'f16'] as const)

@@ -5,7 +5,9 @@ import { fileURLToPath } from 'node:url'
 import { createCompiler, type Compilation } from '../compiler/index.ts'
 import { mapMask, type Setting } from '../compiler/mask-map.ts'
 import { HOW, printMask } from '../compiler/print.ts'
-import { PATTERNS } from '../patterns/index.ts'
+import { isRowsSpec } from '../dsl/stages/inputs.ts'
+import { PATTERNS, SELECTIONS } from '../patterns/index.ts'
+import type { Pattern } from '../dsl/index.ts'
 import { readSuite, type Row, type Suite } from './results.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
@@ -25,6 +27,11 @@ interface Shown {
 }
 
 const all = (rows: readonly Row[]): readonly Row[] => rows
+/** Rows beside another kernel, without what only one column of prose holds. */
+const beside = (rows: readonly Row[]): readonly Row[] =>
+  rows.filter((row) => row.peer).map(({ more, ...row }) => ({ ...row, more: numbersOf(more) }))
+const numbersOf = (more: Row['more'] = {}) =>
+  Object.fromEntries(Object.entries(more).filter(([, value]) => typeof value === 'number'))
 const slowest = (rows: readonly Row[]): readonly Row[] =>
   [...rows].sort((a, b) => b.ours.ms - a.ours.ms).slice(0, 1)
 
@@ -49,12 +56,46 @@ const SUITES: readonly Shown[] = [
     headline: (rows) => rows.filter((row) => row.limit !== undefined),
   },
   {
+    suite: 'lists',
+    title:
+      'Causal attention over random lists of blocks on an H100, beside FlexAttention over the same blocks',
+    command: 'python3 bench/cuda/lists.py --artifacts out/lists --out bench/results',
+    headline: (rows) => rows.filter((row) => row.peer?.name.startsWith('FlexAttention')),
+  },
+  {
+    suite: 'selections',
+    title:
+      'Patterns that choose by the data on CUDA: all that a call launches, beside our own dense causal attention',
+    command: 'node out/bench/cuda.mjs bench/results selections',
+    headline: beside,
+  },
+  {
+    suite: 'gpu-selections',
+    title: 'Patterns that choose by the data on WebGPU, sparser and sparser',
+    command: 'node out/bench/bench.mjs bench/results gpu-selections',
+    headline: beside,
+  },
+  {
     suite: 'check-gpu',
     title: 'Every pattern against f64 on a GPU: the worst of each storage type',
-    headline: (rows) =>
-      ['f32', 'f16'].flatMap((type) => worstOf(rows.filter((row) => row.case.endsWith(type)))),
+    headline: (rows) => worstOfTypes(rows, ['f32', 'f16']),
+  },
+  {
+    suite: 'check-gpu-selections',
+    title: 'Every pattern that chooses by the data against f64 on WebGPU: the worst of each storage type',
+    command: 'node out/bench/bench.mjs bench/results check-gpu-selections',
+    headline: (rows) => worstOfTypes(rows, ['f32', 'f16']),
+  },
+  {
+    suite: 'check-cuda-selections',
+    title: 'Every pattern that chooses by the data against f64 on CUDA: the worst of each storage type',
+    command: 'node out/bench/cuda.mjs bench/results check-cuda-selections',
+    headline: (rows) => worstOfTypes(rows, ['bf16', ' f16']),
   },
 ]
+
+const worstOfTypes = (rows: readonly Row[], types: readonly string[]): readonly Row[] =>
+  types.flatMap((type) => worstOf(rows.filter((row) => row.case.endsWith(type))))
 
 const worstOf = (rows: readonly Row[]): readonly Row[] =>
   [...rows]
@@ -102,14 +143,10 @@ function patternTable(tiles: Suite | null): string {
   const measured = new Map(tiles?.rows.map((row) => [row.case, row]))
   const lines = PATTERNS.map(({ pattern, file }) => {
     const more = measured.get(pattern.name)?.more
-    const params = Object.entries(pattern.params).map(
-      ([name, spec]) => `${name} ${spec.default}${spec.perHead ? ' per head' : ''}`,
-    )
-    const tables = Object.keys(pattern.tables).map((name) => `table ${name}`)
     const how = more?.['how'] as keyof typeof HOW | undefined
     return [
       `[${pattern.name}](${file})`,
-      [...params, ...tables].join(', '),
+      [...paramsOf(pattern), ...inputsOf(pattern)].join(', '),
       pattern.cite,
       how ? HOW[how] : '',
       more ? `${String(more['density'])}${more['of'] === 'all' ? ' of all' : ''}` : '',
@@ -126,6 +163,24 @@ function patternTable(tiles: Suite | null): string {
   ]
   return [table(head, lines), source(tiles, 'tiles', '')].join('\n\n')
 }
+
+/** The patterns with a `forward`, in their order of reading. */
+function selectionTable(): string {
+  const lines = SELECTIONS.map(({ pattern, file }) => [
+    `[${pattern.name}](${file})`,
+    Object.entries(pattern.consts)
+      .map(([name, value]) => `${name} ${value}`)
+      .join(', '),
+    [...paramsOf(pattern), ...inputsOf(pattern)].join(', '),
+    pattern.cite,
+  ])
+  return table(['pattern', 'consts', 'params (defaults), tables and rows', 'from'], lines)
+}
+
+const paramsOf = ({ params }: Pattern): string[] =>
+  Object.entries(params).map(([name, spec]) => `${name} ${spec.default}${spec.perHead ? ' per head' : ''}`)
+const inputsOf = ({ tables }: Pattern): string[] =>
+  Object.entries(tables).map(([name, spec]) => `${isRowsSpec(spec) ? 'rows' : 'table'} ${name}`)
 
 const place = (suite: Suite): string => {
   const versions = Object.entries(suite.versions).map(([name, version]) => `${name} ${version}`)
@@ -222,6 +277,7 @@ export const withTables = (readme: string): string =>
   withSections(readme, {
     picture: picture(readme),
     patterns: patternTable(readSuite(RESULTS, 'tiles')),
+    selections: selectionTable(),
     bench: headlines(),
   })
 

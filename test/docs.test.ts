@@ -11,6 +11,7 @@ const DOCUMENTS = [
   'README.md',
   'docs/architecture.md',
   'docs/measurements.md',
+  'docs/selecting.md',
   'docs/profiles.md',
   'bench/notes.md',
 ]
