@@ -31,8 +31,8 @@ const budget = (tokens: number) => perHead(i32(tokens, { min: 0, max: 2 ** 22 })
  *   minference-block;
  * - A-shape: the first `sinkTokens` keys and the last `window`, as in a-shape.
  *
- * A head with several kinds of numbers attends the union. The first `firstKeys` keys and the `nearest`
- * distances are forced where the head has verticals or slashes at all. readProfile() and paramsOf() of
+ * A head with several kinds of numbers attends the union. The first `firstKeys` keys are forced where the head
+ * has verticals at all, the `nearest` distances where it has slashes. readProfile() and paramsOf() of
  * heddle/runtime make the numbers from a configuration that MInference's search wrote.
  */
 export const minference = pattern({
