@@ -9,6 +9,7 @@ import { brotliCompressSync, constants, gzipSync } from 'node:zlib'
 import { build } from 'esbuild'
 import { checkUnits } from './check-cuda-units.ts'
 import { prepare } from './kernels.ts'
+import { prepareSelections } from './selection-units.ts'
 import { versionsHere } from './versions.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
@@ -38,9 +39,12 @@ for (const [entry, outfile] of [
   if (heavy.length > 0) throw new Error(`${outfile} must not carry ${heavy.join(', ')}`)
 }
 const versions = versionsHere()
-writeFileSync(`${OUT}/prepared.json.gz`, gzipSync(JSON.stringify({ prepared: prepare(), versions })))
+const { units, timed } = prepareSelections()
+const onGpu = { prepared: prepare(), selections: { units: units.wgsl, timed: timed.wgsl }, versions }
+writeFileSync(`${OUT}/prepared.json.gz`, gzipSync(JSON.stringify(onGpu)))
 // The texts differ little from each other: a window that holds many of them makes a tenth of what gzip makes.
-const texts = Buffer.from(JSON.stringify({ units: checkUnits(), versions }))
+const onCuda = { units: checkUnits(), selections: { units: units.cuda, timed: timed.cuda }, versions }
+const texts = Buffer.from(JSON.stringify(onCuda))
 const params = { [constants.BROTLI_PARAM_LGWIN]: 24, [constants.BROTLI_PARAM_QUALITY]: 6 }
 writeFileSync(`${OUT}/cuda.json.br`, brotliCompressSync(texts, { params }))
 for (const name of FOREIGN)

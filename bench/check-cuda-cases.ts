@@ -29,6 +29,8 @@ export interface UnitReport {
   readonly ms: number
   /** The device can no longer be used: a kernel has faulted. */
   readonly dead: boolean
+  /** Rows that a rounding decides, which are not compared. */
+  readonly undecided?: number
 }
 
 interface Placed {
@@ -211,7 +213,7 @@ async function runSets(
 
 const MOST_TOLD = 3
 /** Errors of the driver after which nothing on the device works any more. */
-const isFatal = (error: unknown): boolean =>
+export const isFatal = (error: unknown): boolean =>
   error instanceof Error && 'code' in error && error.code === 'cuda-error'
 
 export async function checkUnit(

@@ -1,5 +1,5 @@
 /**
- * Every pattern through every CUDA skeleton on one GPU, thousands of random calls against the pattern run in f64: units in,
+ * Units of random calls in (every pattern through every CUDA skeleton, thousands of them against the pattern run in f64),
  * rows of a suite out. Processes share the GPU, each with a compiler of its own; one whose kernel faults or hangs is replaced.
  */
 
@@ -18,6 +18,8 @@ export interface CheckPlan {
   readonly workers: number
   /** Milliseconds that one unit may take. */
   readonly patience: number
+  /** No unit is begun after so many. */
+  readonly minutes: number
 }
 
 export const DEFAULT_PLAN: CheckPlan = {
@@ -25,6 +27,7 @@ export const DEFAULT_PLAN: CheckPlan = {
   sets: 2,
   workers: Math.max(1, availableParallelism() - 1),
   patience: 150_000,
+  minutes: Infinity,
 }
 
 interface Task {
@@ -40,23 +43,28 @@ const lost = (detail: string): UnitReport => ({
   failures: [detail],
 })
 
-/** @param script what a worker process runs; it calls serveUnits() */
+/**
+ * @param script what a worker process runs; it calls serve()
+ * @returns for each unit its report, or null where there was no time for it
+ */
 export async function checkCuda(
-  units: readonly Unit[],
+  units: readonly { readonly extra: readonly unknown[] }[],
   script: string,
   args: readonly string[],
   plan: CheckPlan,
   progress: (done: number, failures: readonly string[]) => void,
-): Promise<UnitReport[]> {
-  const reports = Array.from<UnitReport>({ length: units.length })
+): Promise<(UnitReport | null)[]> {
+  const reports = Array.from<UnitReport | null>({ length: units.length }).fill(null)
+  const end = performance.now() + 60_000 * plan.minutes
   // The longest first: those with calls beyond the random ones.
   const order = units.map((_, i) => i).toSorted((a, b) => units[b]!.extra.length - units[a]!.extra.length)
   let [next, done] = [0, 0]
+  const more = (): boolean => next < order.length && performance.now() < end
   const work = async (): Promise<void> => {
-    while (next < order.length) {
+    while (more()) {
       // One process for as many units as it lives for.
       await withWorker(script, args, async (ask) => {
-        while (next < order.length) {
+        while (more()) {
           const index = order[next++]!
           const report = await ask({ index, cases: plan.cases, sets: plan.sets }, plan.patience)
           reports[index] = report
@@ -110,24 +118,29 @@ const answerOf = (child: ChildProcess, task: Task, patience: number): Promise<Un
 const started = new WeakSet<ChildProcess>()
 
 /** The other side: answers tasks until its parent ends it. */
-export function serveUnits(units: readonly Unit[], driver: CudaDriver): void {
+export function serve<U>(
+  units: readonly U[],
+  check: (
+    unit: U,
+    counts: { readonly cases: number; readonly sets: number; readonly seed: number },
+  ) => Promise<UnitReport>,
+): void {
   process.on('message', async ({ index, cases, sets }: Task) => {
-    const unit = units[index]!
-    const { pattern } = PATTERNS.find((p) => p.pattern.name === unit.pattern)!
-    const report = await checkUnit(driver, pattern, unit, { cases, sets, seed: 1000 * index })
+    const report = await check(units[index]!, { cases, sets, seed: 1000 * index })
     process.send!({ index, report } satisfies Answer)
   })
   process.send!({ ready: true } satisfies Answer)
 }
 
-/** A row for each pattern and skeleton. */
-export function rowsOf(units: readonly Unit[], reports: readonly UnitReport[]): Row[] {
-  const groups = new Map<string, { readonly unit: Unit; readonly report: UnitReport }[]>()
-  units.forEach((unit, i) => {
-    const key = `${unit.pattern} ${unit.skeleton}`
-    groups.set(key, [...(groups.get(key) ?? []), { unit, report: reports[i]! }])
+export const serveUnits = (units: readonly Unit[], driver: CudaDriver): void =>
+  serve(units, (unit, counts) => {
+    const { pattern } = PATTERNS.find((p) => p.pattern.name === unit.pattern)!
+    return checkUnit(driver, pattern, unit, counts)
   })
-  return [...groups.values()].map((group) => {
+
+/** A row for each pattern and skeleton. */
+export function rowsOf(units: readonly Unit[], reports: readonly (UnitReport | null)[]): Row[] {
+  return groupsOf(units, reports, (unit) => `${unit.pattern} ${unit.skeleton}`).map((group) => {
     const sum = (f: (r: UnitReport) => number) => group.reduce((total, { report }) => total + f(report), 0)
     const failures = group.flatMap(({ report }) => report.failures)
     return {
@@ -148,4 +161,18 @@ export function rowsOf(units: readonly Unit[], reports: readonly UnitReport[]): 
       ...(failures.length > 0 ? { note: failures.slice(0, 4).join('\n') } : {}),
     }
   })
+}
+
+/** Units that were checked, by what they have in common. */
+export function groupsOf<U>(
+  units: readonly U[],
+  reports: readonly (UnitReport | null)[],
+  keyOf: (unit: U) => string,
+): { readonly unit: U; readonly report: UnitReport }[][] {
+  const groups = new Map<string, { readonly unit: U; readonly report: UnitReport }[]>()
+  units.forEach((unit, i) => {
+    const report = reports[i]
+    if (report) groups.set(keyOf(unit), [...(groups.get(keyOf(unit)) ?? []), { unit, report }])
+  })
+  return [...groups.values()]
 }

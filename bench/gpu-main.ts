@@ -2,26 +2,35 @@
 
 import { readFileSync } from 'node:fs'
 import { gunzipSync } from 'node:zlib'
-import type { Prepared } from './cases.ts'
-import { DEVICE_SUITES, runOnDevice } from './device.ts'
-import { writeSuite } from './results.ts'
+import { DEVICE_SUITES, runOnDevice, WHOLE, type Carried } from './device.ts'
+import { writeSuite, type Suite } from './results.ts'
 
-interface Carried {
-  readonly prepared: Prepared
-  readonly versions: Readonly<Record<string, string>>
-}
+const USAGE = `node bench.mjs <folder for results> [${Object.keys(DEVICE_SUITES).join('] [')}] [--unsafe]
+  [--only <word in a case>] [--minutes <n>]`
 
-const words = process.argv.slice(2).filter((word) => word !== '--unsafe')
-const unsafe = words.length < process.argv.length - 2
-const [folder, ...names] = words
-if (folder === undefined || names.some((name) => !(name in DEVICE_SUITES))) {
-  console.error(`node bench.mjs <folder for results> [${Object.keys(DEVICE_SUITES).join('] [')}] [--unsafe]`)
+const words = process.argv.slice(2)
+const value = (name: string): string | undefined =>
+  words.includes(name) ? words[words.indexOf(name) + 1] : undefined
+const unsafe = words.includes('--unsafe')
+const [folder, ...rest] = words
+const names = rest.slice(
+  0,
+  [...rest, '--'].findIndex((word) => word.startsWith('--')),
+)
+const minutes = Number(value('--minutes') ?? WHOLE.minutes)
+if (
+  folder === undefined ||
+  folder.startsWith('--') ||
+  names.some((name) => !(name in DEVICE_SUITES)) ||
+  !(minutes > 0)
+) {
+  console.error(USAGE)
   process.exit(2)
 }
-const { prepared, versions } = JSON.parse(
+const { versions, ...carried } = JSON.parse(
   gunzipSync(readFileSync(new URL('prepared.json.gz', import.meta.url))).toString(),
-) as Carried
-await runOnDevice(names.length > 0 ? names : ['check-gpu', 'gpu'], unsafe, prepared, versions, (suite) => {
+) as Carried & { readonly versions: Readonly<Record<string, string>> }
+const report = (suite: Suite): void => {
   console.log(writeSuite(folder, suite))
   console.table(
     suite.rows.map((row) => ({
@@ -33,4 +42,13 @@ await runOnDevice(names.length > 0 ? names : ['check-gpu', 'gpu'], unsafe, prepa
       note: row.note,
     })),
   )
-})
+}
+const narrowed = { only: value('--only') ?? WHOLE.only, minutes }
+await runOnDevice(
+  names.length > 0 ? names : ['check-gpu', 'gpu'],
+  unsafe,
+  carried,
+  versions,
+  report,
+  narrowed,
+)

@@ -5,6 +5,7 @@ import { SKIPPING } from './cases.ts'
 import { compileSuite } from './compile.ts'
 import { DEVICE_SUITES, runOnDevice } from './device.ts'
 import { prepare } from './kernels.ts'
+import { prepareSelections } from './selection-units.ts'
 import { suiteOf, thisMachine, writeSuite, type Row, type Suite } from './results.ts'
 import { tilesSuite } from './tiles.ts'
 import { versionsHere } from './versions.ts'
@@ -32,14 +33,18 @@ async function main(names: readonly string[]): Promise<void> {
     report(folder, suiteOf(name, thisMachine(), versions, HOST_SUITES[name]!()))
   }
   const onDevice = names.filter((n) => n in DEVICE_SUITES)
-  if (onDevice.length > 0)
-    await runOnDevice(
-      onDevice,
-      process.argv.includes('--unsafe'),
-      prepare(onDevice.every((n) => n === 'skipping') ? SKIPPING.map((c) => c.pattern) : undefined),
-      versions,
-      (suite) => report(folder, suite),
-    )
+  if (onDevice.length === 0) return
+  const prepared = prepare(
+    onDevice.every((n) => n === 'skipping') ? SKIPPING.map((c) => c.pattern) : undefined,
+  )
+  const { units, timed } = prepareSelections(onDevice.some((n) => n.endsWith('selections')) ? undefined : [])
+  await runOnDevice(
+    onDevice,
+    process.argv.includes('--unsafe'),
+    { prepared, selections: { units: units.wgsl, timed: timed.wgsl } },
+    versions,
+    (suite) => report(folder, suite),
+  )
 }
 
 await main(process.argv.slice(2).filter((word) => word !== '--unsafe'))

@@ -176,6 +176,8 @@ export interface StageModule {
   readonly share: Share | 'indexHead'
   readonly units: JsonExpr
   readonly inner: JsonExpr | null
+  /** A workgroup has a square of so many units and elements; null: as `inner` says. */
+  readonly tile: number | null
   readonly workgroup: number
   /** Of workgroup memory. */
   readonly sharedBytes: number

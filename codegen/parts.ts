@@ -11,7 +11,6 @@ import {
   and,
   at,
   eq,
-  fromU32,
   i32,
   le,
   lt,
@@ -23,12 +22,8 @@ import {
   op,
   or,
   quotient,
-  remainder,
   select,
   sub,
-  toU32,
-  u32,
-  bool,
   type Buffer,
   type Code,
   type FunctionDecl,
@@ -36,16 +31,8 @@ import {
 } from './kernel.ts'
 import { contiguous, type Keys } from './keys.ts'
 import type { Parts } from './rows.ts'
+import { drawBits, drawBlocks, drawSpans, keyUnits, type ListRecord, type VisitKeys } from './draw.ts'
 import { fullness, type TileTests } from './tiles.ts'
-
-/** A list's record for the tile at hand. */
-interface Record {
-  readonly info: ListInfo
-  readonly buffer: Buffer
-  readonly count: Code
-  /** The word at which its ids begin. */
-  readonly ids: Code
-}
 
 const sharerOf = (frame: Frame, place: Place, share: Share): readonly [index: Code, count: Code] => {
   switch (share) {
@@ -58,7 +45,7 @@ const sharerOf = (frame: Frame, place: Place, share: Share): readonly [index: Co
   }
 }
 
-function recordOf(frame: Frame, block: Block, place: Place, n: number, info: ListInfo): Record {
+function recordOf(frame: Frame, block: Block, place: Place, n: number, info: ListInfo): ListRecord {
   const buffer = frame.part(n)
   const [sharer, sharers] = sharerOf(frame, place, info.share)
   const units = block.let('units', at(buffer, i32(0)))
@@ -116,8 +103,6 @@ function membership(frame: Frame, buffer: Buffer, { kv, form }: ListInfo): Funct
   return decl
 }
 
-type VisitKeys = (block: Block, keys: Keys, full: Code) => void
-
 /** Puts a walk over each list's tiles into the block. */
 export function walkParts(
   frame: Frame,
@@ -128,7 +113,7 @@ export function walkParts(
   visit: VisitKeys,
 ): readonly Memory[] {
   const keyAt = frame.workgroup('keyAt', 'i32', [frame.tile.kv])
-  const earlier: { record: Record; holds: FunctionDecl }[] = []
+  const earlier: { record: ListRecord; holds: FunctionDecl }[] = []
   let gathers = false
   lists.forEach((info, n) => {
     block.comment(`list ${n}: ${describe(info)}`)
@@ -179,7 +164,7 @@ function walkInPlace(
   frame: Frame,
   block: Block,
   place: Place,
-  { buffer, count, ids }: Record,
+  { buffer, count, ids }: ListRecord,
   size: number,
   visit: (b: Block, keys: Keys, tile: { tile: Code; kvLo: Code; kvHi: Code }) => void,
 ): void {
@@ -193,153 +178,5 @@ function walkInPlace(
       const kvHi = c.let('kvHi', sub(min(add(kvLo, i32(step)), place.kvLen), i32(1)))
       visit(c, contiguous(place, kvLo), { tile: quotient(kvLo, i32(step)), kvLo, kvHi })
     })
-  })
-}
-
-const keyUnits = ({ kvLen }: Place, size: number): Code =>
-  size === 1 ? kvLen : quotient(add(kvLen, i32(size - 1)), i32(size))
-
-interface Drawing {
-  readonly record: Record
-  readonly keyAt: Memory
-  /** True if an earlier list holds the key. */
-  readonly owned: (b: Block, key: Code) => Code
-  readonly order: ((key: Code) => Code) | null
-  /** Where the marks of the list's tiles begin. */
-  readonly mark: number
-}
-
-type Draw = (frame: Frame, block: Block, place: Place, drawing: Drawing, visit: VisitKeys) => void
-
-/** Key `thread` of a tile into workgroup memory: -1 where there is none, or where it is another list's. */
-function put(
-  frame: Frame,
-  block: Block,
-  { keyAt, owned, order }: Drawing,
-  kvLen: Code,
-  key: (b: Block, n: Code) => Code,
-): void {
-  const thread = op('u32', 'thread')
-  block.if(lt(thread, u32(frame.tile.kv)), (b) => {
-    const drawn = b.let('drawn', key(b, fromU32(thread)))
-    const there = and(le(i32(0), drawn), lt(drawn, kvLen))
-    const kept = and(there, not(owned(b, drawn)))
-    const position = order ? order(max(min(drawn, sub(kvLen, i32(1))), i32(0))) : drawn
-    b.set(at(keyAt, thread), select(kept, position, i32(-1)))
-  })
-  block.barrier()
-}
-
-const gathered = (place: Place, keyAt: Memory, mark: Code): Keys => ({
-  position: (n, clamp) => (clamp ? max(at(keyAt, n), i32(0)) : at(keyAt, n)),
-  inside: (n) => le(i32(0), at(keyAt, n)),
-  row: () => (n) => {
-    const position = at(keyAt, n)
-    return { at: toU32(add(place.kvStart, position)), valid: le(i32(0), position) }
-  },
-  mark,
-})
-
-/** Blocks of one size: a key's place in the record follows from its number. */
-const drawBlocks =
-  (size: number): Draw =>
-  (frame, block, place, drawing, visit) => {
-    const { record, keyAt, mark } = drawing
-    const { buffer, count, ids } = record
-    const total = block.let('total', mul(count, i32(size)))
-    block.for('first', i32(0), total, frame.tile.kv, (b, first) => {
-      put(frame, b, drawing, place.kvLen, (c, n) => {
-        const own = c.let('own', add(first, n))
-        const id = c.let('id', at(buffer, add(ids, min(quotient(own, i32(size)), sub(count, i32(1))))))
-        const there = and(lt(own, total), le(i32(0), id), lt(id, keyUnits(place, size)))
-        const key = size === 1 ? id : add(mul(id, i32(size)), remainder(own, i32(size)))
-        // The product of an id that is not there may be any number, so it is not asked about.
-        return select(c.let('there', there), key, i32(-1))
-      })
-      visit(b, gathered(place, keyAt, add(toU32(first), u32(mark))), bool(false))
-    })
-  }
-
-/** Things that hold keys, each as many as it likes, one behind the other. */
-interface Holders {
-  readonly count: Code
-  readonly length: (n: Code) => Code
-  /** Key `left` of holder `n`. */
-  readonly key: (b: Block, n: Code, left: Code) => Code
-}
-
-const drawSpans: Draw = (frame, block, place, drawing, visit) => {
-  const { buffer, count, ids } = drawing.record
-  const start = (n: Code) => max(at(buffer, add(ids, mul(n, i32(2)))), i32(0))
-  const end = (n: Code) => min(at(buffer, add(add(ids, mul(n, i32(2))), i32(1))), place.kvLen)
-  const holders: Holders = {
-    count,
-    length: (n) => max(sub(end(n), start(n)), i32(0)),
-    key: (_, n, left) => add(start(n), left),
-  }
-  drawHeld(frame, block, place, drawing, holders, visit)
-}
-
-/** Bits: a word holds the keys of the units whose bits are set. */
-const drawBits =
-  (size: number): Draw =>
-  (frame, block, place, drawing, visit) => {
-    const { buffer, count, ids } = drawing.record
-    const word = (n: Code) => at(buffer, add(ids, n))
-    const holders: Holders = {
-      count,
-      length: (n) => mul(op('i32', 'popcount', word(n)), i32(size)),
-      key: (b, n, left) => {
-        const rest = b.var('rest', word(n))
-        b.for('skipped', i32(0), quotient(left, i32(size)), 1, (c) =>
-          c.set(rest, op('i32', 'bitAnd', rest, sub(rest, i32(1)))),
-        )
-        // The lowest bit that is left alone, less one, has as many ones as there are bits below it.
-        const lowest = op('i32', 'bitAnd', rest, op('i32', 'neg', rest))
-        const bit = op('i32', 'popcount', sub(lowest, i32(1)))
-        const unit = add(mul(n, i32(32)), bit)
-        return size === 1 ? unit : add(mul(unit, i32(size)), remainder(left, i32(size)))
-      },
-    }
-    drawHeld(frame, block, place, drawing, holders, visit)
-  }
-
-/** A cursor (holder, keys of it that are behind) moves on by a tile; each thread looks for its own key from there. */
-function drawHeld(
-  frame: Frame,
-  block: Block,
-  place: Place,
-  drawing: Drawing,
-  { count, length, key }: Holders,
-  visit: VisitKeys,
-): void {
-  const { keyAt, mark } = drawing
-  const size = frame.tile.kv
-  const seek = (b: Block, at: Code, left: Code) =>
-    b.loop((c) => {
-      c.if(le(count, at), (d) => d.break())
-      const own = c.let('length', length(at))
-      c.if(lt(left, own), (d) => d.break())
-      c.set(left, sub(left, own))
-      c.set(at, add(at, i32(1)))
-    })
-  const holder = block.var('holder', i32(0))
-  const behind = block.var('behind', i32(0))
-  const drawn = block.var('drawnKeys', i32(0))
-  seek(block, holder, behind)
-  block.loop((b) => {
-    b.if(le(count, holder), (c) => c.break())
-    put(frame, b, drawing, place.kvLen, (c, n) => {
-      const own = c.var('own', holder)
-      const left = c.var('left', add(behind, n))
-      seek(c, own, left)
-      const found = c.var('found', i32(-1))
-      c.if(lt(own, count), (d) => d.set(found, key(d, own, left)))
-      return found
-    })
-    visit(b, gathered(place, keyAt, add(toU32(drawn), u32(mark))), bool(false))
-    b.set(drawn, add(drawn, i32(size)))
-    b.set(behind, add(behind, i32(size)))
-    seek(b, holder, behind)
   })
 }

@@ -190,7 +190,9 @@ export function unify(
 export function conditionOf(cx: Context, value: Value, at: ts.Node): Condition | null {
   if (value.kind === 'boolean') return value.value
   if (value.kind === 'expr' && value.expr.type === 'bool') return value.expr
-  if (value.kind !== 'bad')
+  // Values of stages are not there yet when the program's kernels are laid out.
+  if (value.kind === 'stage') report(cx, 'stage-branch', at, { text: bareText(at) })
+  else if (value.kind !== 'bad')
     report(cx, 'not-boolean', at, { text: bareText(at), simple: isWord(at), got: describeValue(value) })
   return null
 }

@@ -86,12 +86,14 @@ export function sizesOfCall({ sizes, params, rows, indexHeads }: StageSizes): (e
 /** Workgroups of a kernel whose grid has `count` q units of every sharer. */
 export function groupsOf(
   { sizes, indexHeads }: StageSizes,
-  { share, inner }: Pick<StageModule, 'share' | 'inner'>,
+  { share, inner, tile }: Pick<StageModule, 'share' | 'inner' | 'tile'>,
   count: number,
   size: (e: JsonExpr) => number,
   workgroup: number,
 ): number {
-  const units = sizes.batch * (share === 'indexHead' ? indexHeads : sharersOf(share, sizes)) * count
+  const sharers = sizes.batch * (share === 'indexHead' ? indexHeads : sharersOf(share, sizes))
+  const units = sharers * count
+  if (tile !== null) return sharers * Math.ceil(count / tile) * Math.ceil(size(inner!) / tile)
   return inner === null ? units : Math.ceil((units * size(inner)) / workgroup)
 }
 

@@ -135,6 +135,8 @@ export type CudaStageGrid =
       readonly share: Share | 'indexHead'
       readonly units: JsonExpr
       readonly inner: JsonExpr | null
+      /** A block has a square of so many units and elements; null: as `inner` says. */
+      readonly tile: number | null
     }
   /** A block for each query tile. `rows`: how many rows the stored k and v have, [batch, kvHead, row, channel]; null: the call's. */
   | {
@@ -151,6 +153,8 @@ export type CudaStageGrid =
  */
 export interface CudaStageKernel {
   readonly name: string
+  /** It runs only where this, of params alone, holds; null: always. */
+  readonly when: JsonExpr | null
   readonly threads: number
   readonly sharedBytes: number
   readonly grid: CudaStageGrid

@@ -63,6 +63,7 @@ export function emitCudaStages(
   }
   const kernelOf = (kernel: StageModule | StageAttend): CudaStageKernel => ({
     ...(kernel.kind === 'stage' ? stageKernel(kernel) : attendKernel(kernel)),
+    when: kernel.when ?? null,
     faster: faster.get(kernel.name) ?? null,
   })
   if (made === null) throw new Error('there is a shape for halves')
@@ -82,7 +83,7 @@ export function emitCudaStages(
   }
 }
 
-type Plain = Omit<CudaStageKernel, 'faster'>
+type Plain = Omit<CudaStageKernel, 'faster' | 'when'>
 
 const textOf = (code: string) => ({
   code,
@@ -100,6 +101,7 @@ function stageKernel({
   share,
   units,
   inner,
+  tile,
   workgroup,
   sharedBytes,
   bindings,
@@ -110,7 +112,7 @@ function stageKernel({
     name,
     threads: workgroup,
     sharedBytes,
-    grid: { kind: 'units', share, units, inner },
+    grid: { kind: 'units', share, units, inner, tile },
     uniforms,
     buffers: bindings.filter((b) => b.role !== 'uniforms').map(bufferOf),
     ...textOf(code),

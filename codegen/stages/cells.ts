@@ -1,14 +1,6 @@
 /** Cells: a node of scores, a sharer and a pair of units in; the cell's value, and whether it is visible, as code out. */
 
-import type { KvTiles } from '../../compiler/plan.ts'
-import { sameUnits } from '../../compiler/stages/axes.ts'
-import {
-  isWord,
-  nodesUnder,
-  type ScoresType,
-  type Share,
-  type StageNode,
-} from '../../compiler/stages/graph.ts'
+import { isWord, type ScoresType, type StageNode } from '../../compiler/stages/graph.ts'
 import { rowsOf, scoresOf } from '../../compiler/stages/typing.ts'
 import type { Block } from '../block.ts'
 import {
@@ -22,52 +14,21 @@ import {
   le,
   lt,
   max,
-  min,
   mul,
   not,
   op,
-  or,
   select,
   sub,
   u32,
   type Code,
 } from '../kernel.ts'
-import { channelsOf, element, LOWEST } from './rows.ts'
+import { channelsOf, element } from './rows.ts'
 import { setCount } from './layout.ts'
+import { pooled, pooledSeen } from './pooled.ts'
 import type { Sharer, StageText, Vars } from './text.ts'
-import {
-  countOf,
-  fieldOf,
-  joinVars,
-  sourcesOf,
-  unitVars,
-  Unsupported,
-  type Run,
-  type Sources,
-  type Unit,
-} from './units.ts'
+import { countOf, fieldOf, joinVars, unitVars, Unsupported, type Unit } from './units.ts'
 import { maskSees } from './visible.ts'
-
-/** A pair of units, of the set's own axes or of finer ones that lie inside them. */
-export interface Pair {
-  readonly of: Sharer
-  readonly q: Unit
-  readonly kv: Unit
-}
-
-/** What a file's functions of scores share: the file, the tiles of the pattern's mask, and the question to a set. */
-export interface Cells {
-  readonly text: StageText
-  readonly tiles: KvTiles
-  readonly holds: (set: StageNode, pair: Pair) => Code
-}
-
-/** A cell by the places of its units. */
-export interface CellPlace {
-  readonly of: Sharer
-  readonly q: Code
-  readonly kv: Code
-}
+import { cellVars, unitsOf, type CellPlace, type Cells } from './place.ts'
 
 const PARAMETERS = ['batch', 'at', 'row', 'column'] as const
 /** What a cell that is not visible has in a buffer: the bits of -Infinity. */
@@ -109,14 +70,6 @@ const isWhole = (axis: ScoresType['q']): boolean => axis.units.kind === 'whole'
 /** Where a stored cell is. */
 export const storedIndex = (t: StageText, node: StageNode, place: CellPlace): Code =>
   add(mul(storedRow(t, node, 'scores', place), countOf(t, scoresOf(node).kv)), place.kv)
-
-export const unitsOf = (node: StageNode, { of, q, kv }: CellPlace): { q: Unit; kv: Unit } => {
-  const type = scoresOf(node)
-  return { q: { axis: type.q, place: q, of }, kv: { axis: type.kv, place: kv, of } }
-}
-
-export const cellVars = (t: StageText, units: { q: Unit; kv: Unit }): Vars =>
-  joinVars(unitVars(t, 'q', units.q), unitVars(t, 'kv', units.kv))
 
 /** Values of the operands of map and where, for their function. */
 export function operandVars(c: Cells, node: StageNode, place: CellPlace): Vars {
@@ -187,8 +140,12 @@ function dot(t: StageText, b: Block, node: StageNode<'dot'>, { of, q, kv }: Cell
   b.for('channel', i32(0), channelsOf(t, rowsOf(x)), 1, (c, channel) =>
     c.set(sum, op('f32', 'mad', element(t, x, of, q, channel), element(t, y, of, kv, channel), sum)),
   )
-  return mul(sum, asFloat(t.write(b, node.arg.scale, of)))
+  return mul(sum, scaleOf(t, b, node, of))
 }
+
+/** What the products of a dot are multiplied by. */
+export const scaleOf = (t: StageText, b: Block, node: StageNode<'dot'>, of: Sharer): Code =>
+  asFloat(t.write(b, node.arg.scale, of))
 
 /** Maximum and sum of the row of a softmax. */
 function statistics(t: StageText, node: StageNode, place: CellPlace): readonly [Code, Code] {
@@ -247,111 +204,6 @@ function turned(c: Cells, node: StageNode<'skew'> | StageNode<'unskew'>, { of, q
     : [fieldOf(t, { axis: keys, place: kv, of }, 'index'), least, countOf(t, offsets)]
   const column = sub(sub(row, index), first)
   return { place: { of, q, kv: column }, there: and(le(i32(0), column), lt(column, count)) }
-}
-
-interface Pool {
-  readonly shares: Run
-  readonly q: Sources
-  readonly kv: Sources
-}
-
-function poolOf(t: StageText, node: StageNode<'poolScores'>, place: CellPlace): Pool {
-  const source = scoresOf(node.src[0]!)
-  const { q, kv } = unitsOf(node, place)
-  return {
-    shares: finerSharers(t, source.share, place.of),
-    q: sourcesOf(t, source.q, q),
-    kv: sourcesOf(t, source.kv, kv),
-  }
-}
-
-/** The sharers of a finer level that go into one of a coarser. */
-export function finerSharers(t: StageText, finer: Share, of: Sharer): Run {
-  if (finer === of.share) return { lo: of.at, hi: add(of.at, i32(1)) }
-  if (of.share === 'kvHead') return { lo: mul(of.at, t.group), hi: mul(add(of.at, i32(1)), t.group) }
-  return { lo: i32(0), hi: t.sharers(finer) }
-}
-
-/** Each visible source cell of a pooled one that the filter lets pass. */
-function eachSource(
-  c: Cells,
-  b: Block,
-  node: StageNode<'poolScores'>,
-  place: CellPlace,
-  visit: (b: Block, cell: CellPlace, fraction: Code | null) => void,
-): void {
-  const { text: t } = c
-  const source = node.src[0]!
-  const { share } = scoresOf(source)
-  const { shares, q, kv } = poolOf(t, node, place)
-  const into = unitsOf(node, place)
-  const filter = node.arg.of
-  over(b, 'sharer', shares, (b1, at) =>
-    over(b1, 'row', q, (b2, row) =>
-      over(b2, 'column', kv, (b3, column) => {
-        const cell: CellPlace = { of: { ...place.of, share, at }, q: row, kv: column }
-        const units = unitsOf(source, cell)
-        const vars = joinVars(
-          cellVars(t, units),
-          unitVars(t, 'into.q', into.q),
-          unitVars(t, 'into.kv', into.kv),
-        )
-        const passes = (d: Block) => (filter ? t.write(d, filter, { ...cell.of, vars }) : bool(true))
-        const parts = [q.fraction?.(row), kv.fraction?.(column)].filter((f) => f !== undefined)
-        const take = (d: Block) => visit(d, cell, parts.length === 0 ? null : parts.reduce(mul))
-        const visible = (d: Block) => d.if(seenAt(c, source, cell), take)
-        if (filter) b3.if(passes(b3), visible)
-        else visible(b3)
-      }),
-    ),
-  )
-}
-
-/** A loop, or the body alone where there is one. */
-function over(b: Block, wish: string, { lo, hi }: Run, body: (b: Block, n: Code) => void): void {
-  b.for(wish, lo, hi, 1, body)
-}
-
-function pooled(c: Cells, b: Block, node: StageNode<'poolScores'>, place: CellPlace): { value: Code } {
-  const { how } = node.arg
-  const start = how === 'max' ? LOWEST : how === 'min' ? -LOWEST : 0
-  const total = b.var('total', f32(start))
-  const count = b.var('count', f32(0))
-  eachSource(c, b, node, place, (d, cell, fraction) => {
-    const own = valueAt(c, node.src[0]!, cell)
-    if (how === 'max' || how === 'min') d.set(total, how === 'max' ? max(total, own) : min(total, own))
-    else d.set(total, fraction ? op('f32', 'mad', own, fraction, total) : add(total, own))
-    d.set(count, add(count, fraction ?? f32(1)))
-  })
-  if (how === 'sum') return { value: total }
-  const none = lt(f32(0), count)
-  if (how === 'mean')
-    return { value: select(none, op('f32', 'div', total, select(none, count, f32(1))), f32(0)) }
-  return { value: select(none, total, f32(LOWEST)) }
-}
-
-/** A pooled cell over other units is seen anew by the mask; one that only within() could hide, and distances, by their sources. */
-function pooledSeen(c: Cells, b: Block, node: StageNode<'poolScores'>, place: CellPlace): Code {
-  const { text: t, tiles } = c
-  const [from, to] = [scoresOf(node.src[0]!), scoresOf(node)]
-  const same = sameUnits(from.q, to.q) && sameUnits(from.kv, to.kv)
-  const limited = nodesUnder(node).some((n) => n.word === 'within')
-  const units = unitsOf(node, place)
-  const byMask =
-    to.visible === 'sources' || same ? bool(true) : maskSees(t, tiles, 'any', place.of, units.q, units.kv)
-  if (to.visible !== 'sources' && !same && !limited) return byMask
-  const found = b.var('found', bool(false))
-  const source = node.src[0]!
-  const { shares, q, kv } = poolOf(t, node, place)
-  over(b, 'sharer', shares, (b1, sharer) =>
-    over(b1, 'row', q, (b2, row) =>
-      over(b2, 'column', kv, (b3, column) => {
-        const cell = { of: { ...place.of, share: from.share, at: sharer }, q: row, kv: column }
-        b3.set(found, or(found, seenAt(c, source, cell)))
-      }),
-    ),
-  )
-  return and(found, byMask)
 }
 
 const LN2 = Math.LN2

@@ -20,10 +20,11 @@ import {
   type Entry,
 } from '../kernel.ts'
 import type { Block } from '../block.ts'
-import { valueAt, type Cells } from './cells.ts'
+import { valueAt } from './cells.ts'
 import { elementwise } from './grid.ts'
 import type { StageText } from './text.ts'
 import { Unsupported } from './units.ts'
+import type { Cells } from './place.ts'
 
 const LN2 = Math.LN2
 const FLOOR = -1.0e30

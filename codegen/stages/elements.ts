@@ -24,12 +24,13 @@ import {
   type Code,
   type Entry,
 } from '../kernel.ts'
-import { HIDDEN_BITS, seenAt, storedIndex, valueAt, type Cells } from './cells.ts'
+import { HIDDEN_BITS, seenAt, storedIndex, valueAt } from './cells.ts'
 import { elementwise } from './grid.ts'
 import { countIndex, idsIndex, mostOf, recordOf, startIndex, wordsOf } from './layout.ts'
 import type { StageText } from './text.ts'
 import { channelsOf, element, rowIndex } from './rows.ts'
 import { countOf, fieldOf, Unsupported, type Unit } from './units.ts'
+import type { Cells } from './place.ts'
 
 export function rowsEntry({ text: t }: Cells, { node, grid }: RowsKernel): Entry {
   const type = rowsOf(node)

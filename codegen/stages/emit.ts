@@ -3,7 +3,13 @@
 import { substitute, type Expr } from '../../compiler/ir.ts'
 import type { KernelPlan } from '../../compiler/plan.ts'
 import type { Axis, StageNode } from '../../compiler/stages/graph.ts'
-import type { AttendKernel, StageBuffer, StageKernel, StagePlan } from '../../compiler/stages/plan.ts'
+import type {
+  AttendKernel,
+  ScoresKernel,
+  StageBuffer,
+  StageKernel,
+  StagePlan,
+} from '../../compiler/stages/plan.ts'
 import type { Sizes } from '../../compiler/stages/sizes.ts'
 import { setOf } from '../../compiler/stages/typing.ts'
 import {
@@ -26,10 +32,11 @@ import { scoresOf } from '../../compiler/stages/typing.ts'
 import { attendKernel } from './attend.ts'
 import { combineEntry } from './combine.ts'
 import { filterEntry, listsEntry, rowsEntry, scoresEntry } from './elements.ts'
-import { TOGETHER } from './grid.ts'
+import { CELLS, dotEntry } from './tiled.ts'
 import { cellsOf } from './sets.ts'
 import { StageText, type StageProblem } from './text.ts'
-import { selectEntry, sortEntry, statisticsEntry } from './together.ts'
+import { selectEntry } from './select.ts'
+import { sortEntry, statisticsEntry } from './together.ts'
 import { Unsupported } from './units.ts'
 
 export interface StagesOptions extends Pick<
@@ -80,18 +87,19 @@ export function emitStages(options: StagesOptions): StageVariant | null {
   const modules = steps
     .flatMap((s) => (s.kind === 'once' ? [s.kernel] : s.kernels))
     .filter((k) => k.kind === 'stage')
+  const threads = modules.map((m) => m.workgroup)
   return {
     id: first.variant.id,
     headDim,
     valueDim,
     dtype,
     align,
-    workgroup: Math.max(TOGETHER, ...attends.map((a) => a.variant.workgroup)),
+    workgroup: Math.max(...threads, ...attends.map((a) => a.variant.workgroup)),
     capability: {
       ...first.variant.capability,
       limits: {
-        workgroupBytes: most((l) => l.workgroupBytes, 4 * TOGETHER * 2),
-        invocations: most((l) => l.invocations, TOGETHER),
+        workgroupBytes: most((l) => l.workgroupBytes, Math.max(0, ...modules.map((m) => m.sharedBytes))),
+        invocations: most((l) => l.invocations, Math.max(0, ...threads)),
         storageBuffers: most(
           (l) => l.storageBuffers,
           Math.max(0, ...modules.map((m) => m.bindings.length - 1)),
@@ -164,7 +172,7 @@ function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, Attend
       case 'rows':
         return alone(rowsEntry(cells, kernel))
       case 'scores':
-        return alone(scoresEntry(cells, kernel))
+        return tiled(kernel) ? dotEntry(cells, kernel) : alone(scoresEntry(cells, kernel))
       case 'filter':
         return alone(filterEntry(cells, kernel))
       case 'lists':
@@ -213,6 +221,7 @@ function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, Attend
     share: kernel.kind === 'combine' ? 'head' : kernel.grid.share,
     units: jsonOf(options.sizes.units(gridAxis(kernel))),
     inner: inner && jsonOf(inner),
+    tile: tiled(kernel) ? CELLS : null,
     workgroup: made.entry.threads,
     sharedBytes: bytesOf(made.memory),
     bindings,
@@ -220,6 +229,10 @@ function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, Attend
     code: print(file, target),
   }
 }
+
+/** Cells of a dot alone: worth a tile of them at once. */
+const tiled = (kernel: StageKernel): kernel is ScoresKernel & { readonly node: StageNode<'dot'> } =>
+  kernel.kind === 'scores' && kernel.node.word === 'dot'
 
 /** What the grid's units are: q units of what is made, tokens of rows and of states, the groups within which an order sorts. */
 function gridAxis({ kind, node }: Exclude<StageKernel, AttendKernel>): Axis {

@@ -31,7 +31,9 @@ export interface GridUnit {
   readonly number: Code
 }
 
-const group = (t: StageText): Code => add(op('u32', 'groupX'), mul(op('u32', 'groupY'), t.uniform('gridX')))
+/** The workgroup's number. */
+export const groupOf = (t: StageText): Code =>
+  add(op('u32', 'groupX'), mul(op('u32', 'groupY'), t.uniform('gridX')))
 
 function unitAt(t: StageText, block: Block, share: Share, number: Code): GridUnit {
   const units = t.uniform('unitCount')
@@ -50,7 +52,7 @@ export function elementwise(
   body: (block: Block, unit: GridUnit, element: Code) => void,
 ): Entry {
   const block = new Block(t.names.child())
-  const index = block.let('index', fromU32(add(mul(group(t), u32(ALONE)), op('u32', 'thread'))))
+  const index = block.let('index', fromU32(add(mul(groupOf(t), u32(ALONE)), op('u32', 'thread'))))
   const units = mul(mul(t.uniform('batches'), t.sharers(share)), t.uniform('unitCount'))
   const count = block.let('inner', inner)
   block.if(le(mul(units, count), index), (b) => b.return())
@@ -66,7 +68,7 @@ export function rowwise(
   body: (block: Block, unit: GridUnit, thread: Code) => void,
 ): Entry {
   const block = new Block(t.names.child())
-  const own = block.let('own', group(t))
+  const own = block.let('own', groupOf(t))
   block.if(le(t.uniform('groupCount'), own), (b) => b.return())
   const unit = unitAt(t, block, share, block.let('number', fromU32(own)))
   body(block, unit, block.let('lane', fromU32(op('u32', 'thread'))))

@@ -28,16 +28,24 @@ import {
   u32,
   type Code,
 } from '../kernel.ts'
-import { cellVars, finerSharers, operandVars, seenAt, type Cells, type Pair } from './cells.ts'
+import { operandVars, seenAt, valueAt } from './cells.ts'
+import { finerSharers } from './pooled.ts'
 import { countIndex, idsIndex, mostOf, recordOf, wordsOf } from './layout.ts'
 import type { Sharer, StageText } from './text.ts'
 import { joinVars, sourcesOf, unitAround, Unsupported } from './units.ts'
+import { cellVars, type Cells, type Pair } from './place.ts'
 
 const PARAMETERS = ['batch', 'at', 'row', 'column'] as const
 
 /** What the functions of a file share. */
 export function cellsOf(text: StageText, tiles: KvTiles): Cells {
-  const cells: Cells = { text, tiles, holds: (node, pair) => holds(cells, node, pair) }
+  const cells: Cells = {
+    text,
+    tiles,
+    holds: (node, pair) => holds(cells, node, pair),
+    value: (node, place) => valueAt(cells, node, place),
+    seen: (node, place) => seenAt(cells, node, place),
+  }
   return cells
 }
 

@@ -1,9 +1,9 @@
 /** What an attend keeps: its set in; parts in the order that owns pairs, and the layout of its operands, out. */
 
 import type { Expr } from '../ir.ts'
-import type { PatternIr } from '../plan.ts'
 import { simplifier } from '../simplify.ts'
 import { findTiles } from '../tiles.ts'
+import { LONGEST } from '../vars.ts'
 import { isEverything, type StageNode } from './graph.ts'
 import { areDisjoint, isGate, isStatic, pairTerms } from './pair-terms.ts'
 import type { Kept, PairTerm, Part, SetPart } from './plan.ts'
@@ -17,40 +17,35 @@ export function keptOf(p: Planner, node: StageNode<'attend'>): Kept {
   if (isEverything(set!) && rowsOf(k!).axis.units.kind !== 'token')
     return { parts: [{ kind: 'units', visible: node.arg.visible }], layout }
   const { ir } = p.sizes
-  const before = after ? termsHeld(p, after, k!) : []
-  const terms = pairTerms(ir, set!)
+  const taken = after ? [...termsHeld(p, after, k!)] : []
   const parts: Part[] = []
-  const taken = [...before]
-  const ranges = terms.filter(isStatic).map((t) => t.keep ?? ir.bool(true))
-  if (ranges.length > 0) {
-    // What earlier terms take by a predicate is taken off here; the rest is asked.
-    const off = before.filter(isStatic).map((t) => ir.make('not', [t.keep ?? ir.bool(true)]))
-    const keep = [any(p, ranges), ...off].reduce((a, b) => ir.make('and', [a, b]))
-    parts.push(
-      rangesPart(
-        p,
-        keep,
-        before.filter((t) => !isStatic(t)),
-      ),
-    )
-    taken.push({ keep: any(p, ranges), sets: [], minus: [] })
-  }
-  for (const term of terms.filter((t) => !isStatic(t)).toSorted((a, b) => rank(a) - rank(b))) {
-    parts.push(setPart(term, [...taken]))
+  const add = (term: PairTerm): void => {
+    parts.push(term.sets.length === 0 ? rangesPart(p, term, taken) : setPart(term, [...taken]))
     taken.push(term)
   }
+  const terms = pairTerms(ir, set!)
+  // Predicates alone are one predicate.
+  const ranges = terms.filter(isStatic).map((t) => t.keep ?? ir.bool(true))
+  if (ranges.length > 0) add({ keep: any(p, ranges), sets: [], minus: [] })
+  for (const term of terms.filter((t) => !isStatic(t)).toSorted((a, b) => rank(a) - rank(b))) add(term)
   return { parts, layout }
 }
 
 const any = (p: Planner, keeps: readonly Expr[]): Expr =>
   keeps.reduce((a, b) => p.sizes.ir.make('or', [a, b]))
 
-function rangesPart(p: Planner, keep: Expr, without: readonly PairTerm[]): Part {
+/** Pairs of a predicate: what earlier terms take by a predicate is taken off it, sets are asked. */
+function rangesPart(p: Planner, term: PairTerm, taken: readonly PairTerm[]): Part {
   const { ir } = p.sizes
   const simplify = simplifier(ir, p.pattern)
+  const off = taken.filter(isStatic).map((t) => ir.make('not', [t.keep ?? ir.bool(true)]))
+  const keep = simplify([term.keep ?? ir.bool(true), ...off].reduce((a, b) => ir.make('and', [a, b])))
   const mask = simplify(ir.make('and', [p.pattern.mask, keep]))
-  const pattern: PatternIr = { ...p.pattern, mask }
-  return { kind: 'ranges', keep: simplify(keep), tiles: findTiles(ir, pattern).tiles, without }
+  const without = [
+    ...taken.filter((t) => !isStatic(t)),
+    ...term.minus.map((s): PairTerm => ({ keep: null, sets: [s], minus: [] })),
+  ]
+  return { kind: 'ranges', keep, tiles: findTiles(ir, { ...p.pattern, mask }).tiles, without }
 }
 
 /** The list that a term is read from, and what else a pair of it must pass. */
@@ -65,10 +60,11 @@ function setPart(term: PairTerm, without: readonly PairTerm[]): Part {
 /** A switch is no list to go through, unless there is nothing else. */
 const baseOf = ({ sets }: PairTerm): StageNode => sets.find((s) => !isGate(s)) ?? sets[0]!
 
-/** Spans first, then blocks by falling size, then tokens. */
+/** Predicates first, then spans, then blocks by falling size, then tokens. */
 function rank(term: PairTerm): number {
+  if (term.sets.length === 0) return -4 * LONGEST
   const { units } = setOf(baseOf(term)).kv
-  return units.kind === 'span' || units.kind === 'units' ? -Infinity : -tokensOf(units)
+  return units.kind === 'span' || units.kind === 'units' ? -2 * LONGEST : -tokensOf(units)
 }
 
 /** The orders that an attend lays its operands out by. */

@@ -6,7 +6,15 @@ import type { Code, MessageArgs } from '../messages.ts'
 import type { PatternIr } from '../plan.ts'
 import { LONGEST } from '../vars.ts'
 import type { FilterRange } from './filter-range.ts'
-import type { Axis, Grouping, Share, StageGraph, StageNode, Word } from './graph.ts'
+import {
+  nodesUnder,
+  type Axis,
+  type Grouping,
+  type Share,
+  type StageGraph,
+  type StageNode,
+  type Word,
+} from './graph.ts'
 import { guardsOf, keptNodes, type Guard } from './guards.ts'
 import {
   CHUNK_BYTES,
@@ -132,7 +140,7 @@ export class Planner {
   kernel({ computes, reads, ...wish }: KernelWish): void {
     const { sizes } = this
     const { when, keep } = this.#guard(wish.node)
-    const work = computes.map((node) => stageRow(node.word).flops(this.typing, node))
+    const work = computes.map((node) => this.#workOf(node, computes))
     const inputs = computes.flatMap((node) => node.src.filter((s) => s.word === 'input'))
     const moved = [
       ...[...reads, ...wish.writes].map((b) => this.#inAll(b.bytes)),
@@ -151,6 +159,26 @@ export class Planner {
     } as StageKernel
     if (this.#chunk) this.#chunk.kernels.push(made)
     else this.#steps.push({ kind: 'once', kernel: made })
+  }
+
+  /** Operations for a node's value; cells that a filter leaves out are not computed. */
+  #workOf(node: StageNode, computes: readonly StageNode[]): Expr {
+    const { sizes } = this
+    const all = stageRow(node.word).flops(this.typing, node)
+    const pool = computes.find((n) => this.#isOneColumn(n) && nodesUnder(n.src[0]!).includes(node))
+    const [from, to] = [pool?.src[0]!.type, pool?.type]
+    if (from?.kind !== 'scores' || to?.kind !== 'scores') return all
+    const columns = sizes.ir.make('floorDiv', [
+      sizes.units(from.kv),
+      sizes.max(sizes.num(1), sizes.units(to.kv)),
+    ])
+    return sizes.ir.make('floorDiv', [all, sizes.max(sizes.num(1), columns)])
+  }
+
+  /** True of a pool whose filter leaves one column of each row. */
+  #isOneColumn(node: StageNode): boolean {
+    const range = this.filters.get(node)
+    return range !== undefined && range.lo !== null && range.lo === range.hi
   }
 
   /** Plans kernels that run for one chunk of q units after another; `row` is the bytes of a unit's row, of one sharer. */

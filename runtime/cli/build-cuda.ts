@@ -1,12 +1,14 @@
 /** `heddle build --target cuda`: a compiled pattern in; its manifest, its kernels' text and, where nvcc is, their cubins out. */
 
 import * as path from 'node:path'
-import type { Arch, CudaArtifact, CudaDtype, CudaVariant } from '../../codegen/cuda/manifest.ts'
+import type { Arch, CudaArtifact, CudaDtype } from '../../codegen/cuda/manifest.ts'
 import { wordList } from './args.ts'
 import type { BuildTarget, Made } from './builder.ts'
 import { CubinMaker, runsOn, type BuiltCubin } from './cubins.ts'
+import { textsOf, withCubins } from './cuda-texts.ts'
 import type { Io } from './io.ts'
 import { CliError, note } from './messages.ts'
+import { generated } from './stage-texts.ts'
 import { ARCH_NAMES, checkArchs, findNvcc, placesOf, type Nvcc } from './nvcc.ts'
 
 const DEFAULT_ARCHS: readonly Arch[] = ['sm_80', 'sm_90a']
@@ -81,7 +83,7 @@ export async function cudaTarget(
     make: async (pattern, folder, compiled) => {
       const started = performance.now()
       const shapes = tuner ? { shapes: await tuner.shapesFor(pattern, options) } : {}
-      const artifact = emitCuda(pattern, { ...options, ...shapes })
+      const artifact = generated(pattern, 'cuda', () => emitCuda(pattern, { ...options, ...shapes }))
       const compileMs = round(compiled + performance.now() - started)
       const cubins = maker ? await maker.make(artifact, archs) : []
       return madeOf(artifact, cubins, folder, compileMs)
@@ -107,10 +109,9 @@ export function madeOf(
   compileMs: number,
 ): Made {
   const { pattern, tiles } = artifact
-  const cubinsOf = ({ id }: CudaVariant) => cubins.filter((c) => c.variant === id)
-  const variants = artifact.variants.map((v) => ({ ...v, cubins: cubinsOf(v).map((c) => c.record) }))
+  const whole = withCubins(artifact, (text) => cubins.filter((c) => c.variant === text).map((c) => c.record))
   const row = { pattern, target: 'cuda', tiles }
-  const texts = variants.map((v) => ({
+  const texts = textsOf(artifact).map((v) => ({
     variant: v.id,
     path: path.join(folder, `${pattern}.${v.id}.cu`),
     bytes: v.code,
@@ -121,7 +122,7 @@ export function madeOf(
       ...cubins.map((c) => ({ path: path.join(folder, c.record.file), bytes: c.bytes })),
       {
         path: path.join(folder, `${pattern}.cuda.json`),
-        bytes: `${JSON.stringify({ ...artifact, variants }, null, 1)}\n`,
+        bytes: `${JSON.stringify(whole, null, 1)}\n`,
       },
     ],
     rows: [

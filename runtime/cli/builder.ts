@@ -15,7 +15,6 @@ import {
   type BuildRow,
 } from './cache.ts'
 import { shown, writeFiles, type FileToWrite, type GivenFile } from './files.ts'
-import { checkGenerated } from './generated.ts'
 import { progressOn, type Io } from './io.ts'
 import { exitOf, loadCompiler, report } from './load.ts'
 import { CliError, EXIT, type Exit } from './messages.ts'
@@ -169,7 +168,6 @@ export class Builder {
       return patterns
     }
     this.#failed.delete(file)
-    for (const { pattern } of patterns) checkGenerated(pattern, this.#target.name)
     const parts = patterns.map(({ pattern, ms }) => this.#target.make(pattern, folder, ms))
     const made = Promise.all(parts).then((all) => ({
       files: all.flatMap((m) => m.files),

@@ -3,6 +3,7 @@
 import { availableParallelism } from 'node:os'
 import type { Arch, Cubin, CudaArtifact, CudaVariant } from '../../codegen/cuda/manifest.ts'
 import { CubinCache, cubinCacheFolder } from '../cuda/cache.ts'
+import { textsOf, type CudaText } from './cuda-texts.ts'
 import { note } from './messages.ts'
 import { ARCHS, compileCubin, flagsFor, miscompiles, type Compiled, type Nvcc } from './nvcc.ts'
 import { readPtxas } from './ptxas.ts'
@@ -44,10 +45,10 @@ export class CubinMaker {
   }
 
   async make(
-    artifact: Pick<CudaArtifact, 'pattern' | 'variants'>,
+    artifact: Pick<CudaArtifact, 'pattern' | 'variants' | 'stages'>,
     archs: readonly Arch[],
   ): Promise<BuiltCubin[]> {
-    const jobs = artifact.variants.flatMap((variant) =>
+    const jobs = textsOf(artifact).flatMap((variant) =>
       archs.filter((arch) => runsOn(variant, arch)).map((arch) => ({ variant, arch })),
     )
     const settled = await Promise.allSettled(
@@ -72,7 +73,7 @@ export class CubinMaker {
     }
   }
 
-  async #one(pattern: string, variant: CudaVariant, arch: Arch): Promise<BuiltCubin> {
+  async #one(pattern: string, variant: CudaText, arch: Arch): Promise<BuiltCubin> {
     const started = performance.now()
     // What is kept is the report too, so the flags, which ask for it, are a part of the compiler's name.
     const compiler = [`nvcc ${this.#nvcc.versionText}`, ...flagsFor(arch)].join(' ')

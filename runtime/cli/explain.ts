@@ -12,7 +12,6 @@ import { command } from './command.ts'
 import { kernelsOf, kernelText, type KernelLine } from './explain-cuda.ts'
 import { stageCost, stageLines } from './explain-stages.ts'
 import { shown } from './files.ts'
-import { checkGenerated } from './generated.ts'
 import { GENERATED } from './inputs.ts'
 import type { Io } from './io.ts'
 import { loadPatterns } from './load.ts'
@@ -83,7 +82,6 @@ async function explainPatterns(options: Options<typeof FLAGS>, io: Io) {
     sound &&= measured.sound
     const notes = notesOf(compilation, p, patterns)
     const { headDim } = sizes
-    if (target === 'cuda') checkGenerated(p, target)
     const kernels = target === 'cuda' ? await kernelsOf(p, { headDim, valueDim: headDim, built }) : null
     if (options.json) {
       json.push({

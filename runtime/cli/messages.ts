@@ -102,12 +102,6 @@ export const MESSAGES = {
     () =>
       'give the pattern other consts or other capabilities where the sentence names them; the oracle runs it as it is',
   ),
-  'no-forward': row<{ pattern: string; target: string }>(
-    EXIT.failed,
-    ({ pattern, target }) =>
-      `${pattern} has a \`forward\`, and kernels of stages cannot be generated for ${target} yet`,
-    () => '`heddle explain` lists the kernels that it would take; the oracle runs it',
-  ),
   'skeleton-arch': row<{ skeleton: string; needs: readonly string[]; got: readonly string[] }>(
     EXIT.usage,
     ({ skeleton, needs, got }) =>

@@ -38,6 +38,7 @@ const sharer = oneOf('head', 'kvHead', 'request', 'indexHead')
 export function stagesCheck(cubin: Check, variantCheck: Check): Check {
   const kernel = recordOf<CudaStageKernel>({
     name: string,
+    when: anything,
     threads: count,
     sharedBytes: place,
     grid: either(
@@ -46,6 +47,7 @@ export function stagesCheck(cubin: Check, variantCheck: Check): Check {
         share: sharer,
         units: anything,
         inner: anything,
+        tile: nullable(count),
       }),
       recordOf<Extract<CudaStageKernel['grid'], { kind: 'tiles' }>>({
         kind: oneOf('tiles'),
@@ -118,6 +120,7 @@ export function stageDisagreement({ stages, params, tables }: CudaArtifact): str
     const rules = [
       ...variant.stored.flatMap(({ words, units }) => [words, ...(units === null ? [] : [units])]),
       ...variant.steps.flatMap((s) => (s.kind === 'chunks' ? [s.rows, s.count, s.units] : [])),
+      ...kernels.flatMap(({ when }) => (when === null ? [] : [when])),
       ...kernels.flatMap(({ grid }) =>
         (grid.kind === 'units' ? [grid.units, grid.inner] : [grid.rows]).filter((rule) => rule !== null),
       ),

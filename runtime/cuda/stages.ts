@@ -191,6 +191,7 @@ export function planStages(
   }
   const launches: (StageLaunch | FasterLaunch)[] = []
   const launch = (kernel: CudaStageKernel, base: number, units: number | null): void => {
+    if (kernel.when !== null && size(kernel.when) === 0) return
     const faster = entries.faster.get(kernel)
     if (faster && kernel.faster) {
       launches.push({ kind: 'faster', ...kernel.faster, entries: faster })

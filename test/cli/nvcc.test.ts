@@ -226,7 +226,7 @@ describe('cubins', () => {
     const { env, compiled } = fakeNvcc(folder, fake)
     return { maker: new CubinMaker((await findNvcc(env))!), compiled }
   }
-  const artifact = { pattern: 'band', variants: [HOPPER, AMPERE] }
+  const artifact = { pattern: 'band', stages: null, variants: [HOPPER, AMPERE] }
 
   it('are made of each variant and arch, and recorded with what ptxas says', async () => {
     const folder = temporaryFolder()
@@ -262,7 +262,7 @@ describe('cubins', () => {
     expect(compiled()).toHaveLength(1)
     await (await maker(folder)).maker.make(artifact, ['sm_80', 'sm_89'])
     expect(compiled()).toHaveLength(2)
-    const other = { pattern: 'band', variants: [{ ...AMPERE, code: '// other\n' }] }
+    const other = { pattern: 'band', stages: null, variants: [{ ...AMPERE, code: '// other\n' }] }
     await (await maker(folder)).maker.make(other, ['sm_80'])
     expect(compiled()).toHaveLength(3)
     await (await maker(folder, { release: '13.1, V13.1.20' })).maker.make(other, ['sm_80'])

@@ -81,3 +81,28 @@ describe('against the oracle', () => {
     },
   )
 })
+
+describe('what a call may not ask', () => {
+  const coded = (code: string) => expect.objectContaining({ name: 'HeddleError', code })
+  const kernelFor = (name: string) => {
+    const { compiled, call } = stageCase(name, BASE, 1)
+    const artifact = emitCuda(compiled, { headDims: [BASE.headDim], dtypes: ['bf16'] })
+    const kernel = loadCudaKernel(JSON.stringify(artifact), driver)
+    return { call, ask: (more: object) => cudaAttention(kernel, { ...call, ...more }) }
+  }
+
+  test('pages, and lengths of its batch entries', async () => {
+    const { ask } = kernelFor('moba')
+    // Of one sequence whose keys lie in one page: the tensors are what they were.
+    await expect(ask({ pages: { table: Int32Array.of(0) } })).rejects.toThrow(coded('stages-pages'))
+    await expect(ask({ lengths: [{}] })).rejects.toThrow(coded('stages-lengths'))
+  })
+
+  test('rows that are missing, unknown, or of another shape', async () => {
+    const { call, ask } = kernelFor('dsa')
+    const { qIndex, kIndex } = call.rows as Record<string, Tensor>
+    await expect(ask({ rows: { qIndex: qIndex! } })).rejects.toThrow(coded('table-missing'))
+    await expect(ask({ rows: { ...call.rows, other: kIndex! } })).rejects.toThrow(coded('table-unknown'))
+    await expect(ask({ rows: { qIndex: qIndex!, kIndex: qIndex! } })).rejects.toThrow(coded('shape'))
+  })
+})

@@ -247,7 +247,7 @@ describe('given lists are checked', () => {
 })
 
 describe('the text of every variant', () => {
-  test('passes Dawn', async () => {
+  test('passes Dawn', { timeout: 180_000 }, async () => {
     const device = await openNull()
     const lists = [list('head', 64, 64), list('kvHead', 16, 'span'), list('request', 1, 4)]
     for (const [name, pattern] of [
@@ -258,7 +258,7 @@ describe('the text of every variant', () => {
       for (const some of [lists, lists.slice(1), lists.slice(0, 1), [list('kvHead', 'whole', 1)]]) {
         const { variants } = emit(compiled(pattern), {
           target: 'wgsl',
-          headDims: [59, 128],
+          headDims: [59],
           dtypes: ['f32', 'f16'],
           capabilities: CAPABILITY_NAMES,
           lists: some,

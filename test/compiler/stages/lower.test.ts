@@ -7,6 +7,7 @@ import { isEverything, type StageNode, type Word } from '../../../compiler/stage
 import { printGraph } from '../../../compiler/stages/print-graph.ts'
 import { STAGES } from '../../../compiler/stages/table.ts'
 import { verifyGraph } from '../../../compiler/stages/verify.ts'
+import { SELECTIONS } from '../../../patterns/index.ts'
 import { compileMethod, METHODS } from './methods.ts'
 
 const compiler = createCompiler()
@@ -37,6 +38,14 @@ const graph = (p: CompiledPattern): string => printGraph(p.stages!.graph)
 describe.each(METHODS)('%s', (method) => {
   test('has a well-formed graph', () => {
     const { stages } = compileMethod(method)
+    expect(verifyGraph(stages!.graph, stages!.typing)).toEqual([])
+  })
+})
+
+describe.each(SELECTIONS.map(({ file }) => file))('%s', (file) => {
+  test('has a well-formed graph', () => {
+    const { patterns } = compiler.compile(fileURLToPath(new URL(`../../../${file}`, import.meta.url)))
+    const { stages } = patterns[0]!
     expect(verifyGraph(stages!.graph, stages!.typing)).toEqual([])
   })
 })

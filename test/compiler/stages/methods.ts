@@ -96,7 +96,13 @@ export async function runOf(method: string, seed: number): Promise<Run> {
   const module = (await import(fileOf(method))) as Readonly<Record<string, unknown>>
   const pattern = Object.values(module).find(isPattern)
   if (!pattern) throw new Error(`${method} exports no pattern`)
-  const { consts = {}, params = {}, channels = {}, kvHeads = 2 } = SMALL[method] ?? {}
+  const sizes = SMALL[method] ?? {}
+  return runIn(pattern, compileMethod(method, sizes.consts), sizes, seed)
+}
+
+/** A call of a pattern with contents drawn from the seed. */
+export function runIn(pattern: Pattern, compiled: CompiledPattern, sizes: Sizes, seed: number): Run {
+  const { consts = {}, params = {}, channels = {}, kvHeads = 2 } = sizes
   const uniform = seededRandom(seed)
   const random = () => uniform() * 2 - 1
   const qLen = [24, 24, 9, 1][seed % 4]!
@@ -112,7 +118,6 @@ export async function runOf(method: string, seed: number): Promise<Run> {
     params,
     tables: {},
   }
-  const compiled = compileMethod(method, consts)
   const plan = compiled.plan
   const tables = new Map(plan.tables.map((t) => [t.name, drawTable(t, at, uniform)]))
   const filled: Setting = {

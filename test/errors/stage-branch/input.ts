@@ -1,4 +1,4 @@
-import { attend, i32, pattern, where } from 'heddle'
+import { attend, dot, i32, pattern, pool, where, whole } from 'heddle'
 
 export const mine = pattern({
   name: 'mine',
@@ -7,6 +7,7 @@ export const mine = pattern({
   forward: ({ Q, K, V, kvLen, dense }) => {
     const near = attend(Q, K, V, where(({ q, kv }) => q - kv < 64))
     if (kvLen < 1024) return attend(Q, K, V)
-    return dense * kvLen > 64 ? near : attend(Q, K, V)
+    const far = pool(dot(Q, K), { q: whole, kv: whole }, 'max')
+    return far ? near : attend(Q, K, V)
   },
 })

@@ -11,6 +11,8 @@ constexpr int HEAD_DIM = 128;
 constexpr int VALUE_DIM = 128;
 constexpr int TILE_Q = 64;
 constexpr int TILE_KV = 64;
+constexpr int UNITS = 1;
+constexpr int UNIT_KV = 64;
 constexpr int THREADS = 128;
 constexpr int STAGES = 3;
 constexpr int BLOCKS = 2;
@@ -27,6 +29,7 @@ struct Call {
   int const* values;  // scalar params, one word each; perHead params, qHeads each; derived, batch * qHeads each
   int const* pages;  // [batch][pageStride] page numbers, or null: K and V are contiguous
   unsigned* list;  // tile lists, where the pattern has them
+  int const* parts;  // lists that the call gives, where the kernel walks them
   unsigned* counters;  // zero before a launch, and zero again after it
   float* scratch;  // partial results of split keys
   void const* tables[8];  // in the order of the manifest
@@ -49,7 +52,7 @@ struct Call {
   int listStride;  // words of a tile list: 1 + ceil(kvRows / tile)
   float scale;  // factor of q . k
 };
-static_assert(sizeof(Call) == 304, "the host's view of Call");
+static_assert(sizeof(Call) == 312, "the host's view of Call");
 
 // ==== prelude.cuh ====
 
@@ -177,6 +180,7 @@ constexpr bool LISTED = false;            // tiles are listed by the entry `list
 constexpr bool LOOKS = false;             // it looks at the pairs of a tile, not at its tests alone
 constexpr bool SHARES_LISTS = true;       // one list serves all heads
 constexpr bool ORDERED = false;           // rows and keys are taken by classes of the same remainder
+constexpr bool ALIGNED = false;           // query tiles begin at positions that are multiples of TILE_Q
 constexpr bool PARTIAL = false;           // outputs go to the scratch as they are, for a pass that joins its own
 constexpr bool MERGES = false;            // scratch and lse hold what an earlier pass made of other pairs
 constexpr bool MASK_READS_HEAD = false;   // keeps and the tiles may differ between heads
@@ -265,13 +269,16 @@ DEVICE float sinkLogitOf(Call const& call, Place const& p) { return -INFINITE; }
 
 // ==== tiles.cuh ====
 
-// The walk over the kv tiles of a query tile. In: the pattern section's Reach. Out: tiles in ascending order, each known to be
-// full or not. A whole warp walks: its lanes ask about 32 tiles at once.
+// The walk over the kv tiles of a query tile. In: the pattern section's Reach, or a list. Out: tiles in ascending order (of a list of
+// several units a tile: its entries), each known to be full or not. A whole warp walks: its lanes ask about 32 tiles at once.
 
 struct Visit {
   int tile;   // NO_TILE: none is left
   bool full;  // inside kvLen, and no pair is dropped
 };
+
+// Words of a list: a count, then of each entry the UNITS units that are a tile; bit 31 of the first: all of it is kept.
+constexpr unsigned UNIT_INDEX = 0x7fffffffu;
 
 struct Walk {
   int from;         // the next candidate has this index or a greater one; of lists: the next entry
@@ -281,10 +288,13 @@ struct Walk {
   unsigned const* list;
 };
 
+// Query tiles of a head, where they are cut at positions: the first and the last may have few rows.
+DEVICE int listTilesOf(Call const& call) { return (call.qRows + 2 * TILE_Q - 2) / TILE_Q; }
+
 DEVICE Walk walkOf(Call const& call, Place const& place, int qTile) {
   Walk walk = {0, 0, 0u, 0u, nullptr};
   if (LISTED) {
-    int qTiles = (call.qRows + TILE_Q - 1) / TILE_Q;
+    int qTiles = ALIGNED ? listTilesOf(call) : (call.qRows + TILE_Q - 1) / TILE_Q;
     long long owner = SHARES_LISTS ? place.batch : (long long)place.batch * call.qHeads + place.head;
     walk.list = call.list + (owner * qTiles + qTile) * call.listStride;
   }
@@ -300,7 +310,7 @@ DEVICE bool refill(Call const& call, Place const& place, Reach const& reach, Wal
     if (walk.from >= count) return false;
     int entry = walk.from + lane;
     bool inside = entry < count;
-    bool full = inside && (walk.list[1 + entry] >> 31) != 0u;
+    bool full = inside && (walk.list[1 + entry * UNITS] >> 31) != 0u;
     walk.base = walk.from;
     walk.kept = ballotLanes(inside);
     walk.full = ballotLanes(full);
@@ -326,7 +336,7 @@ DEVICE Visit nextTile(Call const& call, Place const& place, Reach const& reach, 
   walk.kept &= walk.kept - 1u;
   bool full = (walk.full >> bit) & 1u;
   int tile = walk.base + bit;
-  if (LISTED) tile = (int)(walk.list[1 + tile] & 0x7fffffffu);
+  if (LISTED && UNITS == 1) tile = (int)(walk.list[1 + tile] & UNIT_INDEX);
   return {tile, full};
 }
 

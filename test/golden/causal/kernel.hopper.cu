@@ -11,8 +11,11 @@ constexpr int HEAD_DIM = 128;
 constexpr int VALUE_DIM = 128;
 constexpr int TILE_Q = 128;
 constexpr int TILE_KV = 176;
+constexpr int UNITS = 1;
+constexpr int UNIT_KV = 176;
 constexpr int THREADS = 384;
 constexpr int CONSUMERS = 2;
+constexpr int BLOCKS = 1;
 constexpr int STAGES = 2;
 constexpr int Q_STAGES = 1;
 constexpr int PRODUCER_REGISTERS = 40;
@@ -32,6 +35,7 @@ struct Call {
   int const* values;  // scalar params, one word each; perHead params, qHeads each; derived, batch * qHeads each
   int const* pages;  // [batch][pageStride] page numbers, or null: K and V are contiguous
   unsigned* list;  // tile lists, where the pattern has them
+  int const* parts;  // lists that the call gives, where the kernel walks them
   unsigned* counters;  // zero before a launch, and zero again after it
   float* scratch;  // partial results of split keys
   void const* tables[8];  // in the order of the manifest
@@ -54,7 +58,7 @@ struct Call {
   int listStride;  // words of a tile list: 1 + ceil(kvRows / tile)
   float scale;  // factor of q . k
 };
-static_assert(sizeof(Call) == 304, "the host's view of Call");
+static_assert(sizeof(Call) == 312, "the host's view of Call");
 
 // ==== prelude.cuh ====
 
@@ -337,6 +341,7 @@ constexpr bool LISTED = false;            // tiles are listed by the entry `list
 constexpr bool LOOKS = false;             // it looks at the pairs of a tile, not at its tests alone
 constexpr bool SHARES_LISTS = true;       // one list serves all heads
 constexpr bool ORDERED = false;           // rows and keys are taken by classes of the same remainder
+constexpr bool ALIGNED = false;           // query tiles begin at positions that are multiples of TILE_Q
 constexpr bool PARTIAL = false;           // outputs go to the scratch as they are, for a pass that joins its own
 constexpr bool MERGES = false;            // scratch and lse hold what an earlier pass made of other pairs
 constexpr bool MASK_READS_HEAD = false;   // keeps and the tiles may differ between heads
@@ -425,13 +430,16 @@ DEVICE float sinkLogitOf(Call const& call, Place const& p) { return -INFINITE; }
 
 // ==== tiles.cuh ====
 
-// The walk over the kv tiles of a query tile. In: the pattern section's Reach. Out: tiles in ascending order, each known to be
-// full or not. A whole warp walks: its lanes ask about 32 tiles at once.
+// The walk over the kv tiles of a query tile. In: the pattern section's Reach, or a list. Out: tiles in ascending order (of a list of
+// several units a tile: its entries), each known to be full or not. A whole warp walks: its lanes ask about 32 tiles at once.
 
 struct Visit {
   int tile;   // NO_TILE: none is left
   bool full;  // inside kvLen, and no pair is dropped
 };
+
+// Words of a list: a count, then of each entry the UNITS units that are a tile; bit 31 of the first: all of it is kept.
+constexpr unsigned UNIT_INDEX = 0x7fffffffu;
 
 struct Walk {
   int from;         // the next candidate has this index or a greater one; of lists: the next entry
@@ -441,10 +449,13 @@ struct Walk {
   unsigned const* list;
 };
 
+// Query tiles of a head, where they are cut at positions: the first and the last may have few rows.
+DEVICE int listTilesOf(Call const& call) { return (call.qRows + 2 * TILE_Q - 2) / TILE_Q; }
+
 DEVICE Walk walkOf(Call const& call, Place const& place, int qTile) {
   Walk walk = {0, 0, 0u, 0u, nullptr};
   if (LISTED) {
-    int qTiles = (call.qRows + TILE_Q - 1) / TILE_Q;
+    int qTiles = ALIGNED ? listTilesOf(call) : (call.qRows + TILE_Q - 1) / TILE_Q;
     long long owner = SHARES_LISTS ? place.batch : (long long)place.batch * call.qHeads + place.head;
     walk.list = call.list + (owner * qTiles + qTile) * call.listStride;
   }
@@ -460,7 +471,7 @@ DEVICE bool refill(Call const& call, Place const& place, Reach const& reach, Wal
     if (walk.from >= count) return false;
     int entry = walk.from + lane;
     bool inside = entry < count;
-    bool full = inside && (walk.list[1 + entry] >> 31) != 0u;
+    bool full = inside && (walk.list[1 + entry * UNITS] >> 31) != 0u;
     walk.base = walk.from;
     walk.kept = ballotLanes(inside);
     walk.full = ballotLanes(full);
@@ -486,7 +497,7 @@ DEVICE Visit nextTile(Call const& call, Place const& place, Reach const& reach, 
   walk.kept &= walk.kept - 1u;
   bool full = (walk.full >> bit) & 1u;
   int tile = walk.base + bit;
-  if (LISTED) tile = (int)(walk.list[1 + tile] & 0x7fffffffu);
+  if (LISTED && UNITS == 1) tile = (int)(walk.list[1 + tile] & UNIT_INDEX);
   return {tile, full};
 }
 
@@ -563,8 +574,9 @@ constexpr int S_COUNT = TILE_KV / 2;                           // accumulators a
 constexpr int O_COUNT = VALUE_DIM / 2;
 static_assert(TILE_Q == CONSUMERS * 64 && THREADS == (CONSUMERS + 1) * 128, "64 rows a warpgroup");
 // What the warpgroups ask for in all must be there from the start: more is waited for without end.
-static_assert(PRODUCER_REGISTERS + CONSUMERS * CONSUMER_REGISTERS <= 65536 / THREADS / 8 * 8 * (CONSUMERS + 1), "registers");
+static_assert(PRODUCER_REGISTERS + CONSUMERS * CONSUMER_REGISTERS <= 65536 / (THREADS * BLOCKS) / 8 * 8 * (CONSUMERS + 1), "registers");
 static_assert(SHARED_BYTES <= HOST_SHARED_BYTES, "the host's count of shared memory");
+static_assert(UNITS == 1 || UNROLL_MASK, "which unit a column is in is known where it is written out");
 static_assert(STAGES <= 4 && Q_STAGES <= 2, "the book has room for four stages, and for two of Q");
 
 // Messages to the multiplying warps. A tile's: its index, and two flags.
@@ -590,6 +602,7 @@ struct Book {
   u64 qFull[2], qEmpty[2];
   u64 kFull[4], kEmpty[4], vFull[4], vEmpty[4];
   u32 tiles[4];
+  int units[4][UNITS];
   Message messages[MESSAGES];
 };
 static_assert(sizeof(Book) <= 1024, "BOOK");
@@ -625,7 +638,7 @@ struct Order {
 DEVICE Order orderOf(Call const& call) {
   Order o;
   int const step = classesOf(call), rows = (call.qRows + step - 1) / step;
-  o.ofClass = (rows + TILE_Q - 1) / TILE_Q;
+  o.ofClass = ALIGNED ? listTilesOf(call) : (rows + TILE_Q - 1) / TILE_Q;
   o.qTiles = min(step, call.qRows) * o.ofClass;
   long long bytes = 2ll * call.kvRows * (call.headDim + call.valueDim);
   int fit = call.kvHeads;
@@ -644,12 +657,25 @@ DEVICE Work workOf(Call const& call, Order const& o, int item) {
   return {batch, slot - batch * call.qHeads, row, o.ofClass - 1 - (step - row * o.ofClass)};
 }
 
-// Rows of a tensor that a tile has: row first + i * step for each i from `from` on.
+// Rows of a tensor that a tile, or a unit of it, has: row first + i * step for each i from `from` on.
 struct Run {
   int first, from;
 };
 DEVICE Run queriesOf(Place const& place, int index) { return {rowAt(place, 0), index}; }
-DEVICE Run keysOf(Place const& place, int tile) { return {place.kvStart + keyAt(place, 0), tile * TILE_KV}; }
+DEVICE Run keysOf(Place const& place, int unit) { return {place.kvStart + keyAt(place, 0), unit * UNIT_KV}; }
+
+// The units that a tile has: one, itself, or of a list those that its entry names. A unit behind the last key stands for none:
+// another one is brought in its place, and the mask drops it.
+struct Units {
+  int id[UNITS];
+};
+DEVICE Units unitsOf(Walk const& walk, int tile) {
+  Units units;
+#pragma unroll
+  for (int u = 0; u < UNITS; u++) units.id[u] = UNITS == 1 ? tile : (int)(walk.list[1 + tile * UNITS + u] & UNIT_INDEX);
+  return units;
+}
+DEVICE int broughtOf(Place const& place, int unit) { return UNITS == 1 ? unit : min(unit, max(place.kvLen - 1, 0) / UNIT_KV); }
 
 // A box of a run's rows.
 DEVICE void copyRun(u32 shared, TensorMap const& map, u32 barrier, int column, Place const& place, Run run, int head, u64 policy) {
@@ -669,8 +695,9 @@ DEVICE bool isCut(Place const& place, Run run, int rows) {
   return run.first - skipped * step < rows - whole * step && skipped + run.from + count > whole;
 }
 
-// A tile copied by hand, swizzled as a box would be, with zeros for rows at or beyond `limit`.
-template <int count, int dims, int chunkBytes>
+// Rows copied by hand to where a tile of `rows` rows has them, swizzled as a box would be, with zeros for those at or beyond
+// `limit`.
+template <int rows, int count, int dims, int chunkBytes>
 DEVICE void copyByHand(u16 const* from, long long rowStride, int dim, Place const& place, Run run, int limit, unsigned char* to) {
   constexpr int UNITS = dims / 8, CHUNK = chunkBytes / 2;
   for (int i = laneIndex(); i < count * UNITS; i += 32) {
@@ -690,7 +717,7 @@ DEVICE void copyByHand(u16 const* from, long long rowStride, int dim, Place cons
     }
     int unit = column % CHUNK / 8;
     int swizzled = chunkBytes == 128 ? unit ^ (row & 7) : unit ^ ((row >> 1) & 3);
-    unsigned char* target = to + column / CHUNK * (count * chunkBytes) + row * chunkBytes + swizzled * 16;
+    unsigned char* target = to + column / CHUNK * (rows * chunkBytes) + row * chunkBytes + swizzled * 16;
     *(uint4*)target = make_uint4(words[0], words[1], words[2], words[3]);
   }
   fenceAsync();
@@ -708,13 +735,13 @@ DEVICE void writeEmpty(Call const& call, Work const& work, Place const& place) {
   float* const lses = call.lse + ((long long)work.batch * call.qHeads + work.head) * call.qRows;
   float const sink = SINK ? sinkLogitOf(call, place) : -INFINITE;
   int const first = work.qTile * TILE_Q;
-  for (int i = first; !PARTIAL && i < first + TILE_Q && rowAt(place, i) < call.qRows; i++) {
+  for (int i = max(first, rowsBefore(place, 0)); !PARTIAL && i < first + TILE_Q && rowAt(place, i) < call.qRows; i++) {
     int const r = rowAt(place, i);
     bool const held = MERGES && lses[r] != -INFINITE;
     for (int column = laneIndex(); column < call.valueDim; column += 32)
       out[r * call.outStride[2] + column] = held ? (u16)packHalves(partialRow(call, work, r)[column], 0.0f) : (u16)0;
   }
-  for (int i = first + laneIndex(), r = rowAt(place, i); !MERGES && i < first + TILE_Q && r < call.qRows; i += 32, r = rowAt(place, i))
+  for (int i = max(first, rowsBefore(place, 0)) + laneIndex(), r = rowAt(place, i); !MERGES && i < first + TILE_Q && r < call.qRows; i += 32, r = rowAt(place, i))
     lses[r] = r >= place.qRow & r < place.qRow + place.qLen ? sink : -INFINITE;
 }
 
@@ -757,7 +784,7 @@ DEVICE void produce(Call const& call, TensorMap const& qMap, TensorMap const& kM
     u32 const qFull = sharedAddress(&book->qFull[t.stage]);
     if (isCut<TILE_Q>(place, queries, call.qRows)) {
       u16 const* from = (u16 const*)call.q + work.batch * call.qStride[0] + work.head * call.qStride[1];
-      copyByHand<TILE_Q, HEAD_DIM, CHUNK_BYTES_K>(from, call.qStride[2], call.headDim, place, queries, call.qRows, base + t.stage * Q_BYTES);
+      copyByHand<TILE_Q, TILE_Q, HEAD_DIM, CHUNK_BYTES_K>(from, call.qStride[2], call.headDim, place, queries, call.qRows, base + t.stage * Q_BYTES);
       if (lane == 0) barrierArrive(qFull);
     } else if (lane == 0) {
       barrierExpect(qFull, Q_BYTES);
@@ -769,49 +796,66 @@ DEVICE void produce(Call const& call, TensorMap const& qMap, TensorMap const& kM
     message = (message + 1) % MESSAGES;
 
     // V is brought one tile behind K: the scores of a tile are computed before the output of the tile before it.
-    int behind = -1;
-    auto bringValues = [&](int tile) {
-      Run const keys = keysOf(place, tile);
+    bool behind = false;
+    Units valuesOf = {};
+    auto bringValues = [&]() {
       unsigned char* to = base + V_BEGIN + v.stage * V_BYTES;
       u32 full = sharedAddress(&book->vFull[v.stage]);
       barrierWait(sharedAddress(&book->vEmpty[v.stage]), v.parity);
       // Rows beyond kvLen but inside the tensor must be zeros, since a masked weight of zero times a NaN is a NaN.
-      bool const ends = keyAt(place, (tile + 1) * TILE_KV - 1) >= place.kvLen && place.kvStart + place.kvLen < call.kvRows;
-      if (ends || isCut<TILE_KV>(place, keys, call.kvRows)) {
+      bool byHand = false;
+#pragma unroll
+      for (int u = 0; u < UNITS; u++) {
+        int const unit = broughtOf(place, valuesOf.id[u]);
+        bool const ends = keyAt(place, (unit + 1) * UNIT_KV - 1) >= place.kvLen && place.kvStart + place.kvLen < call.kvRows;
+        byHand = byHand || ends || isCut<UNIT_KV>(place, keysOf(place, unit), call.kvRows);
+      }
+      if (byHand) {
         u16 const* from = (u16 const*)call.v + work.batch * call.vStride[0] + place.kvHead * call.vStride[1];
-        copyByHand<TILE_KV, VALUE_DIM, CHUNK_BYTES_V>(from, call.vStride[2], call.valueDim, place, keys, place.kvStart + place.kvLen, to);
+        for (int u = 0; u < UNITS; u++)
+          copyByHand<TILE_KV, UNIT_KV, VALUE_DIM, CHUNK_BYTES_V>(from, call.vStride[2], call.valueDim, place, keysOf(place, broughtOf(place, valuesOf.id[u])), place.kvStart + place.kvLen, to + u * UNIT_KV * CHUNK_BYTES_V);
         if (lane == 0) barrierArrive(full);
       } else if (lane == 0) {
         barrierExpect(full, V_BYTES);
 #pragma unroll
         for (int c = 0; c < VALUE_DIM / CHUNK_V; c++)
-          copyRun(sharedAddress(to) + c * TILE_KV * CHUNK_BYTES_V, vMap, full, c * CHUNK_V, place, keys, place.kvHead, EVICT_LAST);
+#pragma unroll
+          for (int u = 0; u < UNITS; u++)
+            copyRun(sharedAddress(to) + (c * TILE_KV + u * UNIT_KV) * CHUNK_BYTES_V, vMap, full, c * CHUNK_V, place, keysOf(place, broughtOf(place, valuesOf.id[u])), place.kvHead, EVICT_LAST);
       }
       v.advance();
     };
     while (visit.tile != NO_TILE) {
       Visit const after = nextTile(call, place, reach, walk);
       barrierWait(sharedAddress(&book->kEmpty[k.stage]), k.parity);
-      Run const keys = keysOf(place, visit.tile);
+      Units const keys = unitsOf(walk, visit.tile);
       u32 const full = sharedAddress(&book->kFull[k.stage]);
       int const to = K_BEGIN + k.stage * K_BYTES;
-      if (lane == 0) book->tiles[k.stage] = (u32)visit.tile | (visit.full ? TILE_FULL : 0u) | (after.tile == NO_TILE ? TILE_LAST : 0u);
-      if (isCut<TILE_KV>(place, keys, call.kvRows)) {
+      if (lane == 0) {
+        book->tiles[k.stage] = (u32)visit.tile | (visit.full ? TILE_FULL : 0u) | (after.tile == NO_TILE ? TILE_LAST : 0u);
+        if (UNITS > 1)
+          for (int u = 0; u < UNITS; u++) book->units[k.stage][u] = keys.id[u];
+      }
+      // A class has no units but its tiles.
+      if (isCut<TILE_KV>(place, keysOf(place, keys.id[0]), call.kvRows)) {
         u16 const* from = (u16 const*)call.k + work.batch * call.kStride[0] + place.kvHead * call.kStride[1];
-        copyByHand<TILE_KV, HEAD_DIM, CHUNK_BYTES_K>(from, call.kStride[2], call.headDim, place, keys, place.kvStart + place.kvLen, base + to);
+        copyByHand<TILE_KV, TILE_KV, HEAD_DIM, CHUNK_BYTES_K>(from, call.kStride[2], call.headDim, place, keysOf(place, keys.id[0]), place.kvStart + place.kvLen, base + to);
         if (lane == 0) barrierArrive(full);
       } else if (lane == 0) {
         barrierExpect(full, K_BYTES);
 #pragma unroll
         for (int c = 0; c < HEAD_DIM / CHUNK_K; c++)
-          copyRun(qShared + to + c * TILE_KV * CHUNK_BYTES_K, kMap, full, c * CHUNK_K, place, keys, place.kvHead, EVICT_LAST);
+#pragma unroll
+          for (int u = 0; u < UNITS; u++)
+            copyRun(qShared + to + (c * TILE_KV + u * UNIT_KV) * CHUNK_BYTES_K, kMap, full, c * CHUNK_K, place, keysOf(place, broughtOf(place, keys.id[u])), place.kvHead, EVICT_LAST);
       }
       k.advance();
-      if (behind >= 0) bringValues(behind);
-      behind = visit.tile;
+      if (behind) bringValues();
+      behind = true;
+      valuesOf = keys;
       visit = after;
     }
-    bringValues(behind);
+    bringValues();
     item = (int)gridDim.x + shuffle((int)next, 0);
   }
 
@@ -843,11 +887,17 @@ DEVICE float quadSum(float x) {
 // Accumulator i of a thread: of its first row (i & 2 is 0) or second, at this column of the tile.
 DEVICE int columnOf(int i) { return (i >> 2) * 8 + (laneIndex() & 3) * 2 + (i & 1); }
 
-DEVICE void maskScores(Call const& call, Place const& place, float (&s)[S_COUNT], int first, int q0, int q1) {
+// The position of accumulator i's key, or of the key in that column where `units` are whole tiles.
+DEVICE int positionOf(Place const& place, Units const& units, int i) {
+  int const column = columnOf(i), u = UNITS == 1 ? 0 : (i >> 2) * 8 / UNIT_KV;
+  return keyAt(place, units.id[u] * UNIT_KV + column - u * UNIT_KV);
+}
+
+DEVICE void maskScores(Call const& call, Place const& place, float (&s)[S_COUNT], Units const& units, int q0, int q1) {
   if (UNROLL_MASK) {
 #pragma unroll
     for (int i = 0; i < S_COUNT; i++) {
-      int kv = keyAt(place, first + columnOf(i));
+      int kv = positionOf(place, units, i);
       bool kept = kv < place.kvLen & keeps(call, place, i & 2 ? q1 : q0, kv);
       s[i] = kept ? s[i] : -INFINITE;
     }
@@ -858,7 +908,7 @@ DEVICE void maskScores(Call const& call, Place const& place, float (&s)[S_COUNT]
       u32 bits = 0u;
 #pragma unroll 4
       for (int column = 0; column < min(16, S_COUNT / 2 - word * 16); column++) {
-        int const i = (column >> 1) * 4 + (column & 1), kv = keyAt(place, first + columnOf(word * 32 + i));
+        int const i = (column >> 1) * 4 + (column & 1), kv = positionOf(place, units, word * 32 + i);
         u32 const both = (u32)keeps(call, place, q0, kv) | (u32)keeps(call, place, q1, kv) << 2;
         bits |= (kv < place.kvLen ? both : 0u) << i;
       }
@@ -960,7 +1010,7 @@ DEVICE void finish(Call const& call, Message const& message, int row, Softmax co
     float weight = empty ? 0.0f : rescale / sum;
     float lse = empty ? (SINK && real ? sink : -INFINITE) : most + log2f(sum);
     u16* const target = out + r * call.outStride[2];
-    bool const writes = r < call.qRows;
+    bool const writes = (u32)r < (u32)call.qRows;
     float* const partial = partialRow(call, work, r) + (lane & 3) * 2;
     float earlier = 0.0f;  // the weight of what an earlier pass made
     float2 held[VALUE_DIM / 8];
@@ -1021,6 +1071,7 @@ DEVICE void consume(Call const& call, Book* book, int group) {
   Softmax state = fresh;
   int message = 0;
   u32 tile = 0u;
+  Units units = {};
   float s[S_COUNT], o[O_COUNT];
   u32 p[TILE_KV / 4];
 
@@ -1040,6 +1091,10 @@ DEVICE void consume(Call const& call, Book* book, int group) {
   auto readTile = [&]() {
     if (lane == 0) tile = book->tiles[k.stage];
     tile = (u32)shuffle((int)tile, 0);
+    units.id[0] = (int)(tile & TILE_INDEX);
+    if (UNITS > 1)
+#pragma unroll
+      for (int u = 0; u < UNITS; u++) units.id[u] = shuffle(lane == 0 ? book->units[k.stage][u] : 0, 0);
   };
   auto startScores = [&]() {
     constexpr int STEPS = CHUNK_K / 16;
@@ -1073,14 +1128,13 @@ DEVICE void consume(Call const& call, Book* book, int group) {
     v.advance();
   };
   auto shapeScores = [&]() {
-    int const first = (int)(tile & TILE_INDEX) * TILE_KV;
     Message const& told = book->messages[message];
     if (SCORED) {
       Place const place = told.place;
       int const r = told.work.qTile * TILE_Q + row, q0 = rowAt(place, r) + place.qShift, q1 = rowAt(place, r + 8) + place.qShift;
 #pragma unroll
       for (int i = 0; i < S_COUNT; i++)
-        s[i] = scoreOf(call, place, s[i] * call.scale, i & 2 ? q1 : q0, keyAt(place, first + columnOf(i)));
+        s[i] = scoreOf(call, place, s[i] * call.scale, i & 2 ? q1 : q0, positionOf(place, units, i));
     } else if (turned) {
 #pragma unroll
       for (int i = 0; i < S_COUNT; i++) s[i] = -s[i];
@@ -1088,7 +1142,7 @@ DEVICE void consume(Call const& call, Book* book, int group) {
     if (!(tile & TILE_FULL)) {
       Place const place = told.place;
       int const r = told.work.qTile * TILE_Q + row, q0 = rowAt(place, r) + place.qShift, q1 = rowAt(place, r + 8) + place.qShift;
-      maskScores(call, place, s, first, q0, q1);
+      maskScores(call, place, s, units, q0, q1);
     }
   };
   auto roundWeights = [&]() {
@@ -1134,7 +1188,7 @@ DEVICE void consume(Call const& call, Book* book, int group) {
   }
 }
 
-KERNEL(THREADS, 1)
+KERNEL(THREADS, BLOCKS)
 ENTRY(attend)(const __grid_constant__ Call call, const __grid_constant__ TensorMap qMap, const __grid_constant__ TensorMap kMap,
        const __grid_constant__ TensorMap vMap) {
   Book* book = (Book*)(sharedBase() + BOOK);

@@ -141,7 +141,7 @@ fn run(
 }
 
 // minference-block: scores5
-// 64 threads, d64 f16
+// 256 threads, d64 f16
 
 struct Uniforms {
   batches: i32,
@@ -175,6 +175,11 @@ struct Uniforms {
 @group(0) @binding(2) var<storage, read> rows3: array<f32>;
 @group(0) @binding(3) var<storage, read> rows4: array<f32>;
 
+var<workgroup> queries: array<array<f32, 65>, 16>;
+var<workgroup> keys: array<array<f32, 65>, 16>;
+var<workgroup> votes: atomic<u32>;
+var<workgroup> word: u32;
+
 fn floorDiv(a: i32, b: i32) -> i32 {
   let sign = a >> 31u;
   return ((a ^ sign) / b) ^ sign;
@@ -197,35 +202,297 @@ fn poolRows4(batch: i32, at: i32, place: i32, channel: i32) -> f32 {
   return rows4[((batch * u.kvHeads + at) * ((u.kvRows + 63) >> 6u) + place) * 64 + channel];
 }
 
-fn dot5(batch: i32, at: i32, row: i32, column: i32) -> f32 {
-  var sum: f32 = 0.0;
-  for (var channel: i32 = 0; channel < 64; channel += 1) {
-    sum = sum + poolRows3(batch, at, row, channel) * poolRows4(batch, at / (u.qHeads / u.kvHeads), column, channel);
-  }
-  return sum;
-}
-
-@compute @workgroup_size(64)
+@compute @workgroup_size(256)
 fn run(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_index) thread: u32,
 ) {
-  let index = i32((group.x + group.y * u.gridX) * 64u + thread);
-  let inner = (u.kvRows + 63) >> 6u;
-  if (u.batches * u.qHeads * u.unitCount * inner <= index) {
+  let own = group.x + group.y * u.gridX;
+  if (u.groupCount <= own) {
     return;
   }
-  let element = index % inner;
-  let number = index / inner;
-  let row = u.unitBase + number % u.unitCount;
-  let pair = number / u.unitCount;
-  let sharer = pair % u.qHeads;
+  let lane = i32(thread);
+  let columns = (u.kvRows + 63) >> 6u;
+  let across = (columns + 63) / 64;
+  let down = (u.unitCount + 63) / 64;
+  let number = i32(own);
+  let above = number / across;
+  let pair = above / down;
   let batch = pair / u.qHeads;
-  var bits: u32 = 4286578688u;
-  if (dot5Seen(batch, sharer, row, element)) {
-    bits = bitcast<u32>(dot5(batch, sharer, row, element));
+  let sharer = pair % u.qHeads;
+  let firstRow = above % down * 64;
+  let firstColumn = number % across * 64;
+  let y = lane / 16;
+  let x = lane % 16;
+  // is any cell visible
+  if (lane == 0) {
+    atomicStore(&votes, 0u);
   }
-  scores5[((batch * u.qHeads + sharer) * u.unitCount + (row - u.unitBase)) * ((u.kvRows + 63) >> 6u) + element] = bitcast<f32>(bits);
+  workgroupBarrier();
+  var sees: u32 = 0u;
+  if ((firstRow + y < u.unitCount) & (firstColumn + x < columns)) {
+    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y), firstColumn + x)) {
+      sees = sees | 1u;
+    }
+  }
+  if ((firstRow + y < u.unitCount) & (firstColumn + x + 16 < columns)) {
+    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y), firstColumn + x + 16)) {
+      sees = sees | 2u;
+    }
+  }
+  if ((firstRow + y < u.unitCount) & (firstColumn + x + 32 < columns)) {
+    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y), firstColumn + x + 32)) {
+      sees = sees | 4u;
+    }
+  }
+  if ((firstRow + y < u.unitCount) & (firstColumn + x + 48 < columns)) {
+    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y), firstColumn + x + 48)) {
+      sees = sees | 8u;
+    }
+  }
+  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x < columns)) {
+    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 16), firstColumn + x)) {
+      sees = sees | 16u;
+    }
+  }
+  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 16 < columns)) {
+    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 16), firstColumn + x + 16)) {
+      sees = sees | 32u;
+    }
+  }
+  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 32 < columns)) {
+    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 16), firstColumn + x + 32)) {
+      sees = sees | 64u;
+    }
+  }
+  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 48 < columns)) {
+    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 16), firstColumn + x + 48)) {
+      sees = sees | 128u;
+    }
+  }
+  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x < columns)) {
+    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 32), firstColumn + x)) {
+      sees = sees | 256u;
+    }
+  }
+  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 16 < columns)) {
+    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 32), firstColumn + x + 16)) {
+      sees = sees | 512u;
+    }
+  }
+  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 32 < columns)) {
+    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 32), firstColumn + x + 32)) {
+      sees = sees | 1024u;
+    }
+  }
+  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 48 < columns)) {
+    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 32), firstColumn + x + 48)) {
+      sees = sees | 2048u;
+    }
+  }
+  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x < columns)) {
+    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 48), firstColumn + x)) {
+      sees = sees | 4096u;
+    }
+  }
+  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 16 < columns)) {
+    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 48), firstColumn + x + 16)) {
+      sees = sees | 8192u;
+    }
+  }
+  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 32 < columns)) {
+    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 48), firstColumn + x + 32)) {
+      sees = sees | 16384u;
+    }
+  }
+  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 48 < columns)) {
+    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 48), firstColumn + x + 48)) {
+      sees = sees | 32768u;
+    }
+  }
+  if (0u < sees) {
+    atomicOr(&votes, 1u);
+  }
+  workgroupBarrier();
+  if (lane == 0) {
+    word = atomicLoad(&votes);
+  }
+  var sum00: f32 = 0.0;
+  var sum01: f32 = 0.0;
+  var sum02: f32 = 0.0;
+  var sum03: f32 = 0.0;
+  var sum10: f32 = 0.0;
+  var sum11: f32 = 0.0;
+  var sum12: f32 = 0.0;
+  var sum13: f32 = 0.0;
+  var sum20: f32 = 0.0;
+  var sum21: f32 = 0.0;
+  var sum22: f32 = 0.0;
+  var sum23: f32 = 0.0;
+  var sum30: f32 = 0.0;
+  var sum31: f32 = 0.0;
+  var sum32: f32 = 0.0;
+  var sum33: f32 = 0.0;
+  let some = workgroupUniformLoad(&word);
+  if (0u < some) {
+    for (var begin: i32 = 0; begin < 64; begin += 16) {
+      workgroupBarrier();
+      for (var n: i32 = lane; n < 1024; n += 256) {
+        let channel = n % 16;
+        let unit = n / 16;
+        var value: f32 = 0.0;
+        if ((begin + channel < 64) & (firstRow + unit < u.unitCount)) {
+          value = poolRows3(batch, sharer, u.unitBase + firstRow + unit, begin + channel);
+        }
+        queries[channel][unit] = value;
+        var value_2: f32 = 0.0;
+        if ((begin + channel < 64) & (firstColumn + unit < columns)) {
+          value_2 = poolRows4(batch, sharer / (u.qHeads / u.kvHeads), firstColumn + unit, begin + channel);
+        }
+        keys[channel][unit] = value_2;
+      }
+      workgroupBarrier();
+      let left = 64 + begin * -1;
+      for (var k: i32 = 0; k < min(16, left); k += 1) {
+        let a0 = queries[k][y];
+        let a1 = queries[k][y + 16];
+        let a2 = queries[k][y + 32];
+        let a3 = queries[k][y + 48];
+        let b0 = keys[k][x];
+        let b1 = keys[k][x + 16];
+        let b2 = keys[k][x + 32];
+        let b3 = keys[k][x + 48];
+        sum00 = sum00 + a0 * b0;
+        sum01 = sum01 + a0 * b1;
+        sum02 = sum02 + a0 * b2;
+        sum03 = sum03 + a0 * b3;
+        sum10 = sum10 + a1 * b0;
+        sum11 = sum11 + a1 * b1;
+        sum12 = sum12 + a1 * b2;
+        sum13 = sum13 + a1 * b3;
+        sum20 = sum20 + a2 * b0;
+        sum21 = sum21 + a2 * b1;
+        sum22 = sum22 + a2 * b2;
+        sum23 = sum23 + a2 * b3;
+        sum30 = sum30 + a3 * b0;
+        sum31 = sum31 + a3 * b1;
+        sum32 = sum32 + a3 * b2;
+        sum33 = sum33 + a3 * b3;
+      }
+    }
+  }
+  if ((firstRow + y < u.unitCount) & (firstColumn + x < columns)) {
+    var bits: u32 = 4286578688u;
+    if (0u < (sees & 1u)) {
+      bits = bitcast<u32>(sum00);
+    }
+    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x)] = bitcast<f32>(bits);
+  }
+  if ((firstRow + y < u.unitCount) & (firstColumn + x + 16 < columns)) {
+    var bits: u32 = 4286578688u;
+    if (0u < (sees & 2u)) {
+      bits = bitcast<u32>(sum01);
+    }
+    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 16)] = bitcast<f32>(bits);
+  }
+  if ((firstRow + y < u.unitCount) & (firstColumn + x + 32 < columns)) {
+    var bits: u32 = 4286578688u;
+    if (0u < (sees & 4u)) {
+      bits = bitcast<u32>(sum02);
+    }
+    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 32)] = bitcast<f32>(bits);
+  }
+  if ((firstRow + y < u.unitCount) & (firstColumn + x + 48 < columns)) {
+    var bits: u32 = 4286578688u;
+    if (0u < (sees & 8u)) {
+      bits = bitcast<u32>(sum03);
+    }
+    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 48)] = bitcast<f32>(bits);
+  }
+  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x < columns)) {
+    var bits: u32 = 4286578688u;
+    if (0u < (sees & 16u)) {
+      bits = bitcast<u32>(sum10);
+    }
+    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 16) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x)] = bitcast<f32>(bits);
+  }
+  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 16 < columns)) {
+    var bits: u32 = 4286578688u;
+    if (0u < (sees & 32u)) {
+      bits = bitcast<u32>(sum11);
+    }
+    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 16) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 16)] = bitcast<f32>(bits);
+  }
+  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 32 < columns)) {
+    var bits: u32 = 4286578688u;
+    if (0u < (sees & 64u)) {
+      bits = bitcast<u32>(sum12);
+    }
+    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 16) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 32)] = bitcast<f32>(bits);
+  }
+  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 48 < columns)) {
+    var bits: u32 = 4286578688u;
+    if (0u < (sees & 128u)) {
+      bits = bitcast<u32>(sum13);
+    }
+    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 16) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 48)] = bitcast<f32>(bits);
+  }
+  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x < columns)) {
+    var bits: u32 = 4286578688u;
+    if (0u < (sees & 256u)) {
+      bits = bitcast<u32>(sum20);
+    }
+    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 32) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x)] = bitcast<f32>(bits);
+  }
+  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 16 < columns)) {
+    var bits: u32 = 4286578688u;
+    if (0u < (sees & 512u)) {
+      bits = bitcast<u32>(sum21);
+    }
+    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 32) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 16)] = bitcast<f32>(bits);
+  }
+  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 32 < columns)) {
+    var bits: u32 = 4286578688u;
+    if (0u < (sees & 1024u)) {
+      bits = bitcast<u32>(sum22);
+    }
+    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 32) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 32)] = bitcast<f32>(bits);
+  }
+  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 48 < columns)) {
+    var bits: u32 = 4286578688u;
+    if (0u < (sees & 2048u)) {
+      bits = bitcast<u32>(sum23);
+    }
+    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 32) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 48)] = bitcast<f32>(bits);
+  }
+  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x < columns)) {
+    var bits: u32 = 4286578688u;
+    if (0u < (sees & 4096u)) {
+      bits = bitcast<u32>(sum30);
+    }
+    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 48) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x)] = bitcast<f32>(bits);
+  }
+  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 16 < columns)) {
+    var bits: u32 = 4286578688u;
+    if (0u < (sees & 8192u)) {
+      bits = bitcast<u32>(sum31);
+    }
+    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 48) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 16)] = bitcast<f32>(bits);
+  }
+  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 32 < columns)) {
+    var bits: u32 = 4286578688u;
+    if (0u < (sees & 16384u)) {
+      bits = bitcast<u32>(sum32);
+    }
+    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 48) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 32)] = bitcast<f32>(bits);
+  }
+  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 48 < columns)) {
+    var bits: u32 = 4286578688u;
+    if (0u < (sees & 32768u)) {
+      bits = bitcast<u32>(sum33);
+    }
+    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 48) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 48)] = bitcast<f32>(bits);
+  }
 }
 
 // minference-block: select7

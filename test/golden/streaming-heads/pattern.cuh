@@ -8,6 +8,7 @@ constexpr bool LISTED = false;            // tiles are listed by the entry `list
 constexpr bool LOOKS = false;             // it looks at the pairs of a tile, not at its tests alone
 constexpr bool SHARES_LISTS = false;      // one list serves all heads
 constexpr bool ORDERED = false;           // rows and keys are taken by classes of the same remainder
+constexpr bool ALIGNED = false;           // query tiles begin at positions that are multiples of TILE_Q
 constexpr bool PARTIAL = false;           // outputs go to the scratch as they are, for a pass that joins its own
 constexpr bool MERGES = false;            // scratch and lse hold what an earlier pass made of other pairs
 constexpr bool MASK_READS_HEAD = true;    // keeps and the tiles may differ between heads

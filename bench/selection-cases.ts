@@ -1,0 +1,218 @@
+/** A pattern with a `forward`, some consts and a seed in; a random call, and how far what a device made of it is right, out. */
+
+import type { Artifact } from '../codegen/artifact.ts'
+import type { CudaArtifact } from '../codegen/cuda/manifest.ts'
+import type { Pattern } from '../dsl/index.ts'
+import { SELECTIONS } from '../patterns/index.ts'
+import { selectionInputs } from '../patterns/selection-examples.ts'
+import {
+  plain16,
+  plain32,
+  reference,
+  type ReferenceCall,
+  type ReferencePattern,
+} from '../runtime/reference.ts'
+import { readView, viewOf, type StorageDtype, type Tensor } from '../runtime/tensor.ts'
+import { randomTensor } from '../runtime/testing/cases.ts'
+import { compareWithOracle, type KernelResult } from '../runtime/testing/compare.ts'
+import { drawSeeded, type Draw } from '../runtime/testing/draw.ts'
+import { setDifference } from '../runtime/testing/sets.ts'
+
+/** A pattern at consts of its own, for one head dim and one type. */
+export interface SelectionUnit<A> {
+  readonly pattern: string
+  /** small: blocks of few tokens, as tests have them. wide: blocks of whole tiles. */
+  readonly grain: 'small' | 'wide'
+  readonly consts: Readonly<Record<string, number>>
+  readonly headDim: number
+  readonly dtype: StorageDtype
+  readonly artifact: A
+  /** Calls beyond the random ones; there are none. */
+  readonly extra: readonly never[]
+}
+
+export interface PreparedSelections {
+  readonly units: {
+    readonly wgsl: readonly SelectionUnit<Artifact>[]
+    readonly cuda: readonly SelectionUnit<CudaArtifact>[]
+  }
+  /** By pattern, at its own consts; causal is among them. */
+  readonly timed: {
+    readonly wgsl: Readonly<Record<string, Artifact>>
+    readonly cuda: Readonly<Record<string, CudaArtifact>>
+  }
+}
+
+export type AnyUnit = SelectionUnit<unknown>
+
+export interface Sizes {
+  readonly batch: number
+  readonly qHeads: number
+  readonly kvHeads: number
+  readonly qLen: number
+  readonly kvLen: number
+}
+
+/** A call as kernels and the oracle take it. */
+export type SelectionCall = ReferenceCall & { readonly rows: Readonly<Record<string, Tensor>> }
+
+/** Blocks of a few sizes, some of them cut; a few steps of decoding; chunks that begin anywhere. */
+const LONGEST = { small: 110, wide: 330 } as const
+
+export function drawSizes(d: Draw, { grain }: Pick<AnyUnit, 'grain'>): Sizes {
+  const kvHeads = d.int(1, 2)
+  const group = d.pick(grain === 'small' ? [2, 1, 4] : [2, 1])
+  const kvLen = d.int(1, LONGEST[grain])
+  const qLen = d.pick([() => kvLen, () => 1, () => d.int(1, kvLen)])()
+  return { batch: grain === 'small' ? d.int(1, 2) : 1, qHeads: kvHeads * group, kvHeads, qLen, kvLen }
+}
+
+export function patternOf({
+  pattern,
+  consts,
+}: Pick<AnyUnit, 'pattern' | 'consts'>): Pattern & ReferencePattern {
+  const found = SELECTIONS.find((s) => s.pattern.name === pattern)!.pattern
+  return { ...found, consts: { ...found.consts, ...consts } } as unknown as Pattern & ReferencePattern
+}
+
+export function callOf(
+  unit: Pick<AnyUnit, 'pattern' | 'headDim' | 'dtype'>,
+  sizes: Sizes,
+  seed: number,
+): SelectionCall {
+  const { headDim, dtype } = unit
+  const { batch, qHeads, kvHeads, qLen, kvLen } = sizes
+  const { params, tables, rows } = selectionInputs(unit.pattern, { ...sizes, headDim }, seed)
+  const tensor = (heads: number, length: number, of: number) =>
+    randomTensor([batch, heads, length, headDim], dtype, 4 * seed + of)
+  return {
+    q: tensor(qHeads, qLen, 1),
+    k: tensor(kvHeads, kvLen, 2),
+    v: tensor(kvHeads, kvLen, 3),
+    params,
+    tables,
+    rows,
+  }
+}
+
+export interface Judgement {
+  /** The greatest error as a part of the error allowed, over the rows that are decided. */
+  readonly ratio: number
+  readonly difference: string | null
+  /** Rows whose choice hangs on less than a rounding: other units would be as right. */
+  readonly undecided: number
+}
+
+const elements = (t: Tensor): Float32Array => Float32Array.from(readView(viewOf('out', t)))
+
+/** The house's rule, after rows that the oracle itself decides otherwise when its inputs move by less than a rounding. */
+export function judge(
+  pattern: Pattern & ReferencePattern,
+  call: SelectionCall,
+  got: KernelResult,
+): Judgement {
+  const oracle = reference(pattern, call)
+  const single = viewOf('q', call.q).dtype === 'f32'
+  const plain = (single ? plain32 : plain16)(pattern, call)
+  const [, , , dim] = got.out.shape
+  const out = elements(got.out)
+  // A gated sum has no log-sum-exp, by which the comparison tells rows that kernels promise nothing of.
+  const gated = oracle.lse.some(Number.isNaN)
+  const known = gated ? { ...oracle, lse: oracle.lse.map(() => 0) } : oracle
+  const usual = gated ? { ...plain, lse: plain.lse.map(() => 0) } : plain
+  if (gated && !got.lse.data.every(Number.isNaN))
+    return { ratio: Infinity, difference: 'the log-sum-exp of a gated sum is a number', undecided: 0 }
+  const lse = gated ? new Float32Array(got.lse.data.length) : Float32Array.from(got.lse.data)
+  const compared = () =>
+    compareWithOracle(
+      pattern,
+      call,
+      { out: { data: out, shape: got.out.shape }, lse: { data: lse } },
+      known,
+      usual,
+    )
+  const first = compared()
+  if (first.difference === null) return { ...first, undecided: 0 }
+  const loose = undecidedRows(pattern, call, oracle.out, dim)
+  for (const row of loose) {
+    for (let i = row * dim; i < (row + 1) * dim; i++) out[i] = oracle.out[i]!
+    lse[row] = known.lse[row]!
+  }
+  return { ...compared(), undecided: loose.size }
+}
+
+/** Relative: more than what sums in f32 are wrong by, less than what two scores of random vectors differ by. */
+const NUDGE = 2 ** -18
+const NUDGES = 4
+/** Of an output, beyond what nudged inputs change without another choice. */
+const MOVED = 1e-3
+
+function undecidedRows(
+  pattern: ReferencePattern,
+  call: SelectionCall,
+  want: ArrayLike<number>,
+  dim: number,
+): Set<number> {
+  const rows = new Set<number>()
+  for (let n = 1; n <= NUDGES; n++) {
+    const nudged = (t: Tensor, of: number): Tensor => {
+      const { shape } = t
+      const noise = randomTensor(shape, 'f32', 8 * n + of).data as Float32Array
+      return { data: elements(t).map((x, i) => x * (1 + NUDGE * noise[i]!)), shape }
+    }
+    const given = Object.entries(call.rows).map(([name, t], i) => [name, nudged(t, 3 + i)] as const)
+    const moved = reference(pattern, {
+      ...call,
+      q: nudged(call.q, 1),
+      k: nudged(call.k, 2),
+      v: { data: elements(call.v), shape: call.v.shape },
+      rows: Object.fromEntries(given),
+    }).out
+    for (let i = 0; i < moved.length; i++)
+      if (Math.abs(moved[i]! - want[i]!) > MOVED) rows.add(Math.floor(i / dim))
+  }
+  return rows
+}
+
+export interface Attempt extends Judgement {
+  /** The call in words. */
+  readonly about: string
+}
+
+interface Drawn {
+  readonly call: SelectionCall
+  readonly about: string
+}
+
+function drawCall(unit: AnyUnit, seed: number): Drawn {
+  const { value: sizes } = drawSeeded((d) => drawSizes(d, unit), seed)
+  const about = `${unit.pattern} ${JSON.stringify(unit.consts)}, ${unit.dtype}, ${JSON.stringify(sizes)}`
+  return { call: callOf(unit, sizes, seed), about }
+}
+
+type Answer = (call: SelectionCall) => Promise<KernelResult>
+
+/** A random call, compared with the oracle. */
+export async function attempt(unit: AnyUnit, seed: number, answer: Answer): Promise<Attempt> {
+  const { call, about } = drawCall(unit, seed)
+  return { ...judge(patternOf(unit), call, await answer(call)), about }
+}
+
+/** Branches that meet other keys, and tiles that are left out, have no one set. */
+export const hasOneSet = ({ pattern, grain }: AnyUnit): boolean =>
+  grain === 'small' && pattern !== 'nsa' && pattern !== 'blasst'
+
+/** A random call that asks which keys each query meets, exactly. */
+export async function attemptSets(unit: AnyUnit, seed: number, answer: Answer): Promise<Attempt> {
+  const { call, about } = drawCall(unit, seed)
+  const pattern = patternOf(unit)
+  const difference = await setDifference(pattern, call, (asked) => answer({ ...call, ...asked }))
+  if (difference === null) return { ratio: 0, difference, undecided: 0, about }
+  const undecided = undecidedRows(
+    pattern,
+    call,
+    reference(pattern, call).out,
+    viewOf('v', call.v).shape[3],
+  ).size
+  return { ratio: 0, difference: undecided > 0 ? null : difference, undecided, about }
+}

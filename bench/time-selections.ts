@@ -1,0 +1,215 @@
+/** Patterns with a `forward` on CUDA at lengths of use in; time of the whole, of each kernel by itself, and dense causal's, out. */
+
+import type { CudaArtifact } from '../codegen/cuda/manifest.ts'
+import { loadCudaKernel, type Address, type CudaDriver, type CudaKernel } from '../runtime/cuda.ts'
+import type { DeviceRows } from '../runtime/cuda/stages.ts'
+import { countOf, tableSizes } from '../runtime/tables.ts'
+import type { Shape } from '../runtime/tensor.ts'
+import { DeviceMemory } from './device-memory.ts'
+import { tooLong } from './growth.ts'
+import { median, type Row } from './results.ts'
+import { traced, type KernelTime, type Traced } from './traced.ts'
+
+export interface SelectionTimePlan {
+  /** Rising; rows are of those from `shown` on, the others say what the longer ones would take. */
+  readonly lengths: readonly number[]
+  readonly shown: number
+  readonly heads: { readonly qHeads: number; readonly kvHeads: number }
+  readonly headDim: number
+  readonly indexer: { readonly heads: number; readonly channels: number }
+  readonly limits: { readonly kernelMs: number; readonly wholeMs: number }
+  /** Of one case: timed runs, and milliseconds after which no other is begun. */
+  readonly runs: number
+  readonly budgetMs: number
+  /** A word in the pattern's name. */
+  readonly only: string
+  readonly minutes: number
+}
+
+export const SELECTION_TIMES: SelectionTimePlan = {
+  lengths: [1024, 4096, 8192, 32768],
+  shown: 8192,
+  heads: { qHeads: 32, kvHeads: 8 },
+  headDim: 128,
+  // DeepSeek-V3.2's indexer.
+  indexer: { heads: 64, channels: 128 },
+  limits: { kernelMs: 2000, wholeMs: 6000 },
+  runs: 9,
+  budgetMs: 3000,
+  only: '',
+  minutes: Infinity,
+}
+
+/** Patterns that are timed as decoding does: one query row. */
+const DECODE: readonly string[] = ['quest']
+const WARM_UP = 3
+const DENSE = 'causal'
+
+interface Timing {
+  readonly ms: number
+  readonly kernels: readonly KernelTime[]
+}
+
+/** One length on one artefact; memory lives no longer than that. */
+async function timed(
+  { driver, trace }: Traced,
+  kernel: CudaKernel,
+  qLen: number,
+  kvLen: number,
+  plan: SelectionTimePlan,
+): Promise<Timing> {
+  const { artifact } = kernel
+  const { headDim, heads, indexer } = plan
+  const { qHeads, kvHeads } = heads
+  const memory = new DeviceMemory(driver)
+  try {
+    const halves = (shape: Shape, seed: number) => ({
+      address: seed === 0 ? memory.blank(2 * countOf(shape)) : memory.bell16(countOf(shape), seed),
+      shape,
+      dtype: 'bf16' as const,
+    })
+    const sizes = { batch: 1, qHeads, kvHeads, qRows: qLen, kvRows: kvLen, headDim, valueDim: headDim }
+    const rows = artifact.stages?.rows.map(({ name, side, share }, i): [string, DeviceRows] => {
+      const tokens = side === 'q' ? qLen : kvLen
+      const sharers = { indexHead: indexer.heads, request: 1, head: qHeads, kvHead: kvHeads }[share]
+      const shape = [1, sharers, tokens, indexer.channels] as const
+      return [name, { address: memory.bell32(countOf(shape), 1, 11 + i), shape }]
+    })
+    const tables = artifact.tables.map((info, i): [string, Address] => {
+      const count = countOf(tableSizes(info, { ...sizes, indexHeads: indexer.heads }))
+      return [info.name, memory.bell32(count, 1 / 64, 21 + i)]
+    })
+    const prepared = await kernel.prepare({
+      q: halves([1, qHeads, qLen, headDim], 1),
+      k: halves([1, kvHeads, kvLen, headDim], 2),
+      v: halves([1, kvHeads, kvLen, headDim], 3),
+      out: halves([1, qHeads, qLen, headDim], 0),
+      lse: memory.blank(4 * qHeads * qLen),
+      tables: Object.fromEntries(tables),
+      ...(rows && rows.length > 0 ? { rows: Object.fromEntries(rows) } : {}),
+    })
+    const began = performance.now()
+    const goes = () => performance.now() - began < plan.budgetMs
+    for (let i = 0; i < WARM_UP && (i === 0 || goes()); i++) prepared.run()
+    driver.synchronize()
+    const kernels = trace(() => prepared.run())
+    const events = [driver.createEvent(), driver.createEvent()] as const
+    const times: number[] = []
+    while (times.length < plan.runs && (times.length === 0 || goes())) {
+      events[0].record()
+      prepared.run()
+      events[1].record()
+      times.push(driver.elapsed(...events))
+    }
+    for (const event of events) event.release()
+    return { ms: median(times), kernels }
+  } finally {
+    memory.free()
+  }
+}
+
+const lengthOf = (n: number): string => (n % 1024 === 0 ? `${n / 1024}k` : String(n))
+const described = (kernels: readonly KernelTime[]): string =>
+  kernels
+    .map(
+      ({ name, ms, launches }) =>
+        `${name} ${ms.toPrecision(3)}${launches > 1 ? ` (${launches} launches)` : ''}`,
+    )
+    .join(', ')
+
+/** @param tell is told each length as it is measured */
+export async function timeSelections(
+  driver: CudaDriver,
+  artifacts: Readonly<Record<string, CudaArtifact>>,
+  plan: SelectionTimePlan = SELECTION_TIMES,
+  tell: (text: string) => void = () => {},
+): Promise<Row[]> {
+  const end = performance.now() + 60_000 * plan.minutes
+  const names = Object.keys(artifacts).filter((name) => name !== DENSE && name.includes(plan.only))
+  const rows: Row[] = []
+  for (const decodes of [false, true]) {
+    const some = names.filter((name) => DECODE.includes(name) === decodes)
+    if (some.length === 0) continue
+    const dense = new Map<number, number>()
+    for (const name of [DENSE, ...some]) {
+      const about = (length: number) => `${name}, N ${lengthOf(length)}${decodes ? ', one query row' : ''}`
+      const run = async (of: Traced, kernel: CudaKernel, length: number): Promise<Timing> => {
+        const timing = await timed(of, kernel, decodes ? 1 : length, length, plan)
+        tell(`${about(length)}: ${timing.ms.toPrecision(4)} ms; ${described(timing.kernels)}`)
+        return timing
+      }
+      const { timings, ended } = await timedLengths(driver, artifacts[name]!, plan, end, run)
+      if (ended !== null) tell(`${name}: ${ended}`)
+      if (name === DENSE) for (const { length, ms } of timings) dense.set(length, ms)
+      const shown = timings.filter(({ length }, i) => length >= plan.shown || i === timings.length - 1)
+      rows.push(
+        ...shown.map((timing, i) => {
+          const peer = name === DENSE ? undefined : dense.get(timing.length)
+          const note = i === shown.length - 1 ? ended : null
+          return rowOf(about(timing.length), plan, timing, peer, note)
+        }),
+      )
+      if (shown.length === 0 && performance.now() < end) rows.push(failedRow(name, plan, ended!))
+    }
+  }
+  return rows
+}
+
+type LengthTiming = Timing & { readonly length: number }
+
+/** Length after length, until one would take too long, fails, or there is no time: then `ended` says why. */
+async function timedLengths(
+  driver: CudaDriver,
+  artifact: CudaArtifact,
+  { lengths, limits }: SelectionTimePlan,
+  end: number,
+  run: (of: Traced, kernel: CudaKernel, length: number) => Promise<Timing>,
+): Promise<{ timings: LengthTiming[]; ended: string | null }> {
+  const of = traced(driver)
+  const kernel = loadCudaKernel(artifact, of.driver)
+  const timings: LengthTiming[] = []
+  let ended: string | null = null
+  try {
+    for (const length of lengths) {
+      ended =
+        performance.now() < end
+          ? tooLong(timings, length, limits)
+          : `N ${length} is not run: no time was left`
+      if (ended !== null) break
+      timings.push({ length, ...(await run(of, kernel, length)) })
+    }
+  } catch (error) {
+    ended = error instanceof Error ? error.message : String(error)
+  }
+  kernel.release()
+  return { timings, ended }
+}
+
+function rowOf(
+  about: string,
+  { headDim }: SelectionTimePlan,
+  { ms, kernels }: Timing,
+  dense: number | undefined,
+  note: string | null,
+): Row {
+  return {
+    case: about,
+    target: `cuda d${headDim}-bf16`,
+    ours: { ms },
+    ...(dense === undefined ? {} : { peer: { name: 'dense causal, ours', ms: dense }, ratio: dense / ms }),
+    more: {
+      'sum of kernels ms': kernels.reduce((sum, k) => sum + k.ms, 0),
+      'kernels alone, ms': described(kernels),
+    },
+    ...(note === null ? {} : { note }),
+  }
+}
+
+const failedRow = (name: string, { headDim }: SelectionTimePlan, note: string): Row => ({
+  case: name,
+  target: `cuda d${headDim}-bf16`,
+  ours: { ms: 0 },
+  limit: 'runs',
+  ok: false,
+  note,
+})

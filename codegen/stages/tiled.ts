@@ -1,0 +1,143 @@
+/**
+ * Cells of a dot in tiles: a kernel of the plan in; its entry out, whose workgroups have CELLS x CELLS cells each. Vectors are staged
+ * in workgroup memory a few channels at a time, so that each is read once a tile and not once a cell.
+ */
+
+import type { StageNode } from '../../compiler/stages/graph.ts'
+import type { ScoresKernel } from '../../compiler/stages/plan.ts'
+import { rowsOf, scoresOf } from '../../compiler/stages/typing.ts'
+import { Block } from '../block.ts'
+import {
+  add,
+  and,
+  at,
+  eq,
+  f32,
+  fromU32,
+  i32,
+  le,
+  lt,
+  min,
+  mul,
+  op,
+  quotient,
+  remainder,
+  u32,
+  type Code,
+  type Entry,
+  type Memory,
+} from '../kernel.ts'
+import { HIDDEN_BITS, scaleOf, seenAt, storedIndex } from './cells.ts'
+import { groupOf } from './grid.ts'
+import type { CellPlace, Cells } from './place.ts'
+import { channelsOf, element } from './rows.ts'
+import type { Sharer } from './text.ts'
+import { countOf } from './units.ts'
+
+/** Cells of a tile's side, those of a thread, and the channels that are staged at once. */
+export const CELLS = 64
+const EACH = 4
+const STEP = 16
+/** Threads of a row of threads: thread (y, x) has the cells y + 16 i, x + 16 j. */
+const SIDE = CELLS / EACH
+const THREADS = SIDE * SIDE
+/** A row of the staged channels; one more, so that the threads that store a vector's channels meet different banks. */
+const PITCH = CELLS + 1
+
+const times = [...Array(EACH).keys()]
+
+export function dotEntry(
+  c: Cells,
+  { node, grid }: ScoresKernel & { readonly node: StageNode<'dot'> },
+): { readonly entry: Entry; readonly memory: readonly Memory[] } {
+  const { text: t } = c
+  const [queries, keys] = node.src as [StageNode, StageNode]
+  const target = t.stored(t.find(node, 'scores')!)
+  const staged = [
+    t.workgroup('queries', 'f32', [STEP, PITCH]),
+    t.workgroup('keys', 'f32', [STEP, PITCH]),
+  ] as const
+  const votes = t.workgroup('votes', 'u32', [], true)
+  const word = t.workgroup('word', 'u32', [])
+
+  const block = new Block(t.names.child())
+  const own = block.let('own', groupOf(t))
+  block.if(le(t.uniform('groupCount'), own), (b) => b.return())
+  const lane = block.let('lane', fromU32(op('u32', 'thread')))
+  const rows = t.uniform('unitCount')
+  const columns = block.let('columns', countOf(t, scoresOf(node).kv))
+  const tiles = (n: Code) => quotient(add(n, i32(CELLS - 1)), i32(CELLS))
+  const across = block.let('across', tiles(columns))
+  const down = block.let('down', tiles(rows))
+  const number = block.let('number', fromU32(own))
+  const above = block.let('above', quotient(number, across))
+  const pair = block.let('pair', quotient(above, down))
+  const of: Sharer = {
+    batch: block.let('batch', quotient(pair, t.sharers(grid.share))),
+    share: grid.share,
+    at: block.let('sharer', remainder(pair, t.sharers(grid.share))),
+  }
+  const firstRow = block.let('firstRow', mul(remainder(above, down), i32(CELLS)))
+  const firstColumn = block.let('firstColumn', mul(remainder(number, across), i32(CELLS)))
+  const [y, x] = [block.let('y', quotient(lane, i32(SIDE))), block.let('x', remainder(lane, i32(SIDE)))]
+  const rowAt = (i: number) => add(add(firstRow, y), i32(SIDE * i))
+  const columnAt = (j: number) => add(add(firstColumn, x), i32(SIDE * j))
+  const base = t.uniform('unitBase')
+  const placeAt = (i: number, j: number): CellPlace => ({ of, q: add(base, rowAt(i)), kv: columnAt(j) })
+  const inside = (i: number, j: number) => and(lt(rowAt(i), rows), lt(columnAt(j), columns))
+
+  block.comment('is any cell visible')
+  const first = (then: (b: Block) => void) => block.if(eq(lane, i32(0)), then)
+  first((b) => b.atomic('store', at(votes), u32(0)))
+  block.barrier()
+  const sees = block.var('sees', u32(0))
+  for (const i of times)
+    for (const j of times)
+      block.if(inside(i, j), (b) =>
+        b.if(seenAt(c, node, placeAt(i, j)), (d) =>
+          d.set(sees, op('u32', 'bitOr', sees, u32(2 ** (EACH * i + j)))),
+        ),
+      )
+  block.if(lt(u32(0), sees), (b) => b.atomic('or', at(votes), u32(1)))
+  block.barrier()
+  first((b) => b.set(at(word), op('u32', 'atomicLoad', at(votes))))
+
+  const sums = times.map((i) => times.map((j) => block.var(`sum${i}${j}`, f32(0))))
+  block.if(lt(u32(0), block.let('some', op('u32', 'uniformLoad', at(word)))), (b) => {
+    const channels = b.let('channels', channelsOf(t, rowsOf(queries)))
+    b.for('begin', i32(0), channels, STEP, (d, begin) => {
+      d.barrier()
+      d.for('n', lane, i32(STEP * CELLS), THREADS, (e, n) => {
+        const channel = e.let('channel', remainder(n, i32(STEP)))
+        const unit = e.let('unit', quotient(n, i32(STEP)))
+        const there = lt(add(begin, channel), channels)
+        const stage = (which: 0 | 1, rowsNode: StageNode, from: Code, place: Code, count: Code) => {
+          const value = e.var('value', f32(0))
+          e.if(and(there, lt(add(from, unit), count)), (f) =>
+            f.set(value, element(t, rowsNode, of, place, add(begin, channel))),
+          )
+          e.set(at(staged[which], channel, unit), value)
+        }
+        stage(0, queries, firstRow, add(add(base, firstRow), unit), rows)
+        stage(1, keys, firstColumn, add(firstColumn, unit), columns)
+      })
+      d.barrier()
+      d.for('k', i32(0), min(i32(STEP), d.let('left', add(channels, mul(begin, i32(-1))))), 1, (e, k) => {
+        const a = times.map((i) => e.let(`a${i}`, at(staged[0], k, add(y, i32(SIDE * i)))))
+        const z = times.map((j) => e.let(`b${j}`, at(staged[1], k, add(x, i32(SIDE * j)))))
+        for (const i of times)
+          for (const j of times) e.set(sums[i]![j]!, op('f32', 'mad', a[i]!, z[j]!, sums[i]![j]!))
+      })
+    })
+  })
+  const scale = block.let('scaled', scaleOf(t, block, node, of))
+  for (const i of times)
+    for (const j of times)
+      block.if(inside(i, j), (b) => {
+        const bits = b.var('bits', u32(HIDDEN_BITS))
+        const mine = op('u32', 'bitAnd', sees, u32(2 ** (EACH * i + j)))
+        b.if(lt(u32(0), mine), (d) => d.set(bits, op('u32', 'floatBits', mul(sums[i]![j]!, scale))))
+        b.set(at(target, storedIndex(t, node, placeAt(i, j))), op('f32', 'bitsFloat', bits))
+      })
+  return { entry: { name: 'run', threads: THREADS, body: block.stmts }, memory: [...staged, votes, word] }
+}

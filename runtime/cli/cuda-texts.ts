@@ -1,0 +1,57 @@
+/** A CUDA artefact in; every text of it by a name of its own, and the artefact with what was compiled of them, out. */
+
+import type { Cubin, CudaArtifact, CudaStageKernel, CudaVariant } from '../../codegen/cuda/manifest.ts'
+
+/** What a compiler needs to know of a text. */
+export type CudaText = Pick<CudaVariant, 'id' | 'code' | 'capability' | 'suffix'>
+
+const kernelId = (program: string, { name }: CudaStageKernel) => `${program}.${name}`
+const fasterId = (program: string, kernel: CudaStageKernel) =>
+  `${kernelId(program, kernel)}.${kernel.faster!.variant.skeleton}`
+
+/** Variants, then of each program its kernels and what is faster in place of one. */
+export function textsOf({ variants, stages }: Pick<CudaArtifact, 'variants' | 'stages'>): CudaText[] {
+  const programs = stages?.variants ?? []
+  return [
+    ...variants,
+    ...programs.flatMap(({ id, capability, steps }) =>
+      steps
+        .flatMap((s) => (s.kind === 'once' ? [s.kernel] : s.kernels))
+        .flatMap((kernel) => [
+          { id: kernelId(id, kernel), code: kernel.code, capability, suffix: '' } as const,
+          ...(kernel.faster ? [{ ...kernel.faster.variant, id: fasterId(id, kernel) }] : []),
+        ]),
+    ),
+  ]
+}
+
+/** @param cubinsOf those of a text, by its name */
+export function withCubins(
+  artifact: CudaArtifact,
+  cubinsOf: (text: string) => readonly Cubin[],
+): CudaArtifact {
+  const { variants, stages } = artifact
+  const made = (program: string, kernel: CudaStageKernel): CudaStageKernel => ({
+    ...kernel,
+    cubins: cubinsOf(kernelId(program, kernel)),
+    faster: kernel.faster && {
+      ...kernel.faster,
+      variant: { ...kernel.faster.variant, cubins: cubinsOf(fasterId(program, kernel)) },
+    },
+  })
+  return {
+    ...artifact,
+    variants: variants.map((v) => ({ ...v, cubins: cubinsOf(v.id) })),
+    stages: stages && {
+      ...stages,
+      variants: stages.variants.map((v) => ({
+        ...v,
+        steps: v.steps.map((s) =>
+          s.kind === 'once'
+            ? { ...s, kernel: made(v.id, s.kernel) }
+            : { ...s, kernels: s.kernels.map((k) => made(v.id, k)) },
+        ),
+      })),
+    },
+  }
+}
