@@ -15,6 +15,7 @@ import {
   union,
   where,
   whole,
+  within,
 } from '../dsl/index.ts'
 
 const budget = (tokens: number) => perHead(i32(tokens, { min: 0, max: 2 ** 22 }))
@@ -30,8 +31,8 @@ const budget = (tokens: number) => perHead(i32(tokens, { min: 0, max: 2 ** 22 })
  *   minference-block;
  * - A-shape: the first `sinkTokens` keys and the last `window`, as in a-shape.
  *
- * A head with several kinds of numbers attends the union. The first `firstKeys` keys and the `nearest`
- * distances are forced where the head has verticals or slashes at all. readProfile() and paramsOf() of
+ * A head with several kinds of numbers attends the union. The first `firstKeys` keys are forced where the head
+ * has verticals at all, the `nearest` distances where it has slashes. readProfile() and paramsOf() of
  * heddle/runtime make the numbers from a configuration that MInference's search wrote.
  */
 export const minference = pattern({
@@ -48,7 +49,10 @@ export const minference = pattern({
   mask: ({ q, kv }) => kv <= q,
   forward: ({ Q, K, V, scale, block, last, firstKeys, nearest, vertical, slash, k, window, sinkTokens }) => {
     const shape = where(({ q, kv, head }) => q - kv < window.at(head) || kv < sinkTokens.at(head))
-    const near = topK(dot(pool(Q, blocks(block), 'sum'), pool(K, blocks(block), 'sum')), k)
+    const byBlock = dot(pool(Q, blocks(block), 'sum'), pool(K, blocks(block), 'sum'))
+    // Without the limit heads that take no block would still compute a score for every pair of blocks.
+    const taking = where(k, (n) => n > 0)
+    const near = topK(within(byBlock, taking), k)
     const p = softmax(dot(slice(Q, -last), K, { scale }))
     const verticals = topK(pool(p, { q: whole }, 'sum'), vertical, {
       force: ({ kv, head }) => kv.index < firstKeys && vertical.at(head) > 0,

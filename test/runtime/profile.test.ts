@@ -1,6 +1,7 @@
 /** Profiles: what MInference's files say, what a call makes of it, on the device and in errors. */
 
 import { afterAll, describe, expect, test } from 'vitest'
+import { PACKAGE_ROOT } from '../../compiler/package-root.ts'
 import { minference } from '../../patterns/index.ts'
 import {
   attention,
@@ -14,6 +15,7 @@ import {
 import { resolveParams } from '../../runtime/params.ts'
 import { compareWithOracle } from '../../runtime/testing/compare.ts'
 import { setDifference } from '../../runtime/testing/sets.ts'
+import { compilePattern } from '../../runtime/testing/subject.ts'
 import { Bench, openTestDevice } from '../helpers.ts'
 import { stageCase, type StageSizes } from './stage-cases.ts'
 
@@ -94,6 +96,23 @@ describe.skipIf(!opened)('a layer of mixed heads on the device', () => {
     const { pattern, call, kernel } = prepared({ ...BASE, qLen: 40, kvLen: 61 }, 24, params)
     const got = await attention(kernel, call)
     expect(compareWithOracle(pattern, call, got, reference(pattern, call)).difference).toBeNull()
+  })
+
+  test("is the oracle at MInference's own blocks and forced keys", { timeout: 120_000 }, async () => {
+    const layer = readProfile([
+      {
+        0: ['vertical_and_slash', 45, 130, 1],
+        1: ['block_sparse', 8, 1, 1],
+        2: ['stream_llm', 20, 70, 1],
+        3: ['vertical_and_slash', 0, 0, 1],
+      },
+    ])
+    const { call } = stageCase('minference', { ...BASE, qLen: 333, kvLen: 333 }, 25)
+    const asked = { ...call, params: paramsOf(layer, 0, 4, { blocks: 2 }) }
+    const compiled = compilePattern(minference, { file: `${PACKAGE_ROOT}/patterns/minference.ts` })
+    const kernel = bench!.kernel(compiled, { headDim: 8, dtype: 'f32', capabilities: ['portable'] })
+    const got = await attention(kernel, asked)
+    expect(compareWithOracle(minference, asked, got, reference(minference, asked)).difference).toBeNull()
   })
 
   test("attends the oracle's pairs", { timeout: 120_000 }, async () => {

@@ -20,7 +20,7 @@ ${head}
 export const mine = h.pattern({
   name: 'mine',
   consts: { block: 8, rounds: 2 },
-  params: { k: h.i32(4, { min: 1, max: 64 }), dense: h.i32(0) },
+  params: { k: h.i32(4, { min: 1, max: 64 }), dense: h.i32(0), window: h.perHead(h.i32(8, { min: 0, max: 64 })) },
   mask: ({ q, kv }) => kv <= q,
   forward: ${forward},
 })
@@ -127,6 +127,20 @@ describe('code', () => {
     expect(nodes(p).filter((n) => n.word === 'attend')).toHaveLength(2)
     const kernels = p.stages!.steps.map((s) => (s.kind === 'once' ? s.kernel : null))
     expect(kernels.map((k) => k?.when?.op)).toEqual(['lt', 'not'])
+  })
+
+  test('reads a param of the head at hand in the functions of words, and as scores outside', () => {
+    const p = compiled(
+      `({ Q, K, V, window }) => {
+        const near = h.where(({ q, kv, head }) => q - kv < window.at(head))
+        const scores = h.dot(Q, h.pool(K, h.blocks(8), 'mean'))
+        const chosen = h.topK(scores, window, { force: ({ kv, head }) => kv.index < window.at(head) })
+        return h.attend(Q, K, V, h.union(near, chosen))
+      }`,
+    )
+    expect(graph(p)).toContain('pairs() keep=lt(sub(q, kv), $window)')
+    expect(graph(p)).toContain('force=lt(kv.index, $window)')
+    expect(graph(p)).toContain('fill() value=$window share=head')
   })
 
   test('without a set meets all that the mask keeps', () => {
