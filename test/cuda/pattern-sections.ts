@@ -33,6 +33,7 @@ constexpr bool TESTED = ${s.tested ?? false};
 constexpr bool LISTED = ${s.listed ?? false};
 constexpr bool LOOKS = ${s.listed ?? false};
 constexpr bool SHARES_LISTS = true;
+constexpr bool ALIGNED = false;
 constexpr bool MASK_READS_HEAD = false;
 constexpr bool SCORE_READS_HEAD = true;
 constexpr bool CHEAP_MASK = ${s.cheap ?? true};

@@ -29,6 +29,8 @@ export function textOf({ dtype, headDim, valueDim, shape, section, texts }: Kern
     VALUE_DIM: valueDim,
     TILE_Q: shape.tile.q,
     TILE_KV: shape.tile.kv,
+    UNITS: 1,
+    UNIT_KV: shape.tile.kv,
     THREADS: shape.threads,
     ...shape.constants,
   }

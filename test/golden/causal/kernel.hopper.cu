@@ -982,6 +982,8 @@ DEVICE void fetchPartial(Call const& call, Message const& message, int group) {
     int const r = rowAt(place, work.qTile * TILE_Q + group * 64 + i / LINES);
     if (r < call.qRows) prefetchLine((unsigned char const*)partialRow(call, work, r) + i % LINES * 128);
   }
+  // One lane releases the message for all.
+  syncLanes();
 }
 
 // Writes a query tile's output and LSE; empty rows and rows that are padding are zeros. What a merging pass finds there is the
