@@ -177,6 +177,7 @@ export function runDecode(driver: CudaDriver, kernel: DecodeKernel, c: DecodeCas
       values: give(Int32Array.from(params)),
       pages: c.pages ? give(pages) : 0n,
       list: give(size(workspace.list)),
+      parts: 0n,
       counters,
       scratch: give(size(workspace.scratch)),
       tables: [give(tag)],
