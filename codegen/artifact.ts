@@ -93,6 +93,22 @@ export interface UniformField {
   readonly type: 'i32' | 'u32' | 'f32'
 }
 
+/** Strides in elements; the last dimension of every tensor is contiguous. */
+const STRIDES: readonly UniformField[] = [
+  { name: 'qBatchStride', type: 'u32' },
+  { name: 'qHeadStride', type: 'u32' },
+  { name: 'qRowStride', type: 'u32' },
+  { name: 'kBatchStride', type: 'u32' },
+  { name: 'kHeadStride', type: 'u32' },
+  { name: 'kRowStride', type: 'u32' },
+  { name: 'vBatchStride', type: 'u32' },
+  { name: 'vHeadStride', type: 'u32' },
+  { name: 'vRowStride', type: 'u32' },
+  { name: 'outBatchStride', type: 'u32' },
+  { name: 'outHeadStride', type: 'u32' },
+  { name: 'outRowStride', type: 'u32' },
+]
+
 /**
  * The uniform block every kernel starts with; the pattern's scalar params follow by name. Strides are in elements.
  * batchBase, headBase: the first (batch, query head) of this dispatch, when a tensor is bound by slices. q, k, v and out are
@@ -115,18 +131,7 @@ export const UNIFORM_FIELDS: readonly UniformField[] = [
   { name: 'tileCount', type: 'u32' }, // batch * heads * ceil(qRows / tile.q), or as `unit` says
   { name: 'scale', type: 'f32' },
   { name: 'listStride', type: 'u32' }, // words per (batch, head, q tile) record of `list`
-  { name: 'qBatchStride', type: 'u32' },
-  { name: 'qHeadStride', type: 'u32' },
-  { name: 'qRowStride', type: 'u32' },
-  { name: 'kBatchStride', type: 'u32' },
-  { name: 'kHeadStride', type: 'u32' },
-  { name: 'kRowStride', type: 'u32' },
-  { name: 'vBatchStride', type: 'u32' },
-  { name: 'vHeadStride', type: 'u32' },
-  { name: 'vRowStride', type: 'u32' },
-  { name: 'outBatchStride', type: 'u32' },
-  { name: 'outHeadStride', type: 'u32' },
-  { name: 'outRowStride', type: 'u32' },
+  ...STRIDES,
 ]
 
 /** The uniform block of a stage's kernel; scalar params follow. Strides as above; stored values are contiguous. */
@@ -142,18 +147,7 @@ export const STAGE_FIELDS: readonly UniformField[] = [
   { name: 'gridX', type: 'u32' },
   { name: 'groupCount', type: 'u32' }, // workgroups; those at or beyond it leave at once
   { name: 'scale', type: 'f32' },
-  { name: 'qBatchStride', type: 'u32' },
-  { name: 'qHeadStride', type: 'u32' },
-  { name: 'qRowStride', type: 'u32' },
-  { name: 'kBatchStride', type: 'u32' },
-  { name: 'kHeadStride', type: 'u32' },
-  { name: 'kRowStride', type: 'u32' },
-  { name: 'vBatchStride', type: 'u32' },
-  { name: 'vHeadStride', type: 'u32' },
-  { name: 'vRowStride', type: 'u32' },
-  { name: 'outBatchStride', type: 'u32' },
-  { name: 'outHeadStride', type: 'u32' },
-  { name: 'outRowStride', type: 'u32' },
+  ...STRIDES,
 ]
 
 /** A buffer of a stage kernel: a tensor of the call, declared rows, or a stored value, by name. */

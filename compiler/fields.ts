@@ -1,6 +1,7 @@
 /** The record given to pattern(..): its syntax in, the nodes of its fields and what its declarations say out. */
 
 import ts from 'typescript'
+import { PATTERN_FIELDS } from '../dsl/record.ts'
 import { refuse, report, textOf, type Context } from './context.ts'
 import { isDeclaredInt } from './declare.ts'
 import { symbolOf } from './fold.ts'
@@ -27,18 +28,6 @@ export interface Declarations {
   /** Inputs of vectors, declared among the tables. */
   readonly rows: readonly Named<RowsSpec>[]
 }
-
-const FIELDS = [
-  'name',
-  'cite',
-  'consts',
-  'params',
-  'tables',
-  'mask',
-  'score',
-  'sinkLogit',
-  'forward',
-] as const
 
 /** The names of a record and the syntax of their values, through a constant that holds the record. */
 function entries(cx: Context, node: ts.Expression, what: string): Map<string, FieldNode> | null {
@@ -101,7 +90,8 @@ export function patternFields(cx: Context, call: ts.CallExpression): Map<string,
   }
   const found = entries(cx, record, 'pattern(..)')
   for (const [name, node] of found ?? []) {
-    if (!FIELDS.some((f) => f === name)) report(cx, 'unknown-field', node, { field: name, known: FIELDS })
+    if (!PATTERN_FIELDS.some((f) => f === name))
+      report(cx, 'unknown-field', node, { field: name, known: PATTERN_FIELDS })
   }
   return found
 }

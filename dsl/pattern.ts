@@ -2,7 +2,7 @@
 
 import { describe, patternError } from './messages.ts'
 import { isInt, isParam, type ParamSpec } from './params.ts'
-import { INDEX_FIELDS, type IndexField, type IndexRecord } from './record.ts'
+import { INDEX_FIELDS, PATTERN_FIELDS, type IndexField, type IndexRecord } from './record.ts'
 import {
   INPUT_FIELDS,
   isRowsSpec,
@@ -126,17 +126,6 @@ export interface PatternFields<C extends Consts, P extends Params, T extends Tab
   readonly forward?: (inputs: Inputs & Fed<C, P, T>) => State | Output
 }
 
-const FIELDS = [
-  'name',
-  'cite',
-  'consts',
-  'params',
-  'tables',
-  'mask',
-  'score',
-  'sinkLogit',
-  'forward',
-] as const
 const NAME = /^[a-z][a-z0-9]*(-[a-z0-9]+)*$/
 // WGSL reserves identifiers with two underscores in front; single ones inside are safe in every target.
 const IDENTIFIER = /^[a-zA-Z][a-zA-Z0-9]*(_[a-zA-Z0-9]+)*$/
@@ -203,7 +192,8 @@ const isRecord = (x: unknown): x is Readonly<Record<string, unknown>> =>
 function checkFields(fields: unknown): void {
   if (!isRecord(fields)) throw patternError('bad-record', { got: describe(fields) })
   for (const field of Object.keys(fields)) {
-    if (!FIELDS.some((f) => f === field)) throw patternError('unknown-field', { field, known: FIELDS })
+    if (!PATTERN_FIELDS.some((f) => f === field))
+      throw patternError('unknown-field', { field, known: PATTERN_FIELDS })
   }
   checkName(fields.name)
   if (fields.cite !== undefined && typeof fields.cite !== 'string') {

@@ -39,3 +39,16 @@ export const INDEX_FIELDS = [
   'kvHeads',
   'headDim',
 ] as const satisfies readonly IndexField[]
+
+/** What a pattern's record may hold: the checks when it runs and when it is compiled ask the same list. */
+export const PATTERN_FIELDS = [
+  'name',
+  'cite',
+  'consts',
+  'params',
+  'tables',
+  'mask',
+  'score',
+  'sinkLogit',
+  'forward',
+] as const

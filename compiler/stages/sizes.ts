@@ -189,9 +189,6 @@ export const constOf = (e: Expr): number | null =>
   e.op === 'const' && typeof e.arg === 'number' ? e.arg : null
 const isConst = (e: Expr, n: number): boolean => constOf(e) === n
 
-/** True if a size grows with the number of tokens. */
-export const growsWithLength = (size: Expr): boolean => growth(size) > 0
-
 /** The power of the length that a size grows with: 1 for kvLen / 64, 2 for qLen * kvLen, 0 for min(64, kvLen). */
 export function growth(e: Expr): number {
   switch (e.op) {
