@@ -48,6 +48,7 @@ function shapesOf({ headDim, valueDim, traits }: Request): Shape[] {
       threads: 128 * (consumers + 1),
       sharedBytes,
       constants: {
+        GATHERS: false,
         CONSUMERS: consumers,
         BLOCKS: blocks,
         STAGES: stages,

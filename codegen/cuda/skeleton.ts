@@ -2,6 +2,7 @@
 
 import type { KernelPlan } from '../../compiler/plan.ts'
 import type { ListInfo } from '../artifact.ts'
+import type { SetsInfo } from './gather.ts'
 import type { CudaDtype, CudaEntry, CudaVariant, Skeleton } from './manifest.ts'
 
 /** What a tile shape may depend on, beside the dims. */
@@ -10,6 +11,8 @@ export interface Traits {
   readonly plan: KernelPlan
   /** What is walked, if a call gives it. */
   readonly list: ListInfo | null
+  /** What is walked, of an attend of a program that is over sets. */
+  readonly sets: SetsInfo | null
 }
 
 export interface Request {
@@ -57,9 +60,9 @@ export interface SkeletonSpec {
   readonly sharesTests: boolean
   /**
    * mask: any plan. residues: rows and keys by remainder, for plans that have such an order; another kernel beside it takes them
-   * as they are. lists: of what a call's lists name.
+   * as they are. lists: of what a call's lists name. sets: of what the lists of a program name, whatever their forms.
    */
-  readonly walks: 'mask' | 'residues' | 'lists'
+  readonly walks: 'mask' | 'residues' | 'lists' | 'sets'
   readonly splits: CudaVariant['splits']
   /** Bytes; that of lists is emit's. */
   readonly counters: CudaVariant['workspace']['counters']

@@ -2,9 +2,9 @@
 
 import type {
   CudaArtifact,
+  CudaFaster,
   CudaStageKernel,
   CudaStageVariant,
-  CudaVariant,
 } from '../../codegen/cuda/manifest.ts'
 import { HeddleError } from '../messages.ts'
 import { uniformBlock, type CallStrides } from '../meta.ts'
@@ -36,12 +36,12 @@ export interface StageLaunch {
   readonly patches: readonly { readonly at: number; readonly name: string | null }[]
 }
 
-/** Launches of a kernel of a mask's own kind, over a stored list. */
-export interface FasterLaunch {
+/** Launches of a kernel of a mask's own kind, over stored values. */
+export interface FasterLaunch extends CudaFaster {
   readonly kind: 'faster'
-  readonly variant: CudaVariant
   readonly entries: readonly CudaFunction[]
-  readonly list: string
+  /** Words of a record, and bytes of all; null: the variant says it. */
+  readonly list: { readonly stride: number; readonly bytes: number } | null
 }
 
 export interface StageWork {
@@ -62,6 +62,8 @@ export interface StageAddresses {
 const GRANULE = 256
 const MOST_BLOCKS = 2 ** 31 - 1
 const HEADER_WORDS = 4
+/** Elements of sixteen bytes: what a tensor's rows are read in. */
+const VECTOR = 8
 
 export function kernelsOf({ steps }: CudaStageVariant): CudaStageKernel[] {
   return steps.flatMap((s) => (s.kind === 'once' ? [s.kernel] : s.kernels))
@@ -118,7 +120,7 @@ export function checkAlignment(views: readonly DeviceView[], align: number): voi
 /** The functions of a program's kernels, each of one of the two kinds. */
 export interface Entries {
   readonly plain: ReadonlyMap<CudaStageKernel, CudaFunction>
-  readonly faster: ReadonlyMap<CudaStageKernel, readonly CudaFunction[]>
+  readonly faster: ReadonlyMap<CudaStageKernel, readonly (readonly CudaFunction[])[]>
 }
 
 /** True if the device and the call's tensors allow the faster kernel. */
@@ -128,11 +130,14 @@ export const takesFaster = (
   maxSharedBytes: number,
   views: readonly DeviceView[],
 ): boolean =>
-  faster !== null &&
-  faster.variant.capability.min <= capability &&
-  capability <= faster.variant.capability.max &&
-  faster.variant.entries.every((e) => e.sharedBytes <= maxSharedBytes) &&
-  (!faster.variant.needs.vectors || misalignment(views) === null)
+  faster.length > 0 &&
+  faster.every(
+    ({ variant: { capability: able, entries, needs } }) =>
+      able.min <= capability &&
+      capability <= able.max &&
+      entries.every((e) => e.sharedBytes <= maxSharedBytes) &&
+      (!needs.vectors || (misalignment(views) === null && views.every((v) => v.shape[3] % VECTOR === 0))),
+  )
 
 /** Everything about a call's launches that its streams share. */
 export function planStages(
@@ -193,8 +198,12 @@ export function planStages(
   const launch = (kernel: CudaStageKernel, base: number, units: number | null): void => {
     if (kernel.when !== null && size(kernel.when) === 0) return
     const faster = entries.faster.get(kernel)
-    if (faster && kernel.faster) {
-      launches.push({ kind: 'faster', ...kernel.faster, entries: faster })
+    if (faster) {
+      kernel.faster.forEach((f, i) => {
+        const stride = f.records && size(f.records.stride)
+        const list = f.records && { stride: stride!, bytes: 4 * stride! * size(f.records.count) }
+        launches.push({ kind: 'faster', ...f, entries: faster[i]!, list })
+      })
       return
     }
     const { grid } = kernel

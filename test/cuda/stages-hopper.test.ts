@@ -1,10 +1,17 @@
-/** Programs whose attention is over one list of blocks: on a device with Hopper's instructions the skeleton for lists runs it. */
+/** Programs whose attention a device with Hopper's instructions runs by kernels of a mask's own kind: over ranges, lists, sets. */
 
 import { afterAll, expect, test } from 'vitest'
 import { emitCuda } from '../../codegen/index.ts'
 import { PACKAGE_ROOT } from '../../compiler/package-root.ts'
 import type { Pattern } from '../../dsl/index.ts'
-import { minferenceBlock, xattention } from '../../patterns/index.ts'
+import {
+  anchor,
+  minference,
+  minferenceBlock,
+  minferenceVerticalSlash,
+  pbs,
+  xattention,
+} from '../../patterns/index.ts'
 import { bfloatArray } from '../../runtime/bfloat.ts'
 import { cudaAttention, loadCudaKernel } from '../../runtime/cuda.ts'
 import { openEmulation } from '../../runtime/cuda/emulated.ts'
@@ -28,11 +35,40 @@ function tensor(shape: Shape, random: () => number): Tensor {
 
 const CASES = [
   // Lists of ids, and bits; blocks of a tile's size, and of half a tile's.
-  ['minference-block', minferenceBlock, { block: 64 }, { k: 2 }],
-  ['xattention', xattention, { block: 64, step: 16 }, { mass: 0.6 }],
+  ['minference-block', minferenceBlock, { block: 64 }, { k: 2 }, ['lists']],
+  ['xattention', xattention, { block: 64, step: 16 }, { mass: 0.6 }, ['lists']],
+  // Spans that begin anywhere, and keys that lie apart.
+  [
+    'minference-vertical-slash',
+    minferenceVerticalSlash,
+    { block: 64, last: 64, firstKeys: 3, nearest: 5 },
+    { vertical: 40, slash: 12 },
+    ['gather'],
+  ],
+  // A state, and what goes on with it.
+  ['anchor', anchor, { block: 64, group: 128 }, { theta: 0.5 }, ['hopper', 'gather']],
+  // The same with query tiles of 128 rows.
+  ['anchor', anchor, { block: 128, group: 128 }, { theta: 0.3 }, ['hopper', 'gather']],
+  ['pbs', pbs, { block: 128, segment: 128 }, { mass: 0.3 }, ['gather']],
+  // Keys in another order.
+  ['pbs', pbs, { block: 64, segment: 128 }, { mass: 0.4 }, ['gather']],
+  // Ranges, and what is listed beside them.
+  [
+    'minference',
+    minference,
+    { block: 64, last: 64, firstKeys: 3, nearest: 5 },
+    {
+      vertical: [40, 0, 0, 9],
+      slash: [9, 0, 0, 0],
+      k: [0, 2, 0, 1],
+      window: [0, 0, 50, 0],
+      sinkTokens: [0, 0, 3, 0],
+    },
+    ['hopper', 'gather'],
+  ],
 ] as const
 
-test.each(CASES)('%s', { timeout: 240_000 }, async (name, pattern, consts, params) => {
+test.each(CASES)('%s', { timeout: 240_000 }, async (name, pattern, consts, params, skeletons) => {
   const compiled = compilePattern(pattern as unknown as Pattern, {
     file: `${PACKAGE_ROOT}/patterns/${name}.ts`,
     consts,
@@ -41,7 +77,7 @@ test.each(CASES)('%s', { timeout: 240_000 }, async (name, pattern, consts, param
   const kernels = artifact.stages!.variants[0]!.steps.flatMap((s) =>
     s.kind === 'once' ? [s.kernel] : s.kernels,
   )
-  expect(kernels.filter((k) => k.faster).map((k) => k.faster!.variant.skeleton)).toEqual(['lists'])
+  expect(kernels.flatMap((k) => k.faster.map((f) => f.variant.skeleton))).toEqual(skeletons)
   const kernel = loadCudaKernel(JSON.stringify(artifact), driver)
   const small = { ...pattern, consts: { ...pattern.consts, ...consts } } as unknown as Pattern &
     ReferencePattern
