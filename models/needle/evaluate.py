@@ -70,8 +70,9 @@ def accuracies(model: Llama, device: torch.device, seed: int, texts: int, deadli
 
 
 @torch.no_grad()
-def agreement(model: Llama, folder: Path, device: torch.device, seed: int) -> dict[str, object]:
-    """Loads the folder with transformers, in f32, and compares logits, the tokenizer and a few greedy answers."""
+def agreement(model: Llama, folder: Path, device: torch.device, seed: int, result: dict[str, object]) -> None:
+    """Loads the folder with transformers, in f32, and compares logits, greedy answers and the tokenizer. What is
+    found is put into `result` at once, so that a failure keeps what came before it."""
     from transformers import AutoTokenizer, LlamaForCausalLM
     from transformers import __version__ as version
 
@@ -80,23 +81,20 @@ def agreement(model: Llama, folder: Path, device: torch.device, seed: int) -> di
     text = test_texts("recall", 1024, 1, seed)[0]
     tokens = torch.from_numpy(text.tokens.astype(np.int64))[None].to(device)
     ours_logits, their_logits = model.logits(model.hidden(tokens)), theirs(input_ids=tokens).logits
-    result: dict[str, object] = {
-        "transformers": version,
-        "largestLogit": float(their_logits.abs().max()),
-        "largestDifference": float((ours_logits - their_logits).abs().max()),
-    }
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    written = " ".join(WORDS[token] for token in text.tokens[1:])
-    result["tokenizerAgrees"] = tokenizer(written)["input_ids"] == text.tokens.tolist() and text.tokens[0] == BOS
-    result["decoderAgrees"] = tokenizer.decode(text.tokens[1:].tolist()) == written
+    result["transformers"] = version
+    result["largestLogit"] = float(their_logits.abs().max())
+    result["largestDifference"] = float((ours_logits - their_logits).abs().max())
     right = 0
     for name in ASKING:
-        text = test_texts(name, 1024, 1, seed)[0]
-        begin, end = text.answers[0]
-        prompt = torch.from_numpy(text.tokens[:begin].astype(np.int64))[None].to(device)
+        asked = test_texts(name, 1024, 1, seed)[0]
+        begin, end = asked.answers[0]
+        prompt = torch.from_numpy(asked.tokens[:begin].astype(np.int64))[None].to(device)
         made = theirs.generate(
             prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=end - begin, do_sample=False
         )
-        right += made[0, begin:].tolist() == text.tokens[begin:end].tolist()
+        right += made[0, begin:].tolist() == asked.tokens[begin:end].tolist()
     result["generated"] = f"{right} of {len(ASKING)}"
-    return result
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    written = " ".join(WORDS[token] for token in text.tokens[1:])
+    result["tokenizerAgrees"] = bool(text.tokens[0] == BOS) and tokenizer(written)["input_ids"] == text.tokens.tolist()
+    result["decoderAgrees"] = tokenizer.decode(text.tokens[1:].tolist()) == written

@@ -177,11 +177,12 @@ def main() -> None:
     model.eval()
     log["accuracy"] = accuracies(model, device, args.seed, args.test_texts, finish - 25)
     write_json(args.out / "training.json", log)
+    log["agreement"] = {}
     try:
-        log["agreement"] = agreement(model, args.out, device, args.seed)
+        agreement(model, args.out, device, args.seed, log["agreement"])
     except Exception as error:  # the model is written by then, and the log says what failed
         traceback.print_exc()
-        log["agreement"] = {"error": repr(error)}
+        log["agreement"]["error"] = repr(error)
     print(log["agreement"], flush=True)
     log["seconds"] = round(time.monotonic() - STARTED, 1)
     write_json(args.out / "training.json", log)
