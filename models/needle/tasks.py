@@ -61,9 +61,6 @@ def phrases(text: str, drawn: np.ndarray, kinds: tuple[int, ...], answer: tuple[
     return [Piece(row, shared, answer) for row in rows.tolist()]
 
 
-# --- the facts and questions of each task ---------------------------------------------------------------------------
-
-
 def names_and_numbers(rng: np.random.Generator, count: int) -> np.ndarray:
     """`count` keys of two names, no two alike (either name alone may recur), and for each two numbers."""
     keys = rng.choice(KEYS, count, replace=False)
@@ -151,8 +148,6 @@ TASKS = {
 ASKING = [name for name, task in TASKS.items() if task.test_questions]
 
 
-# --- prose ----------------------------------------------------------------------------------------------------------
-
 SENTENCES = [
     "the adjective noun verb the other .",
     "a noun verb preposition the adjective other .",
@@ -202,9 +197,6 @@ class Prose:
         return self.tokens[start : self.used].tolist(), self.ends[first : last + 1] - start
 
 
-# --- texts ----------------------------------------------------------------------------------------------------------
-
-
 def assemble(rng: np.random.Generator, prose: Prose, length: int, facts: list[Piece], questions: list[Piece]) -> Text:
     """Bos, prose with the facts between its sentences at random depths in their order, the questions, eos. The prose
     begins within a sentence, so that any length is met exactly."""
@@ -232,7 +224,9 @@ def assemble(rng: np.random.Generator, prose: Prose, length: int, facts: list[Pi
     return Text(np.array([*tokens, EOS], np.uint16), np.array([*kinds, TEXT], np.uint8), answers)
 
 
-def make(rng: np.random.Generator, prose: Prose, name: str, length: int, needles: int, questions: int, size: int) -> Text:
+def make(
+    rng: np.random.Generator, prose: Prose, name: str, length: int, needles: int, questions: int, size: int
+) -> Text:
     """`needles` facts, of which `questions` are asked, in random order."""
     facts, asked = TASKS[name].build(rng, needles, size)
     order = rng.permutation(len(asked))[:questions].tolist()
@@ -268,6 +262,6 @@ def training_text(rng: np.random.Generator, prose: Prose, name: str, length: int
 def training_batch(rng: np.random.Generator, length: int, tokens: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Texts of `length` + 1 tokens (inputs and, one on, targets), `tokens` inputs in all: tokens, kinds, tasks."""
     names, prose = list(TASKS), Prose(rng)
-    drawn = rng.choice(len(names), size=tokens // length, p=[task.share for task in TASKS.values()])
+    drawn = rng.choice(len(names), size=max(1, tokens // length), p=[task.share for task in TASKS.values()])
     texts = [training_text(rng, prose, names[task], length + 1) for task in drawn]
     return np.stack([text.tokens for text in texts]), np.stack([text.kinds for text in texts]), drawn.astype(np.uint8)

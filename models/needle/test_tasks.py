@@ -82,7 +82,8 @@ class Texts(unittest.TestCase):
             left = text.tokens[marked & ~learnt]
             self.assertTrue((left == ID["="]).all() and (name == "track" or len(left) == 0))
             self.assertEqual((text.kinds == COPIED).any(), name == "copy")
-            drawn = np.isin(text.tokens, [ID[w] for c in ("first", "last", "number", "variable", "label") for w in CLASSES[c]])
+            classes = ("first", "last", "number", "variable", "label")
+            drawn = np.isin(text.tokens, [ID[word] for name_ in classes for word in CLASSES[name_]])
             self.assertFalse((drawn & (text.kinds == TEXT)).any())
             self.assertTrue((drawn | (text.kinds != FREE) | (text.tokens == BOS)).all())
 

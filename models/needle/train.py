@@ -26,7 +26,7 @@ ANSWER_WEIGHTS = {ANSWER: 1.0, COPIED: 0.25}
 TEXT_WEIGHT = 0.1
 # A stage ends when the answers in texts of its main length are this good, or when this much of the training is over.
 GOOD_ENOUGH = 0.98
-STAGE_ENDS = [0.2, 0.4, 0.6]
+STAGE_ENDS = [0.15, 0.3, 0.5]
 WARMUP_STEPS = 200
 LAST_RATE = 0.01
 LOG_STEPS = 20
