@@ -7,6 +7,7 @@ import { HOPPER } from './hopper.ts'
 import { LISTS, walksNot } from './lists.ts'
 import type { CudaFaster, CudaVariant } from './manifest.ts'
 import { ALONE, OVER_LISTS, patternSection, type PassForm } from './pattern.ts'
+import { ROWS, walksRows } from './rows.ts'
 import type { Request, SkeletonSpec } from './skeleton.ts'
 import { idOf, isListed, paddedDim, variantOf } from './variant.ts'
 
@@ -35,7 +36,12 @@ export function fasterOf(form: AttendForm, dims: Dims): readonly CudaFaster[] {
       },
     ]
   const sets = { lists: infos, keyOrder: keyOrder && keyOrder.share }
-  if (!walksSets(sets, both) || (ranges && (before !== null || state !== null))) return []
+  if (!walksSets(sets, both)) {
+    if (ranges || keyOrder || before !== null || !walksRows(infos, plan, both)) return []
+    const variant = variantFor(ROWS, plan, { ...ALONE, ...made }, dims, { list: infos[0]! })
+    return [{ ...stored, lists: names, variant }]
+  }
+  if (ranges && (before !== null || state !== null)) return []
   const part = ranges ? 'last' : 'whole'
   const variant = variantFor(GATHER, plan, { ...OVER_LISTS, ...made, part }, dims, { sets })
   const walk: CudaFaster = {
@@ -64,7 +70,8 @@ function variantFor(
     dtype: dims.dtype,
     traits: { scored: plan.score !== null, plan, list, sets },
   }
-  const listed = list !== null || (sets === null && isListed(plan, spec))
+  const walks = spec.walks === 'sets'
+  const listed = !walks && (list !== null || isListed(plan, spec))
   const passes = [{ ...form, plan }]
   const sections = [patternSection(plan, listed, form)]
   const [shape] = spec.shapes(request)

@@ -5,7 +5,7 @@ import { MAX_PARTS } from './call.ts'
 import { HOPPER } from './hopper.ts'
 import type { CudaEntry, SizeRule } from './manifest.ts'
 import { add, ceilDiv, floorDiv, min, mul, product, v } from './rules.ts'
-import type { Request, Shape, SkeletonSpec } from './skeleton.ts'
+import { SHARES, type Request, type Shape, type SkeletonSpec } from './skeleton.ts'
 
 /** What is walked: lists in the order that owns keys, over places of an order where there is one. */
 export interface SetsInfo {
@@ -35,7 +35,6 @@ const ROWS: readonly Row[] = [
   { headDim: 256, q: 64, kv: 64, stages: 2, blocks: 1, registers: [80, 240], reason: 'what shared memory holds' }, // oxfmt-ignore
 ]
 
-const SHARES: Readonly<Record<Share, number>> = { request: 0, kvHead: 1, head: 2 }
 const SHARE_OF_NONE = 0
 
 const isKeys = ({ kv }: ListInfo): boolean => kv === 1

@@ -4,7 +4,7 @@ import type { ListInfo } from '../artifact.ts'
 import { HOPPER } from './hopper.ts'
 import type { CudaEntry, SizeRule } from './manifest.ts'
 import { add, ceilDiv, floorDiv, min, mul, product, v } from './rules.ts'
-import type { Request, Shape, SkeletonSpec } from './skeleton.ts'
+import { SHARES, type Request, type Shape, type SkeletonSpec } from './skeleton.ts'
 
 const BOOK_BYTES = 1024
 /** Units that an entry of several names at most: which one a column is in is kept in registers. */
@@ -32,8 +32,6 @@ const ROWS: readonly Row[] = [
   { headDim: 128, valueDim: 128, q: 64, kv: 64, stages: 3, qStages: 1, blocks: 2, reason: 'two blocks of one warpgroup: each has rows of its own' }, // oxfmt-ignore
   { headDim: 256, valueDim: 256, q: 64, kv: 64, stages: 2, qStages: 1, blocks: 2, reason: 'what shared memory holds' }, // oxfmt-ignore
 ]
-
-const SHARES = { request: 0, kvHead: 1, head: 2 } as const
 
 function shapesOf({ headDim, valueDim, traits }: Request): Shape[] {
   const list = traits.list!

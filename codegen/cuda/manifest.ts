@@ -26,7 +26,7 @@ export type CudaDtype = 'bf16' | 'f16'
  * call name. ampere: mma.sync and cp.async, sm_80 and later, any alignment. decode: the same instructions,
  * few query rows against split keys, contiguous or paged.
  */
-export type Skeleton = 'hopper' | 'residues' | 'lists' | 'gather' | 'ampere' | 'decode'
+export type Skeleton = 'hopper' | 'residues' | 'lists' | 'gather' | 'rows' | 'ampere' | 'decode'
 
 export type Arch = 'sm_80' | 'sm_86' | 'sm_89' | 'sm_90a'
 

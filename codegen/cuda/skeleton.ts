@@ -1,9 +1,12 @@
 /** SkeletonSpec: what emit() asks of a machine model: which texts, which shape for which dims, how it is launched. */
 
 import type { KernelPlan } from '../../compiler/plan.ts'
-import type { ListInfo } from '../artifact.ts'
+import type { ListInfo, Share } from '../artifact.ts'
 import type { SetsInfo } from './gather.ts'
 import type { CudaDtype, CudaEntry, CudaVariant, Skeleton } from './manifest.ts'
+
+/** Whose a list is, as the texts say it. */
+export const SHARES: Readonly<Record<Share, number>> = { request: 0, kvHead: 1, head: 2 }
 
 /** What a tile shape may depend on, beside the dims. */
 export interface Traits {

@@ -79,7 +79,7 @@ const cubin = recordOf<Cubin>({
 
 const variant = recordOf<CudaVariant>({
   id: string,
-  skeleton: oneOf('hopper', 'residues', 'lists', 'gather', 'ampere', 'decode'),
+  skeleton: oneOf('hopper', 'residues', 'lists', 'gather', 'rows', 'ampere', 'decode'),
   headDim: count,
   valueDim: count,
   dtype: oneOf('bf16', 'f16'),
