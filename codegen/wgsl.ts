@@ -304,6 +304,7 @@ function module(kernel: Kernel, printed: PrintedKernel): string {
 export const WGSL: Target = {
   name: 'wgsl',
   extension: 'wgsl',
+  workgroupBytes: 16384,
   types: TYPES,
   ops: OPS,
   literal,

@@ -16,6 +16,7 @@ import {
   type Target,
 } from '../target.ts'
 import { CUDA } from './target.ts'
+import { panelProducts } from './product.ts'
 import { textOf } from './text.ts'
 
 const TYPES: Readonly<Partial<Record<Type, string>>> = {
@@ -163,6 +164,9 @@ export const portableCuda = (bf16: boolean): Target => ({
   ...CUDA,
   name: 'cuda',
   extension: 'cu',
+  // What every device from sm_80 on gives a block that asks for it.
+  workgroupBytes: 99 * 1024,
+  products: panelProducts(bf16),
   types: TYPES,
   ops: OPS,
   literal: (type, value) =>

@@ -44,7 +44,8 @@ export const seenAt = (c: Cells, node: StageNode, place: CellPlace): Code => ask
 
 /** `place.of` may be finer than the scores, and their axes whole where the place has units. */
 function ask(c: Cells, node: StageNode, { of, q, kv }: CellPlace, use: Use): Code {
-  const { text: t } = c
+  const { text: t, given } = c
+  if (node === given?.node) return use === 'seen' ? given.seen : given.value
   const type = scoresOf(node)
   const args = [
     of.batch,
@@ -52,9 +53,18 @@ function ask(c: Cells, node: StageNode, { of, q, kv }: CellPlace, use: Use): Cod
     isWhole(type.q) ? i32(0) : q,
     isWhole(type.kv) ? i32(0) : kv,
   ]
-  const key = `${node.word}${node.id}${use === 'seen' ? 'Seen' : ''}`
-  return t.call(key, use === 'seen' ? 'bool' : 'f32', PARAMETERS, args, (b, [batch, sharer, row, column]) => {
+  const own = given?.path.has(node) ? given : null
+  const key = `${node.word}${node.id}${own ? `Of${own.node.id}` : ''}${use === 'seen' ? 'Seen' : ''}`
+  const parameters = own ? [...PARAMETERS, 'known', 'visible'] : PARAMETERS
+  if (own) args.push(own.value, own.seen)
+  return t.call(key, use === 'seen' ? 'bool' : 'f32', parameters, args, (b, inside) => {
+    const [batch, sharer, row, column, known, visible] = inside
     const place = { of: { batch: batch!, share: type.share, at: sharer! }, q: row!, kv: column! }
+    if (own) {
+      const mine = c.with({ ...own, value: known!, seen: visible! })
+      b.return(use === 'seen' ? seen(mine, b, node, place) : value(mine, b, node, place))
+      return
+    }
     const stored = t.find(node, 'scores')
     if (stored && !t.writes(stored)) {
       const bits = b.let('bits', at(t.stored(stored), storedIndex(t, node, place)))

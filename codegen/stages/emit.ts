@@ -32,6 +32,7 @@ import { scoresOf } from '../../compiler/stages/typing.ts'
 import { attendKernel } from './attend.ts'
 import { combineEntry } from './combine.ts'
 import { filterEntry, listsEntry, rowsEntry, scoresEntry } from './elements.ts'
+import { productCells, productEntry } from './product.ts'
 import { CELLS, dotEntry } from './tiled.ts'
 import { cellsOf } from './sets.ts'
 import { StageText, type StageProblem } from './text.ts'
@@ -165,6 +166,8 @@ function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, Attend
     dtype,
   }
   const text = new StageText(problem, kernel.writes, target.reserved)
+  const { products } = target
+  const product = products && kernel.kind === 'scores' ? productCells(kernel.node, isStored(text)) : null
   const cells = cellsOf(text, pattern.tiles)
   const alone = (entry: ReturnType<typeof rowsEntry>) => ({ entry, memory: [] })
   const made = (() => {
@@ -172,6 +175,7 @@ function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, Attend
       case 'rows':
         return alone(rowsEntry(cells, kernel))
       case 'scores':
+        if (product) return productEntry(cells, products!, kernel, product)
         return tiled(kernel) ? dotEntry(cells, kernel) : alone(scoresEntry(cells, kernel))
       case 'filter':
         return alone(filterEntry(cells, kernel))
@@ -200,7 +204,7 @@ function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, Attend
     functions: text.functions,
     entries: [made.entry],
   }
-  if (bytesOf(made.memory) > 16384)
+  if (bytesOf(made.memory) > target.workgroupBytes)
     throw new Error(`${kernel.name} takes more workgroup memory than there is`)
   const bindings: StageBinding[] = [
     { binding: 0, role: 'uniforms', access: 'uniform', type: 'Uniforms' },
@@ -221,7 +225,7 @@ function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, Attend
     share: kernel.kind === 'combine' ? 'head' : kernel.grid.share,
     units: jsonOf(options.sizes.units(gridAxis(kernel))),
     inner: inner && jsonOf(inner),
-    tile: tiled(kernel) ? CELLS : null,
+    tile: product ? products!.tile : tiled(kernel) ? CELLS : null,
     workgroup: made.entry.threads,
     sharedBytes: bytesOf(made.memory),
     bindings,
@@ -229,6 +233,14 @@ function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, Attend
     code: print(file, target),
   }
 }
+
+/** True of nodes whose cells a kernel reads and does not make. */
+const isStored =
+  (text: StageText) =>
+  (node: StageNode): boolean => {
+    const stored = text.find(node, 'scores')
+    return stored !== null && !text.writes(stored)
+  }
 
 /** Cells of a dot alone: worth a tile of them at once. */
 const tiled = (kernel: StageKernel): kernel is ScoresKernel & { readonly node: StageNode<'dot'> } =>

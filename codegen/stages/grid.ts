@@ -75,6 +75,41 @@ export function rowwise(
   return { name: 'run', threads: TOGETHER, body: block.stmts }
 }
 
+/** A tile of cells: the block that has them, their sharer, and where the tile begins among the rows and columns there are. */
+export interface GridTile {
+  readonly block: Block
+  readonly of: Sharer
+  /** Rows of the dispatch, and the q unit of the first of them. */
+  readonly rows: Code
+  readonly base: Code
+  readonly firstRow: Code
+  readonly firstColumn: Code
+}
+
+/** One workgroup for each square of `side` rows and columns. */
+export function tileAt(t: StageText, share: Share, columns: Code, side: number): GridTile {
+  const block = new Block(t.names.child())
+  const own = block.let('own', groupOf(t))
+  block.if(le(t.uniform('groupCount'), own), (b) => b.return())
+  const rows = t.uniform('unitCount')
+  const tiles = (n: Code) => quotient(add(n, i32(side - 1)), i32(side))
+  const across = block.let('across', tiles(block.let('columns', columns)))
+  const down = block.let('down', tiles(rows))
+  const number = block.let('number', fromU32(own))
+  const above = block.let('above', quotient(number, across))
+  const pair = block.let('pair', quotient(above, down))
+  const batch = block.let('batch', quotient(pair, t.sharers(share)))
+  const at = block.let('sharer', remainder(pair, t.sharers(share)))
+  return {
+    block,
+    of: { batch, share, at },
+    rows,
+    base: t.uniform('unitBase'),
+    firstRow: block.let('firstRow', mul(remainder(above, down), i32(side))),
+    firstColumn: block.let('firstColumn', mul(remainder(number, across), i32(side))),
+  }
+}
+
 /** One number a thread into one for all, each adding up what all left: few words, and one barrier in place of six. */
 export function reduceAll(
   block: Block,

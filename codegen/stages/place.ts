@@ -14,10 +14,21 @@ export interface Pair {
   readonly kv: Unit
 }
 
+/** A node's cell whose value and visibility a kernel has at hand, and the nodes whose cells are made of it. */
+export interface Given {
+  readonly node: StageNode
+  readonly value: Code
+  readonly seen: Code
+  readonly path: ReadonlySet<StageNode>
+}
+
 /** What a file's functions of scores share: the file, the tiles of the pattern's mask, and the question to a set. */
 export interface Cells {
   readonly text: StageText
   readonly tiles: KvTiles
+  readonly given: Given | null
+  /** The same where something else is at hand. */
+  readonly with: (given: Given) => Cells
   readonly holds: (set: StageNode, pair: Pair) => Code
   readonly value: (node: StageNode, place: CellPlace) => Code
   readonly seen: (node: StageNode, place: CellPlace) => Code

@@ -239,7 +239,7 @@ export class StageText extends Module<StageRole> {
     }
   }
 
-  /** A function of i32 parameters, made once under a key. */
+  /** A function, made once under a key; its parameters are of the arguments' types. */
   readonly #functions = new Map<string, string>()
   call(
     key: string,
@@ -253,10 +253,10 @@ export class StageText extends Module<StageRole> {
       callee = this.names.fresh(key)
       this.#functions.set(key, callee)
       const block = new Block(this.names.child())
-      const made = parameters.map((p) => ({ name: block.names.fresh(p), type: 'i32' as const }))
+      const made = parameters.map((p, i) => ({ name: block.names.fresh(p), type: args[i]!.type }))
       build(
         block,
-        made.map((p) => name('i32', p.name)),
+        made.map((p) => name(p.type, p.name)),
       )
       this.functions.push({ name: callee, parameters: made, result: type, body: block.stmts })
     }

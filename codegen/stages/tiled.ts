@@ -6,7 +6,7 @@
 import type { StageNode } from '../../compiler/stages/graph.ts'
 import type { ScoresKernel } from '../../compiler/stages/plan.ts'
 import { rowsOf, scoresOf } from '../../compiler/stages/typing.ts'
-import { Block } from '../block.ts'
+import type { Block } from '../block.ts'
 import {
   add,
   and,
@@ -15,7 +15,6 @@ import {
   f32,
   fromU32,
   i32,
-  le,
   lt,
   min,
   mul,
@@ -28,10 +27,9 @@ import {
   type Memory,
 } from '../kernel.ts'
 import { HIDDEN_BITS, scaleOf, seenAt, storedIndex } from './cells.ts'
-import { groupOf } from './grid.ts'
+import { tileAt } from './grid.ts'
 import type { CellPlace, Cells } from './place.ts'
 import { channelsOf, element } from './rows.ts'
-import type { Sharer } from './text.ts'
 import { countOf } from './units.ts'
 
 /** Cells of a tile's side, those of a thread, and the channels that are staged at once. */
@@ -60,29 +58,12 @@ export function dotEntry(
   const votes = t.workgroup('votes', 'u32', [], true)
   const word = t.workgroup('word', 'u32', [])
 
-  const block = new Block(t.names.child())
-  const own = block.let('own', groupOf(t))
-  block.if(le(t.uniform('groupCount'), own), (b) => b.return())
+  const columns = countOf(t, scoresOf(node).kv)
+  const { block, of, rows, base, firstRow, firstColumn } = tileAt(t, grid.share, columns, CELLS)
   const lane = block.let('lane', fromU32(op('u32', 'thread')))
-  const rows = t.uniform('unitCount')
-  const columns = block.let('columns', countOf(t, scoresOf(node).kv))
-  const tiles = (n: Code) => quotient(add(n, i32(CELLS - 1)), i32(CELLS))
-  const across = block.let('across', tiles(columns))
-  const down = block.let('down', tiles(rows))
-  const number = block.let('number', fromU32(own))
-  const above = block.let('above', quotient(number, across))
-  const pair = block.let('pair', quotient(above, down))
-  const of: Sharer = {
-    batch: block.let('batch', quotient(pair, t.sharers(grid.share))),
-    share: grid.share,
-    at: block.let('sharer', remainder(pair, t.sharers(grid.share))),
-  }
-  const firstRow = block.let('firstRow', mul(remainder(above, down), i32(CELLS)))
-  const firstColumn = block.let('firstColumn', mul(remainder(number, across), i32(CELLS)))
   const [y, x] = [block.let('y', quotient(lane, i32(SIDE))), block.let('x', remainder(lane, i32(SIDE)))]
   const rowAt = (i: number) => add(add(firstRow, y), i32(SIDE * i))
   const columnAt = (j: number) => add(add(firstColumn, x), i32(SIDE * j))
-  const base = t.uniform('unitBase')
   const placeAt = (i: number, j: number): CellPlace => ({ of, q: add(base, rowAt(i)), kv: columnAt(j) })
   const inside = (i: number, j: number) => and(lt(rowAt(i), rows), lt(columnAt(j), columns))
 

@@ -4,7 +4,7 @@ import type { Expr } from '../ir.ts'
 import type { StageNode } from './graph.ts'
 import type { StageBuffer } from './plan.ts'
 import type { Planner } from './planner.ts'
-import { growth } from './sizes.ts'
+import { atMost, growth } from './sizes.ts'
 import { stageRow } from './table.ts'
 import { scoresOf } from './typing.ts'
 
@@ -13,9 +13,17 @@ export function prepareScores(p: Planner, node: StageNode): Set<StageBuffer> {
   const known = p.stored.get(node)
   if (known?.some((b) => b.holds === 'scores')) return new Set(known)
   if (node.word === 'softmax') return new Set([...p.prepare(...node.src), ...statistics(p, node)])
+  if (node.word === 'dot' && isShallow(p, node)) return storeScores(p, node)
   const isReduction = stageRow(node.word).had === 'reduce'
   return isReduction && isSmall(p, node) ? storeScores(p, node) : p.prepare(...node.src)
 }
+
+/** Rows of a dot that are stored rather than made again by each kernel that reads them: statistics, pools, orders. */
+const SHALLOW = 128
+
+/** True of a few rows against all keys, as the last queries are: one product then serves every reader. */
+const isShallow = (p: Planner, node: StageNode): boolean =>
+  isSmall(p, node) && atMost(p.sizes.units(scoresOf(node).q)) <= SHALLOW
 
 /** True if at most one axis grows with the length. */
 export const isSmall = (p: Planner, node: StageNode): boolean => growth(p.sizes.cells(node.type)) <= 1

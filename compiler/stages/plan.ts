@@ -6,7 +6,8 @@
  * dots of rows (inputs, stored rows, and what a loader makes of them element by element), and stored vectors. The rule of
  * what is stored:
  *   rows     a pool, linear, rope or quantize that a dot, an attend or another kernel reads
- *   scores   a pool or argmax of which at most one axis grows with the length; statistics of a softmax, two numbers a row;
+ *   scores   a pool or argmax of which at most one axis grows with the length; a dot of a few rows; statistics of a softmax,
+ *            two numbers a row;
  *            of a plane that topK or topP chooses from, one chunk of q units at a time
  *   sets     lists of what topK chose, bits of what where and topP let pass
  * A buffer never has a place for each pair of tokens: where one that grows with both lengths would be over tokens on both

@@ -153,5 +153,6 @@ DEVICE void heddleMultiplyAdd(float (&d)[4], unsigned const (&a)[4], unsigned b0
 #define packHalves(...) heddlePackHalves(BF16, __VA_ARGS__)
 #define unpackHalf(...) heddleUnpackHalf(BF16, __VA_ARGS__)
 #define multiplyAdd(...) heddleMultiplyAdd<BF16>(__VA_ARGS__)
+#define multiplyAddBrains(...) heddleMultiplyAdd<true>(__VA_ARGS__)
 
 #include "hopper.h"
