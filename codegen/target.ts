@@ -1,6 +1,6 @@
 /** Target: how a language spells types, ops and statements; and C_LIKE, the rows that C and its relatives share. */
 
-import type { AnyOp, Kernel, Panel, Type } from './kernel.ts'
+import type { AnyOp, AtomicOp, Kernel, Panel, Type } from './kernel.ts'
 
 /** Text of a value with the strength of its outermost operator: what it is put into parenthesises it when weaker. */
 export interface Piece {
@@ -81,7 +81,7 @@ export interface Language {
     readonly for: (name: string, type: string, from: string, below: string, step: string) => string
     readonly loop: string
     readonly barrier: string
-    readonly atomic: (op: 'and' | 'or' | 'store', target: string, value: string) => string
+    readonly atomic: (op: AtomicOp, target: string, value: string) => string
   }
 }
 

@@ -169,6 +169,7 @@ export const portableCuda = (bf16: boolean): Target => ({
   products: panelProducts(bf16),
   types: TYPES,
   ops: OPS,
+  typed: { ...CUDA.typed, 'shl u32': form((x, n) => `((u32)(${x}) << (${n}))`) },
   literal: (type, value) =>
     type === 'u32' ? { text: `${value}u`, strength: STRENGTH.atom } : CUDA.literal(type, value),
   workgroup: (name) => `shared().${name}`,
@@ -177,7 +178,7 @@ export const portableCuda = (bf16: boolean): Target => ({
     atomic: (op, target, value) =>
       op === 'store'
         ? `${target} = ${value};`
-        : `${{ and: 'atomicAnd', or: 'atomicOr' }[op]}(&${target}, ${value});`,
+        : `${{ and: 'atomicAnd', or: 'atomicOr', add: 'atomicAdd' }[op]}(&${target}, ${value});`,
   },
   module: (kernel, printed) => module(kernel, printed, bf16),
 })

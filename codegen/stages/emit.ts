@@ -2,7 +2,7 @@
 
 import { substitute, type Expr } from '../../compiler/ir.ts'
 import type { KernelPlan } from '../../compiler/plan.ts'
-import type { Axis, StageNode } from '../../compiler/stages/graph.ts'
+import { isWord, type Axis, type StageNode } from '../../compiler/stages/graph.ts'
 import type {
   AttendKernel,
   ScoresKernel,
@@ -26,18 +26,21 @@ import {
 import type { Kernel } from '../kernel.ts'
 import { print } from '../print.ts'
 import { jsonOf } from '../record.ts'
+import { ceilingOf, rowSchedulesOf } from '../schedule.ts'
 import { bytesOf, type VariantOptions } from '../variant.ts'
 import { storageType } from '../wgsl.ts'
 import { scoresOf } from '../../compiler/stages/typing.ts'
 import { attendKernel } from './attend.ts'
 import { combineEntry } from './combine.ts'
-import { filterEntry, listsEntry, rowsEntry, scoresEntry } from './elements.ts'
+import { filterEntry, rowsEntry, scoresEntry } from './elements.ts'
+import { listsEntry } from './lists.ts'
 import { productCells, productEntry } from './product.ts'
 import { CELLS, dotEntry } from './tiled.ts'
+import { isScaled } from './quantized.ts'
 import { cellsOf } from './sets.ts'
 import { StageText, type StageProblem } from './text.ts'
 import { selectEntry } from './select.ts'
-import { sortEntry, statisticsEntry } from './together.ts'
+import { quantizeEntry, sortEntry, statisticsEntry } from './together.ts'
 import { Unsupported } from './units.ts'
 
 export interface StagesOptions extends Pick<
@@ -152,7 +155,7 @@ function storedValue(
 }
 
 function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, AttendKernel>): StageModule {
-  const { pattern, plan, sizes, target, headDim, valueDim, dtype } = options
+  const { pattern, plan, sizes, target, capability, headDim, valueDim, dtype } = options
   const problem: StageProblem = {
     pattern,
     sizes,
@@ -164,6 +167,7 @@ function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, Attend
     headDim,
     valueDim,
     dtype,
+    rows: rowSchedulesOf(capability),
   }
   const text = new StageText(problem, kernel.writes, target.reserved)
   const { products } = target
@@ -173,14 +177,16 @@ function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, Attend
   const made = (() => {
     switch (kernel.kind) {
       case 'rows':
-        return alone(rowsEntry(cells, kernel))
+        return isVector(kernel.node)
+          ? quantizeEntry(cells, kernel.node, kernel)
+          : alone(rowsEntry(cells, kernel))
       case 'scores':
         if (product) return productEntry(cells, products!, kernel, product)
         return tiled(kernel) ? dotEntry(cells, kernel) : alone(scoresEntry(cells, kernel))
       case 'filter':
-        return alone(filterEntry(cells, kernel))
+        return filterEntry(cells, kernel)
       case 'lists':
-        return alone(listsEntry(cells, kernel))
+        return listsEntry(cells, kernel)
       case 'combine':
         return alone(combineEntry(cells, kernel))
       case 'statistics':
@@ -204,7 +210,9 @@ function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, Attend
     functions: text.functions,
     entries: [made.entry],
   }
-  if (bytesOf(made.memory) > target.workgroupBytes)
+  const ceiling = ceilingOf(capability)
+  const most = Math.max(ceiling.bytes, target.workgroupBytes)
+  if (bytesOf(made.memory) > most || made.entry.threads > ceiling.invocations)
     throw new Error(`${kernel.name} takes more workgroup memory than there is`)
   const bindings: StageBinding[] = [
     { binding: 0, role: 'uniforms', access: 'uniform', type: 'Uniforms' },
@@ -246,6 +254,10 @@ const isStored =
 const tiled = (kernel: StageKernel): kernel is ScoresKernel & { readonly node: StageNode<'dot'> } =>
   kernel.kind === 'scores' && kernel.node.word === 'dot'
 
+/** Vectors that a workgroup has in common. */
+const isVector = (node: StageNode): node is StageNode<'quantize'> =>
+  isWord(node, 'quantize') && isScaled(node)
+
 /** What the grid's units are: q units of what is made, tokens of rows and of states, the groups within which an order sorts. */
 function gridAxis({ kind, node }: Exclude<StageKernel, AttendKernel>): Axis {
   switch (node.type.kind) {
@@ -266,15 +278,20 @@ function gridAxis({ kind, node }: Exclude<StageKernel, AttendKernel>): Axis {
 }
 
 /** Elements of a unit, one thread each; null: a workgroup has the unit. */
-function innerOf({ sizes }: StagesOptions, { kind, node }: Exclude<StageKernel, AttendKernel>): Expr | null {
+function innerOf(
+  { sizes, capability }: StagesOptions,
+  { kind, node }: Exclude<StageKernel, AttendKernel>,
+): Expr | null {
   switch (kind) {
     case 'rows':
-      return node.type.kind === 'rows' ? node.type.channels : null
+      return node.type.kind === 'rows' && !isVector(node) ? node.type.channels : null
     case 'scores':
       return sizes.units(scoresOf(node).kv)
-    case 'filter':
-      return sizes.ceilDiv(sizes.units(setOf(node).kv), 32)
-    case 'lists':
+    case 'filter': {
+      // Whole workgroups.
+      const { threads } = rowSchedulesOf(capability).blocks
+      return sizes.product(sizes.ceilDiv(sizes.units(setOf(node).kv), threads), sizes.num(threads))
+    }
     case 'combine':
       return sizes.num(1)
     default:
