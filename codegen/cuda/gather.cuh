@@ -4,12 +4,16 @@
 
 constexpr int BRINGING_THREADS = 32 * BRINGING_WARPS;
 constexpr int BRINGING_BARRIER = 1;
+constexpr int OWN_KEYS = TILE_KV / BRINGING_WARPS;  // of a tile, that a warp brings in pieces
+constexpr int LANE_KEYS = TILE_KV / 32;             // of a tile, that a lane asks the mask about
+static_assert(32 % OWN_KEYS == 0 && TILE_KV % 32 == 0, "a lane knows one of its warp's own");
 
 // Keys that one tile is made of.
 struct Keys {
-  bool there, full;  // full: all are there, and no pair is dropped
+  bool there, full;  // full: no pair of those that are there is dropped
   int first, count;
   int const* rows;   // null: they are from `first` on
+  int known;         // of the warp's own keys the one at this lane, -1: there is none
 };
 
 struct SetWalk {
@@ -18,9 +22,33 @@ struct SetWalk {
   int const* order;  // null: a place is a key
   int runCount, columnCount;
   int run, column;   // next
-  int base;          // the run of bit 0
+  int base;          // the run of bit 0, or of the first lane
   u32 kept, full;    // of a window of 32 runs
+  u32 window;        // the lane's run
+  // The keys of the next tile that is not a box: they are read a tile ahead of their use. Key i is in lane i % 32.
+  int const* rows;
+  int count;
+  int keys[LANE_KEYS];
 };
+
+DEVICE void lookAhead(SetWalk& walk) {
+  int const lane = laneIndex();
+  walk.rows = nullptr;
+  walk.count = 0;
+  if (KEY_ORDER && walk.run < walk.runCount) {
+    if ((walk.run & 31) == 0) walk.window = walk.run + lane < walk.runCount ? walk.runs[walk.run + lane] : 0u;
+    u32 const run = (u32)shuffle((int)walk.window, walk.run & 31);
+    walk.rows = walk.order + runFirst(run);
+    walk.count = runLength(run);
+    walk.run++;
+  } else if (COLUMNS && walk.column < walk.columnCount) {
+    walk.rows = walk.columns + walk.column;
+    walk.count = min(TILE_KV, walk.columnCount - walk.column);
+    walk.column += TILE_KV;
+  }
+#pragma unroll
+  for (int i = 0; i < LANE_KEYS; i++) walk.keys[i] = 32 * i + lane < walk.count ? readOnly(walk.rows + 32 * i + lane) : -1;
+}
 
 DEVICE SetWalk setWalkOf(Call const& call, Place const& place, int qLo) {
   int const records = recordsOf(call);
@@ -32,26 +60,27 @@ DEVICE SetWalk setWalkOf(Call const& call, Place const& place, int qLo) {
   walk.runs = words + RECORD_HEADER;
   walk.columns = (int const*)walk.runs + walk.runCount;
   if (KEY_ORDER) walk.order = call.order + (long long)sharerOf(place, ORDER_SHARE, call) * call.kvRows;
+  lookAhead(walk);
   return walk;
 }
 
-// What the mask leaves of keys, each asked about as the tile that it lies in.
-DEVICE Keys gathered(Call const& call, Place const& place, Reach const& reach, int const* rows, int count) {
-  bool reached = false, full = count == TILE_KV;
-  for (int i = laneIndex(); i < count; i += 32) {
-    int const tile = readOnly(rows + i) / TILE_KV;
-    reached = reached || isReached(call, place, reach, tile);
-    full = full && isFull(call, place, reach, tile);
+// What the mask leaves of the keys that were read ahead, each asked about as the tile that it lies in.
+DEVICE Keys gathered(Call const& call, Place const& place, Reach const& reach, SetWalk const& walk) {
+  int const warp = (int)(threadIdx.x >> 5);
+  bool reached = false, full = true;
+  int known = -1;
+#pragma unroll
+  for (int i = 0; i < LANE_KEYS; i++) {
+    int const key = walk.keys[i], tile = key / TILE_KV;
+    reached = reached || (key >= 0 && isReached(call, place, reach, tile));
+    full = full && (key < 0 || isFull(call, place, reach, tile));
+    if (warp * OWN_KEYS / 32 == i) known = key;
   }
-  return {ballotLanes(reached) != 0u, ballotLanes(full) == ~0u, 0, count, rows};
+  known = shuffle(known, warp * OWN_KEYS % 32 + laneIndex() % OWN_KEYS);
+  return {ballotLanes(reached) != 0u, ballotLanes(full) == ~0u, 0, walk.count, walk.rows, known};
 }
 
 DEVICE Keys nextKeys(Call const& call, Place const& place, Reach const& reach, SetWalk& walk) {
-  while (KEY_ORDER && walk.run < walk.runCount) {
-    u32 const run = walk.runs[walk.run++];
-    Keys const keys = gathered(call, place, reach, walk.order + runFirst(run), runLength(run));
-    if (keys.there) return keys;
-  }
   while (!KEY_ORDER && (walk.kept != 0u || walk.run < walk.runCount)) {
     if (walk.kept == 0u) {
       int const at = walk.run + laneIndex();
@@ -59,7 +88,7 @@ DEVICE Keys nextKeys(Call const& call, Place const& place, Reach const& reach, S
       u32 const run = inside ? walk.runs[at] : 0u;
       int const first = runFirst(run), length = runLength(run), low = first / TILE_KV, high = (first + length - 1) / TILE_KV;
       bool const reached = inside && (isReached(call, place, reach, low) || (high != low && isReached(call, place, reach, high)));
-      bool const full = reached && length == TILE_KV && isFull(call, place, reach, low) && (high == low || isFull(call, place, reach, high));
+      bool const full = reached && isFull(call, place, reach, low) && (high == low || isFull(call, place, reach, high));
       walk.base = walk.run;
       walk.run += 32;
       walk.kept = ballotLanes(reached);
@@ -69,12 +98,13 @@ DEVICE Keys nextKeys(Call const& call, Place const& place, Reach const& reach, S
     int const bit = lowestBit(walk.kept);
     walk.kept &= walk.kept - 1u;
     u32 const run = walk.runs[walk.base + bit];
-    return {true, (walk.full >> bit & 1u) != 0u, runFirst(run), runLength(run), nullptr};
+    // The tail of a run may be no box, and comes in pieces then.
+    int const own = (int)(threadIdx.x >> 5) * OWN_KEYS + laneIndex() % OWN_KEYS;
+    return {true, (walk.full >> bit & 1u) != 0u, runFirst(run), runLength(run), nullptr, own < runLength(run) ? runFirst(run) + own : -1};
   }
-  while (COLUMNS && walk.column < walk.columnCount) {
-    int const at = walk.column;
-    walk.column += TILE_KV;
-    Keys const keys = gathered(call, place, reach, walk.columns + at, min(TILE_KV, walk.columnCount - at));
+  while (walk.rows != nullptr) {
+    Keys const keys = gathered(call, place, reach, walk);
+    lookAhead(walk);
     if (keys.there) return keys;
   }
   return {};
@@ -89,13 +119,13 @@ DEVICE bool isBox(Call const& call, Place const& place, Keys const& keys) {
 template <int dims, int chunkBytes>
 DEVICE void gatherRows(u16 const* from, long long rowStride, int dim, Place const& place, Keys const& keys, u32 to) {
   constexpr int PIECES = dims / 8, CHUNK = chunkBytes / 2;
-  int const thread = (int)threadIdx.x & (BRINGING_THREADS - 1);
-#pragma unroll 4
-  for (int i = thread; i < TILE_KV * PIECES; i += BRINGING_THREADS) {
-    int const row = i / PIECES, column = i % PIECES * 8;
-    bool const named = row < keys.count;
-    int const key = keys.rows && named ? readOnly(keys.rows + row) : keys.first + row;
-    bool const valid = named & key < place.kvLen & column < dim;
+  static_assert(OWN_KEYS * PIECES % 32 == 0, "whole warps of pieces");
+  int const warp = (int)(threadIdx.x >> 5);
+#pragma unroll
+  for (int base = 0; base < OWN_KEYS * PIECES; base += 32) {
+    int const i = base + laneIndex(), own = i / PIECES, column = i % PIECES * 8, row = warp * OWN_KEYS + own;
+    int const key = shuffle(keys.known, own);
+    bool const valid = (u32)key < (u32)place.kvLen & column < dim;
     int const piece = column % CHUNK / 8;
     int const swizzled = chunkBytes == 128 ? piece ^ (row & 7) : piece ^ ((row >> 1) & 3);
     copyAsync16(to + column / CHUNK * (TILE_KV * chunkBytes) + row * chunkBytes + swizzled * 16, from + (valid ? (place.kvStart + key) * rowStride + column : 0), valid);

@@ -295,6 +295,10 @@ DEVICE void consume(Call const& call, Book* book, int group) {
 #pragma unroll
       for (int i = 0; i < S_COUNT; i++) s[i] = -s[i];
     }
+    if (GATHERS && tile & TILE_FULL && units.count < TILE_KV) {
+#pragma unroll
+      for (int i = 0; i < S_COUNT; i++) s[i] = isThere(units, i) ? s[i] : -INFINITE;
+    }
     if (!(tile & TILE_FULL)) {
       Place const place = told.place;
       int const r = told.work.qTile * TILE_Q + row, q0 = rowAt(place, r) + place.qShift, q1 = rowAt(place, r + 8) + place.qShift;
