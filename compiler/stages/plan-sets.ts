@@ -4,7 +4,7 @@ import { nodesOf, type Expr } from '../ir.ts'
 import { nesting } from './axes.ts'
 import { isWord, type StageNode } from './graph.ts'
 import type { SetForm, StageBuffer } from './plan.ts'
-import { isSmall, storeChunk, storeScores } from './plan-scores.ts'
+import { bytesOfRows, chunkSoftmaxes, isSmall, storeChunk, storeScores, storeSoftmax } from './plan-scores.ts'
 import type { Planner } from './planner.ts'
 import { tokensOf } from './planner.ts'
 import { growth } from './sizes.ts'
@@ -106,11 +106,17 @@ function select(p: Planner, node: StageNode): Set<StageBuffer> {
   if (isSmall(p, scores)) return new Set(pick(storeScores(p, scores), units, []))
   // All rows of a head at once: two sweeps over the scores, the first of which counts them by size.
   if (scope === 'head') return new Set(pick(p.prepare(scores), units, [scores]))
+  const softmaxes = chunkSoftmaxes(p, scores)
+  // Their statistics are the chunk's: what is prepared before it is what their products read.
+  for (const { softmax } of softmaxes) p.ofChunk.set(softmax, [])
   p.prepare(scores)
   let made: StageBuffer[] = []
-  p.chunked(q, share, p.sizes.product(p.sizes.units(kv), p.sizes.num(4)), (rows) => {
+  const own = p.sizes.product(p.sizes.units(kv), p.sizes.num(4))
+  p.chunked(q, share, p.sizes.sum(own, bytesOfRows(p, softmaxes, share)), (rows) => {
+    for (const softmax of softmaxes) storeSoftmax(p, softmax, rows)
     made = pick(storeChunk(p, scores, rows), rows, [])
   })
+  p.ofChunk.clear()
   return new Set(made)
 }
 

@@ -9,7 +9,14 @@ import type {
 import { HeddleError } from '../messages.ts'
 import { uniformBlock, type CallStrides } from '../meta.ts'
 import { gridOf } from '../slices.ts'
-import { groupsOf, sizesOfCall, stageUniforms, type StageSizes } from '../stage-sizes.ts'
+import {
+  groupsOf,
+  sizesOfCall,
+  stageUniforms,
+  unitsInChunk,
+  type StageRun,
+  type StageSizes,
+} from '../stage-sizes.ts'
 import { countOf, tableSizes } from '../tables.ts'
 import { extentOf, stridesOf } from '../tensor.ts'
 import type { Operands, ProgramOperands } from './call.ts'
@@ -190,7 +197,7 @@ export function planStages(
     return { ...strides, k: along(headDim), v: along(valueDim) }
   }
   const launches: (StageLaunch | FasterLaunch)[] = []
-  const launch = (kernel: CudaStageKernel, base: number, units: number | null): void => {
+  const launch = (kernel: CudaStageKernel, chunk: StageRun | null): void => {
     if (kernel.when !== null && size(kernel.when) === 0) return
     const faster = entries.faster.get(kernel)
     if (faster && kernel.faster) {
@@ -198,7 +205,8 @@ export function planStages(
       return
     }
     const { grid } = kernel
-    const own = units ?? (grid.kind === 'units' ? size(grid.units) : 0)
+    const all = { base: 0, count: grid.kind === 'units' ? size(grid.units) : 0 }
+    const { base, count: own } = chunk && grid.kind === 'units' ? unitsInChunk(grid, chunk, size) : all
     const slice = { batchBase: 0, batch: sizes.batch, headBase: 0, heads: sizes.qHeads }
     const tile = grid.kind === 'tiles' ? grid.tile : null
     const tiles = grid.kind === 'tiles' ? gridOf(slice, sizes, grid, MOST_BLOCKS) : null
@@ -235,12 +243,12 @@ export function planStages(
   }
   for (const step of variant.steps) {
     if (step.kind === 'once') {
-      launch(step.kernel, 0, null)
+      launch(step.kernel, null)
       continue
     }
     const [ofChunk, units] = [size(step.rows), size(step.units)]
     for (let base = 0; base < units; base += ofChunk)
-      for (const kernel of step.kernels) launch(kernel, base, Math.min(ofChunk, units - base))
+      for (const kernel of step.kernels) launch(kernel, { base, count: Math.min(ofChunk, units - base) })
   }
   return { launches, bytes, stored }
 }

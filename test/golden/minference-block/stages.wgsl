@@ -230,82 +230,82 @@ fn run(
   }
   workgroupBarrier();
   var sees: u32 = 0u;
-  if ((firstRow + y < u.unitCount) & (firstColumn + x < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y < u.unitCount) & (firstColumn + x < columns)) {
     if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y), firstColumn + x)) {
       sees = sees | 1u;
     }
   }
-  if ((firstRow + y < u.unitCount) & (firstColumn + x + 16 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y < u.unitCount) & (firstColumn + x + 16 < columns)) {
     if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y), firstColumn + x + 16)) {
       sees = sees | 2u;
     }
   }
-  if ((firstRow + y < u.unitCount) & (firstColumn + x + 32 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y < u.unitCount) & (firstColumn + x + 32 < columns)) {
     if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y), firstColumn + x + 32)) {
       sees = sees | 4u;
     }
   }
-  if ((firstRow + y < u.unitCount) & (firstColumn + x + 48 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y < u.unitCount) & (firstColumn + x + 48 < columns)) {
     if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y), firstColumn + x + 48)) {
       sees = sees | 8u;
     }
   }
-  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x < columns)) {
     if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 16), firstColumn + x)) {
       sees = sees | 16u;
     }
   }
-  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 16 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 16 < columns)) {
     if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 16), firstColumn + x + 16)) {
       sees = sees | 32u;
     }
   }
-  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 32 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 32 < columns)) {
     if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 16), firstColumn + x + 32)) {
       sees = sees | 64u;
     }
   }
-  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 48 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 48 < columns)) {
     if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 16), firstColumn + x + 48)) {
       sees = sees | 128u;
     }
   }
-  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x < columns)) {
     if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 32), firstColumn + x)) {
       sees = sees | 256u;
     }
   }
-  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 16 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 16 < columns)) {
     if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 32), firstColumn + x + 16)) {
       sees = sees | 512u;
     }
   }
-  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 32 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 32 < columns)) {
     if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 32), firstColumn + x + 32)) {
       sees = sees | 1024u;
     }
   }
-  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 48 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 48 < columns)) {
     if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 32), firstColumn + x + 48)) {
       sees = sees | 2048u;
     }
   }
-  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x < columns)) {
     if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 48), firstColumn + x)) {
       sees = sees | 4096u;
     }
   }
-  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 16 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 16 < columns)) {
     if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 48), firstColumn + x + 16)) {
       sees = sees | 8192u;
     }
   }
-  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 32 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 32 < columns)) {
     if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 48), firstColumn + x + 32)) {
       sees = sees | 16384u;
     }
   }
-  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 48 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 48 < columns)) {
     if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 48), firstColumn + x + 48)) {
       sees = sees | 32768u;
     }
@@ -340,14 +340,19 @@ fn run(
       for (var n: i32 = lane; n < 1024; n += 256) {
         let channel = n % 16;
         let unit = n / 16;
+        let wanted = begin + channel;
         var value: f32 = 0.0;
-        if ((begin + channel < 64) & (firstRow + unit < u.unitCount)) {
-          value = poolRows3(batch, sharer, u.unitBase + firstRow + unit, begin + channel);
+        if (wanted < 64) {
+          if (firstRow + unit < u.unitCount) {
+            value = poolRows3(batch, sharer, u.unitBase + firstRow + unit, wanted);
+          }
         }
         queries[channel][unit] = value;
         var value_2: f32 = 0.0;
-        if ((begin + channel < 64) & (firstColumn + unit < ((u.kvRows + 63) >> 6u))) {
-          value_2 = poolRows4(batch, sharer / (u.qHeads / u.kvHeads), firstColumn + unit, begin + channel);
+        if (wanted < 64) {
+          if (firstColumn + unit < columns) {
+            value_2 = poolRows4(batch, sharer / (u.qHeads / u.kvHeads), firstColumn + unit, wanted);
+          }
         }
         keys[channel][unit] = value_2;
       }
@@ -381,112 +386,112 @@ fn run(
       }
     }
   }
-  if ((firstRow + y < u.unitCount) & (firstColumn + x < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y < u.unitCount) & (firstColumn + x < columns)) {
     var bits: u32 = 4286578688u;
     if (0u < (sees & 1u)) {
       bits = bitcast<u32>(sum00);
     }
     scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x)] = bitcast<f32>(bits);
   }
-  if ((firstRow + y < u.unitCount) & (firstColumn + x + 16 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y < u.unitCount) & (firstColumn + x + 16 < columns)) {
     var bits: u32 = 4286578688u;
     if (0u < (sees & 2u)) {
       bits = bitcast<u32>(sum01);
     }
     scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 16)] = bitcast<f32>(bits);
   }
-  if ((firstRow + y < u.unitCount) & (firstColumn + x + 32 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y < u.unitCount) & (firstColumn + x + 32 < columns)) {
     var bits: u32 = 4286578688u;
     if (0u < (sees & 4u)) {
       bits = bitcast<u32>(sum02);
     }
     scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 32)] = bitcast<f32>(bits);
   }
-  if ((firstRow + y < u.unitCount) & (firstColumn + x + 48 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y < u.unitCount) & (firstColumn + x + 48 < columns)) {
     var bits: u32 = 4286578688u;
     if (0u < (sees & 8u)) {
       bits = bitcast<u32>(sum03);
     }
     scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 48)] = bitcast<f32>(bits);
   }
-  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x < columns)) {
     var bits: u32 = 4286578688u;
     if (0u < (sees & 16u)) {
       bits = bitcast<u32>(sum10);
     }
     scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 16) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x)] = bitcast<f32>(bits);
   }
-  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 16 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 16 < columns)) {
     var bits: u32 = 4286578688u;
     if (0u < (sees & 32u)) {
       bits = bitcast<u32>(sum11);
     }
     scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 16) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 16)] = bitcast<f32>(bits);
   }
-  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 32 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 32 < columns)) {
     var bits: u32 = 4286578688u;
     if (0u < (sees & 64u)) {
       bits = bitcast<u32>(sum12);
     }
     scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 16) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 32)] = bitcast<f32>(bits);
   }
-  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 48 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 48 < columns)) {
     var bits: u32 = 4286578688u;
     if (0u < (sees & 128u)) {
       bits = bitcast<u32>(sum13);
     }
     scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 16) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 48)] = bitcast<f32>(bits);
   }
-  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x < columns)) {
     var bits: u32 = 4286578688u;
     if (0u < (sees & 256u)) {
       bits = bitcast<u32>(sum20);
     }
     scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 32) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x)] = bitcast<f32>(bits);
   }
-  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 16 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 16 < columns)) {
     var bits: u32 = 4286578688u;
     if (0u < (sees & 512u)) {
       bits = bitcast<u32>(sum21);
     }
     scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 32) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 16)] = bitcast<f32>(bits);
   }
-  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 32 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 32 < columns)) {
     var bits: u32 = 4286578688u;
     if (0u < (sees & 1024u)) {
       bits = bitcast<u32>(sum22);
     }
     scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 32) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 32)] = bitcast<f32>(bits);
   }
-  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 48 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 48 < columns)) {
     var bits: u32 = 4286578688u;
     if (0u < (sees & 2048u)) {
       bits = bitcast<u32>(sum23);
     }
     scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 32) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 48)] = bitcast<f32>(bits);
   }
-  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x < columns)) {
     var bits: u32 = 4286578688u;
     if (0u < (sees & 4096u)) {
       bits = bitcast<u32>(sum30);
     }
     scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 48) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x)] = bitcast<f32>(bits);
   }
-  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 16 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 16 < columns)) {
     var bits: u32 = 4286578688u;
     if (0u < (sees & 8192u)) {
       bits = bitcast<u32>(sum31);
     }
     scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 48) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 16)] = bitcast<f32>(bits);
   }
-  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 32 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 32 < columns)) {
     var bits: u32 = 4286578688u;
     if (0u < (sees & 16384u)) {
       bits = bitcast<u32>(sum32);
     }
     scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 48) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 32)] = bitcast<f32>(bits);
   }
-  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 48 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 48 < columns)) {
     var bits: u32 = 4286578688u;
     if (0u < (sees & 32768u)) {
       bits = bitcast<u32>(sum33);
