@@ -530,11 +530,11 @@ struct Uniforms {
 @group(0) @binding(2) var<storage, read> scores5: array<f32>;
 @group(0) @binding(3) var<storage, read_write> ids7: array<i32>;
 
-var<workgroup> keys: array<u32, 1024>;
-var<workgroup> counters: array<atomic<u32>, 256>;
-var<workgroup> found: array<u32, 2>;
-var<workgroup> words: array<u32, 64>;
-var<workgroup> groups: array<u32, 8>;
+var<workgroup> teamKeys: array<u32, 1024>;
+var<workgroup> teamCounters: array<atomic<u32>, 256>;
+var<workgroup> teamFound: array<u32, 2>;
+var<workgroup> teamWords: array<u32, 64>;
+var<workgroup> teamGroups: array<u32, 8>;
 
 fn floorDiv(a: i32, b: i32) -> i32 {
   let sign = a >> 31u;
@@ -572,10 +572,10 @@ fn run(
   let batch = pair / u.qHeads;
   let amount = fill6(batch, sharer, 0, 0);
   for (var bin: i32 = lane; bin < 256; bin += 64) {
-    atomicStore(&counters[bin], 0u);
+    atomicStore(&teamCounters[bin], 0u);
   }
   if (lane == 0) {
-    found[0] = 4294967295u;
+    teamFound[0] = 4294967295u;
   }
   workgroupBarrier();
   for (var column: i32 = lane; column < ((u.kvRows + 63) >> 6u); column += 64) {
@@ -584,10 +584,10 @@ fn run(
     let bits = bitcast<u32>(select(value, 0.0, value == 0.0));
     let key = select(0u, select(bits | 2147483648u, ~bits, !((bits & 2147483648u) == 0u)), seen & (-3e+38 < value));
     if (column < 1024) {
-      keys[column] = key;
+      teamKeys[column] = key;
     }
     if (key - 1u < 4294967294u) {
-      atomicAdd(&counters[key >> 24u], 1u);
+      atomicAdd(&teamCounters[key >> 24u], 1u);
     }
   }
   let needed = i32(max(min(select(8388608.0, ceil(amount), amount <= 8388608.0), 8388608.0), 0.0));
@@ -595,32 +595,32 @@ fn run(
   workgroupBarrier();
   var counted: u32 = 0u;
   for (var i: i32 = 0; i < 4; i += 1) {
-    counted = counted + atomicLoad(&counters[255 - (lane * 4 + i)]);
+    counted = counted + atomicLoad(&teamCounters[255 - (lane * 4 + i)]);
   }
-  words[lane] = counted;
+  teamWords[lane] = counted;
   workgroupBarrier();
   var before: u32 = 0u;
   let group_2 = lane / 8;
   for (var other: i32 = group_2 * 8; other < lane; other += 1) {
-    before = before + words[other];
+    before = before + teamWords[other];
   }
   if (lane % 8 == 7) {
-    groups[group_2] = before + counted;
+    teamGroups[group_2] = before + counted;
   }
   workgroupBarrier();
   var all_2: u32 = 0u;
   for (var other: i32 = 0; other < 8; other += 1) {
-    let theirs = groups[other];
+    let theirs = teamGroups[other];
     all_2 = all_2 + theirs;
     before = before + select(0u, theirs, other < group_2);
   }
   var sum: u32 = above + before;
   if (!(needed <= i32(sum)) & (needed <= i32(sum + counted))) {
     for (var i: i32 = 0; i < 4; i += 1) {
-      let more = sum + atomicLoad(&counters[255 - (lane * 4 + i)]);
+      let more = sum + atomicLoad(&teamCounters[255 - (lane * 4 + i)]);
       if (!(needed <= i32(sum)) & (needed <= i32(more))) {
-        found[0] = u32(255 - (lane * 4 + i));
-        found[1] = sum;
+        teamFound[0] = u32(255 - (lane * 4 + i));
+        teamFound[1] = sum;
       }
       sum = more;
     }
@@ -628,24 +628,24 @@ fn run(
   workgroupBarrier();
   var prefix: u32 = 0u;
   var knownBits: u32 = 4278190080u;
-  if (!(found[0] == 4294967295u)) {
-    prefix = found[0] << 24u;
-    above = found[1];
+  if (!(teamFound[0] == 4294967295u)) {
+    prefix = teamFound[0] << 24u;
+    above = teamFound[1];
   }
   for (var n: i32 = 1; n < 4; n += 1) {
     let shift = u32(max(24 - n * 8, 0));
     workgroupBarrier();
     for (var bin: i32 = lane; bin < 256; bin += 64) {
-      atomicStore(&counters[bin], 0u);
+      atomicStore(&teamCounters[bin], 0u);
     }
     if (lane == 0) {
-      found[0] = 4294967295u;
+      teamFound[0] = 4294967295u;
     }
     workgroupBarrier();
     for (var column: i32 = lane; column < ((u.kvRows + 63) >> 6u); column += 64) {
       var key: u32 = 0u;
       if (column < 1024) {
-        key = keys[column];
+        key = teamKeys[column];
       } else {
         let seen = dot5Seen(batch, sharer, row, column);
         let value = dot5(batch, sharer, row, column);
@@ -654,46 +654,46 @@ fn run(
         key = key_2;
       }
       if ((key - 1u < 4294967294u) & ((key & knownBits) == prefix)) {
-        atomicAdd(&counters[(key >> u32(shift)) & 255u], 1u);
+        atomicAdd(&teamCounters[(key >> u32(shift)) & 255u], 1u);
       }
     }
     workgroupBarrier();
     var counted_2: u32 = 0u;
     for (var i: i32 = 0; i < 4; i += 1) {
-      counted_2 = counted_2 + atomicLoad(&counters[255 - (lane * 4 + i)]);
+      counted_2 = counted_2 + atomicLoad(&teamCounters[255 - (lane * 4 + i)]);
     }
-    words[lane] = counted_2;
+    teamWords[lane] = counted_2;
     workgroupBarrier();
     var before_2: u32 = 0u;
     let group_3 = lane / 8;
     for (var other: i32 = group_3 * 8; other < lane; other += 1) {
-      before_2 = before_2 + words[other];
+      before_2 = before_2 + teamWords[other];
     }
     if (lane % 8 == 7) {
-      groups[group_3] = before_2 + counted_2;
+      teamGroups[group_3] = before_2 + counted_2;
     }
     workgroupBarrier();
     var all_3: u32 = 0u;
     for (var other: i32 = 0; other < 8; other += 1) {
-      let theirs = groups[other];
+      let theirs = teamGroups[other];
       all_3 = all_3 + theirs;
       before_2 = before_2 + select(0u, theirs, other < group_3);
     }
     var sum_2: u32 = above + before_2;
     if (!(needed <= i32(sum_2)) & (needed <= i32(sum_2 + counted_2))) {
       for (var i: i32 = 0; i < 4; i += 1) {
-        let more = sum_2 + atomicLoad(&counters[255 - (lane * 4 + i)]);
+        let more = sum_2 + atomicLoad(&teamCounters[255 - (lane * 4 + i)]);
         if (!(needed <= i32(sum_2)) & (needed <= i32(more))) {
-          found[0] = u32(255 - (lane * 4 + i));
-          found[1] = sum_2;
+          teamFound[0] = u32(255 - (lane * 4 + i));
+          teamFound[1] = sum_2;
         }
         sum_2 = more;
       }
     }
     workgroupBarrier();
-    if (!(found[0] == 4294967295u)) {
-      prefix = prefix | (found[0] << u32(shift));
-      above = found[1];
+    if (!(teamFound[0] == 4294967295u)) {
+      prefix = prefix | (teamFound[0] << u32(shift));
+      above = teamFound[1];
     }
     knownBits = ~((1u << u32(shift)) - 1u);
   }
@@ -706,13 +706,13 @@ fn run(
   var equals: i32 = 0;
   workgroupBarrier();
   for (var from_2: i32 = 0; from_2 < ((u.kvRows + 63) >> 6u); from_2 += 2048) {
-    atomicStore(&counters[lane], 0u);
-    atomicStore(&counters[lane + 64], 0u);
+    atomicStore(&teamCounters[lane], 0u);
+    atomicStore(&teamCounters[lane + 64], 0u);
     workgroupBarrier();
     for (var column: i32 = from_2 + lane; column < min(from_2 + 2048, (u.kvRows + 63) >> 6u); column += 64) {
       var key: u32 = 0u;
       if (column < 1024) {
-        key = keys[column];
+        key = teamKeys[column];
       } else {
         let seen = dot5Seen(batch, sharer, row, column);
         let value = dot5(batch, sharer, row, column);
@@ -722,31 +722,31 @@ fn run(
       }
       let place = column - from_2;
       if ((key == 4294967295u) | (bound < key)) {
-        atomicOr(&counters[place / 32], 1u << u32(u32(place & 31)));
+        atomicOr(&teamCounters[place / 32], 1u << u32(u32(place & 31)));
       } else {
         if ((key == bound) & !(bound == 0u)) {
-          atomicOr(&counters[place / 32 + 64], 1u << u32(u32(place & 31)));
+          atomicOr(&teamCounters[place / 32 + 64], 1u << u32(u32(place & 31)));
         }
       }
     }
     workgroupBarrier();
-    let flagged = atomicLoad(&counters[lane]);
-    let flagged_2 = atomicLoad(&counters[lane + 64]);
+    let flagged = atomicLoad(&teamCounters[lane]);
+    let flagged_2 = atomicLoad(&teamCounters[lane + 64]);
     let ownWord = countOneBits(flagged) * 65536u + countOneBits(flagged_2);
-    words[lane] = ownWord;
+    teamWords[lane] = ownWord;
     workgroupBarrier();
     var before_2: u32 = 0u;
     let group_3 = lane / 8;
     for (var other: i32 = group_3 * 8; other < lane; other += 1) {
-      before_2 = before_2 + words[other];
+      before_2 = before_2 + teamWords[other];
     }
     if (lane % 8 == 7) {
-      groups[group_3] = before_2 + ownWord;
+      teamGroups[group_3] = before_2 + ownWord;
     }
     workgroupBarrier();
     var all_3: u32 = 0u;
     for (var other: i32 = 0; other < 8; other += 1) {
-      let theirs = groups[other];
+      let theirs = teamGroups[other];
       all_3 = all_3 + theirs;
       before_2 = before_2 + select(0u, theirs, other < group_3);
     }
