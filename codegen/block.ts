@@ -1,6 +1,6 @@
 /** Block: statements are put into it one after another, under names that are fresh in the module. */
 
-import { name, type Code, type Memory, type Panel, type Stmt } from './kernel.ts'
+import { name, type AtomicOp, type Code, type Memory, type Panel, type Stmt } from './kernel.ts'
 import type { Names } from './names.ts'
 
 export class Block {
@@ -33,7 +33,7 @@ export class Block {
     this.stmts.push({ kind: 'set', target, value })
   }
 
-  atomic(op: 'and' | 'or' | 'store', target: Code, value: Code): void {
+  atomic(op: AtomicOp, target: Code, value: Code): void {
     this.stmts.push({ kind: 'atomic', op, target, value })
   }
 

@@ -45,6 +45,8 @@ export type Code =
   | { readonly kind: 'lane'; readonly type: Type; readonly of: Code; readonly lane: number }
   | { readonly kind: 'call'; readonly type: Type; readonly callee: string; readonly args: readonly Code[] }
 
+export type AtomicOp = 'and' | 'or' | 'add' | 'store'
+
 export type Stmt =
   | { readonly kind: 'comment'; readonly text: string }
   | { readonly kind: 'let'; readonly name: string; readonly value: Code }
@@ -71,7 +73,7 @@ export type Stmt =
   | { readonly kind: 'barrier' }
   | {
       readonly kind: 'atomic'
-      readonly op: 'and' | 'or' | 'store'
+      readonly op: AtomicOp
       readonly target: Code
       readonly value: Code
     }

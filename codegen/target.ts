@@ -1,6 +1,6 @@
 /** Target: how a language spells types, ops and statements; and C_LIKE, the rows that C and its relatives share. */
 
-import type { AnyOp, Kernel, Panel, Type } from './kernel.ts'
+import type { AnyOp, AtomicOp, Kernel, Panel, Type } from './kernel.ts'
 
 /** Text of a value with the strength of its outermost operator: what it is put into parenthesises it when weaker. */
 export interface Piece {
@@ -42,8 +42,9 @@ export interface Products {
   /** Rows and columns of a tile, and the threads that have it together. */
   readonly tile: number
   readonly threads: number
-  /** Of workgroup memory, for panels of so many parts. */
+  /** Of workgroup memory: for panels of so many parts, and what a kernel may take in all. */
   readonly bytes: (xParts: number, yParts: number) => number
+  readonly most: number
   /** How many numbers of eight bits a half of the storage is the sum of. */
   readonly halfParts: 1 | 2
   readonly helper: Helper
@@ -81,15 +82,13 @@ export interface Language {
     readonly for: (name: string, type: string, from: string, below: string, step: string) => string
     readonly loop: string
     readonly barrier: string
-    readonly atomic: (op: 'and' | 'or' | 'store', target: string, value: string) => string
+    readonly atomic: (op: AtomicOp, target: string, value: string) => string
   }
 }
 
 export interface Target extends Language {
   readonly name: string
   readonly extension: string
-  /** What a stage kernel may take of workgroup memory. */
-  readonly workgroupBytes: number
   /** The file: declarations in the target's order around functions and entries that are printed already. */
   readonly module: (kernel: Kernel, printed: PrintedKernel) => string
 }

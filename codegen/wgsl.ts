@@ -304,7 +304,6 @@ function module(kernel: Kernel, printed: PrintedKernel): string {
 export const WGSL: Target = {
   name: 'wgsl',
   extension: 'wgsl',
-  workgroupBytes: 16384,
   types: TYPES,
   ops: OPS,
   literal,
@@ -317,7 +316,7 @@ export const WGSL: Target = {
     loop: 'loop',
     barrier: 'workgroupBarrier();',
     atomic: (op, target, value) =>
-      `${{ and: 'atomicAnd', or: 'atomicOr', store: 'atomicStore' }[op]}(&${target}, ${value});`,
+      `${{ and: 'atomicAnd', or: 'atomicOr', add: 'atomicAdd', store: 'atomicStore' }[op]}(&${target}, ${value});`,
   },
   module,
 }

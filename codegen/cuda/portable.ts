@@ -164,11 +164,10 @@ export const portableCuda = (bf16: boolean): Target => ({
   ...CUDA,
   name: 'cuda',
   extension: 'cu',
-  // What every device from sm_80 on gives a block that asks for it.
-  workgroupBytes: 99 * 1024,
   products: panelProducts(bf16),
   types: TYPES,
   ops: OPS,
+  typed: { ...CUDA.typed, 'shl u32': form((x, n) => `((u32)(${x}) << (${n}))`) },
   literal: (type, value) =>
     type === 'u32' ? { text: `${value}u`, strength: STRENGTH.atom } : CUDA.literal(type, value),
   workgroup: (name) => `shared().${name}`,
@@ -177,7 +176,7 @@ export const portableCuda = (bf16: boolean): Target => ({
     atomic: (op, target, value) =>
       op === 'store'
         ? `${target} = ${value};`
-        : `${{ and: 'atomicAnd', or: 'atomicOr' }[op]}(&${target}, ${value});`,
+        : `${{ and: 'atomicAnd', or: 'atomicOr', add: 'atomicAdd' }[op]}(&${target}, ${value});`,
   },
   module: (kernel, printed) => module(kernel, printed, bf16),
 })

@@ -2,7 +2,7 @@
 
 import { substitute, type Expr } from '../../compiler/ir.ts'
 import type { KernelPlan } from '../../compiler/plan.ts'
-import type { Axis, StageNode } from '../../compiler/stages/graph.ts'
+import { isWord, type Axis, type StageNode } from '../../compiler/stages/graph.ts'
 import type { AttendKernel, StageBuffer, StageKernel, StagePlan } from '../../compiler/stages/plan.ts'
 import type { Sizes } from '../../compiler/stages/sizes.ts'
 import { setOf } from '../../compiler/stages/typing.ts'
@@ -20,20 +20,23 @@ import {
 import type { Kernel } from '../kernel.ts'
 import { print } from '../print.ts'
 import { jsonOf } from '../record.ts'
+import { ceilingOf, rowSchedulesOf } from '../schedule.ts'
 import { bytesOf, type VariantOptions } from '../variant.ts'
 import { storageType } from '../wgsl.ts'
 import { scoresOf } from '../../compiler/stages/typing.ts'
 import { attendKernel } from './attend.ts'
 import { combineEntry } from './combine.ts'
-import { filterEntry, listsEntry, rowsEntry, scoresEntry } from './elements.ts'
+import { filterEntry, rowsEntry, scoresEntry } from './elements.ts'
+import { listsEntry } from './lists.ts'
 import { leafOf } from './panels.ts'
 import { bitsEntry, productBits, productEntry } from './product.ts'
 import { productCells } from './product-cells.ts'
 import { CELLS, dotEntry } from './tiled.ts'
+import { isScaled } from './quantized.ts'
 import { cellsOf } from './sets.ts'
 import { StageText, type StageProblem } from './text.ts'
 import { selectEntry } from './select.ts'
-import { sortEntry, statisticsEntry } from './together.ts'
+import { quantizeEntry, sortEntry, statisticsEntry } from './together.ts'
 import { Unsupported } from './units.ts'
 
 export interface StagesOptions extends Pick<
@@ -148,7 +151,7 @@ function storedValue(
 }
 
 function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, AttendKernel>): StageModule {
-  const { pattern, plan, sizes, target, headDim, valueDim, dtype } = options
+  const { pattern, plan, sizes, target, capability, headDim, valueDim, dtype } = options
   const problem: StageProblem = {
     pattern,
     sizes,
@@ -162,6 +165,7 @@ function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, Attend
     headDim,
     valueDim,
     dtype,
+    rows: rowSchedulesOf(capability),
   }
   const text = new StageText(problem, kernel.writes, target.reserved)
   const { products } = target
@@ -174,14 +178,16 @@ function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, Attend
   const made = (() => {
     switch (kernel.kind) {
       case 'rows':
-        return alone(rowsEntry(cells, kernel))
+        return isVector(kernel.node)
+          ? quantizeEntry(cells, kernel.node, kernel)
+          : alone(rowsEntry(cells, kernel))
       case 'scores':
         if (product) return productEntry(cells, products!, kernel, product)
         return leaf ? dotEntry(cells, kernel, leaf) : alone(scoresEntry(cells, kernel))
       case 'filter':
-        return bits ? bitsEntry(cells, products!, kernel, bits) : alone(filterEntry(cells, kernel))
+        return bits ? bitsEntry(cells, products!, kernel, bits) : filterEntry(cells, kernel)
       case 'lists':
-        return alone(listsEntry(cells, kernel))
+        return listsEntry(cells, kernel)
       case 'combine':
         return alone(combineEntry(cells, kernel))
       case 'statistics':
@@ -205,7 +211,8 @@ function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, Attend
     functions: text.functions,
     entries: [made.entry],
   }
-  if (bytesOf(made.memory) > target.workgroupBytes)
+  const bytes = product || bits ? products!.most : ceilingOf(capability).bytes
+  if (bytesOf(made.memory) > bytes || made.entry.threads > ceilingOf(capability).invocations)
     throw new Error(`${kernel.name} takes more workgroup memory than there is`)
   const bindings: StageBinding[] = [
     { binding: 0, role: 'uniforms', access: 'uniform', type: 'Uniforms' },
@@ -239,6 +246,10 @@ function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, Attend
   }
 }
 
+/** Vectors that a workgroup has in common. */
+const isVector = (node: StageNode): node is StageNode<'quantize'> =>
+  isWord(node, 'quantize') && isScaled(node)
+
 /** What the grid's units are: q units of what is made, tokens of rows and of states, the groups within which an order sorts. */
 function gridAxis({ kind, node }: Exclude<StageKernel, AttendKernel>): Axis {
   switch (node.type.kind) {
@@ -259,15 +270,20 @@ function gridAxis({ kind, node }: Exclude<StageKernel, AttendKernel>): Axis {
 }
 
 /** Elements of a unit, one thread each; null: a workgroup has the unit. */
-function innerOf({ sizes }: StagesOptions, { kind, node }: Exclude<StageKernel, AttendKernel>): Expr | null {
+function innerOf(
+  { sizes, capability }: StagesOptions,
+  { kind, node }: Exclude<StageKernel, AttendKernel>,
+): Expr | null {
   switch (kind) {
     case 'rows':
-      return node.type.kind === 'rows' ? node.type.channels : null
+      return node.type.kind === 'rows' && !isVector(node) ? node.type.channels : null
     case 'scores':
       return sizes.units(scoresOf(node).kv)
-    case 'filter':
-      return sizes.ceilDiv(sizes.units(setOf(node).kv), 32)
-    case 'lists':
+    case 'filter': {
+      // Whole workgroups.
+      const { threads } = rowSchedulesOf(capability).blocks
+      return sizes.product(sizes.ceilDiv(sizes.units(setOf(node).kv), threads), sizes.num(threads))
+    }
     case 'combine':
       return sizes.num(1)
     default:

@@ -1,27 +1,12 @@
-/** Grid: which element or which row of a stage's value a thread or a workgroup has; the frame of every stage kernel. */
+/** Grid: which unit of a stage's value a thread or a workgroup has, and which element of it a thread that works alone. */
 
 import type { Share } from '../../compiler/stages/graph.ts'
 import { Block } from '../block.ts'
-import {
-  add,
-  at,
-  fromU32,
-  i32,
-  le,
-  mul,
-  op,
-  quotient,
-  remainder,
-  u32,
-  type Code,
-  type Entry,
-  type Memory,
-} from '../kernel.ts'
+import { add, fromU32, i32, le, mul, op, quotient, remainder, u32, type Code, type Entry } from '../kernel.ts'
 import type { Sharer, StageText } from './text.ts'
 
-/** Threads of a workgroup whose threads work alone, and of one that has a row in common. */
+/** Threads of a workgroup whose threads work alone. */
 export const ALONE = 64
-export const TOGETHER = 64
 
 /** A unit of the grid: a sharer and a q unit, by its place along its axis. */
 export interface GridUnit {
@@ -35,7 +20,7 @@ export interface GridUnit {
 export const groupOf = (t: StageText): Code =>
   add(op('u32', 'groupX'), mul(op('u32', 'groupY'), t.uniform('gridX')))
 
-function unitAt(t: StageText, block: Block, share: Share, number: Code): GridUnit {
+export function unitAt(t: StageText, block: Block, share: Share, number: Code): GridUnit {
   const units = t.uniform('unitCount')
   const row = block.let('row', add(t.uniform('unitBase'), remainder(number, units)))
   const pair = block.let('pair', quotient(number, units))
@@ -59,20 +44,6 @@ export function elementwise(
   const element = block.let('element', remainder(index, count))
   body(block, unitAt(t, block, share, block.let('number', quotient(index, count))), element)
   return { name: 'run', threads: ALONE, body: block.stmts }
-}
-
-/** One workgroup for each unit. */
-export function rowwise(
-  t: StageText,
-  share: Share,
-  body: (block: Block, unit: GridUnit, thread: Code) => void,
-): Entry {
-  const block = new Block(t.names.child())
-  const own = block.let('own', groupOf(t))
-  block.if(le(t.uniform('groupCount'), own), (b) => b.return())
-  const unit = unitAt(t, block, share, block.let('number', fromU32(own)))
-  body(block, unit, block.let('lane', fromU32(op('u32', 'thread'))))
-  return { name: 'run', threads: TOGETHER, body: block.stmts }
 }
 
 /** A tile of cells: the block that has them, their sharer, and where the tile begins among the rows and columns there are. */
@@ -111,27 +82,4 @@ export function tileAt(t: StageText, share: Share, width: Code, side: number): G
     firstRow: block.let('firstRow', mul(remainder(above, down), i32(side))),
     firstColumn: block.let('firstColumn', mul(remainder(number, across), i32(side))),
   }
-}
-
-/** One number a thread into one for all, each adding up what all left: few words, and one barrier in place of six. */
-export function reduceAll(
-  block: Block,
-  scratch: Memory,
-  lane: Code,
-  value: Code,
-  combine: (a: Code, b: Code) => Code,
-  wish: string,
-): Code {
-  shareAll(block, scratch, lane, value)
-  const total = block.var(wish, at(scratch, i32(0)))
-  block.for('other', i32(1), i32(TOGETHER), 1, (b, other) => b.set(total, combine(total, at(scratch, other))))
-  return total
-}
-
-/** Each thread's number where the others find it. */
-export function shareAll(block: Block, scratch: Memory, lane: Code, value: Code): void {
-  // What was there before may still be read.
-  block.barrier()
-  block.set(at(scratch, lane), value)
-  block.barrier()
 }

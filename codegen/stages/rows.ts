@@ -9,7 +9,6 @@ import {
   at,
   f32,
   i32,
-  le,
   lt,
   max,
   min,
@@ -23,6 +22,7 @@ import {
   u32,
   type Code,
 } from '../kernel.ts'
+import { quantized } from './quantized.ts'
 import type { Sharer, StageText } from './text.ts'
 import {
   countOf,
@@ -98,7 +98,7 @@ export function made(t: StageText, b: Block, { node, of, place, channel }: Place
     const position = positionAt(t, rowsOf(node).axis, of, place)
     return from(node.src[0]!, sub(position, rowsOf(node).axis.side === 'q' ? t.qStart : i32(0)))
   }
-  if (isWord(node, 'quantize')) return quantized(t, b, node.arg.precision, node.src[0]!, from)
+  if (isWord(node, 'quantize')) return quantized(t, b, node, from)
   if (isWord(node, 'rope')) return rotated(t, b, node.arg, rowsOf(node), unit, from, node.src[0]!, channel)
   throw new Unsupported(`rows of ${node.word}`)
 }
@@ -202,39 +202,6 @@ function pooled(t: StageText, b: Block, node: StageNode<'poolRows'>, unit: Unit,
 
 /** The least f32: what stands for -Infinity where no infinity can be written. */
 export const LOWEST = -3.4028234663852886e38
-
-/** The greatest number of each type that is rounded to; signs have no scale. */
-const GREATEST = { int8: 127, int4: 7, fp8: 448 } as const
-
-/** Symmetric, one scale a row, to the nearest, ties to even. */
-function quantized(
-  t: StageText,
-  b: Block,
-  precision: Args['quantize']['precision'],
-  x: StageNode,
-  from: (n: StageNode, p?: Code, c?: Code) => Code,
-): Code {
-  const value = b.let('value', from(x))
-  if (precision === 'sign') return select(lt(f32(0), value), f32(1), f32(-1))
-  const most = b.var('most', f32(0))
-  b.for('i', i32(0), channelsOf(t, rowsOf(x)), 1, (c, i) =>
-    c.set(most, max(most, op('f32', 'abs', from(x, undefined, i)))),
-  )
-  const scale = b.let('scale', op('f32', 'div', most, f32(GREATEST[precision])))
-  const scaled = b.let('scaled', op('f32', 'div', value, max(scale, f32(1e-38))))
-  const rounded = precision === 'fp8' ? roundFp8(b, scaled) : op('f32', 'roundEven', scaled)
-  return select(le(most, f32(0)), f32(0), mul(rounded, scale))
-}
-
-/** e4m3: three bits behind the leading one, exponents from -6 on, subnormals below. */
-function roundFp8(b: Block, x: Code): Code {
-  const size = b.let('size', op('f32', 'abs', x))
-  const biased = op('i32', 'shr', op('i32', 'fromU32', op('u32', 'floatBits', size)), i32(23))
-  const exponent = b.let('exponent', max(sub(biased, i32(127)), i32(-6)))
-  const step = b.let('unit', op('f32', 'bitsFloat', op('i32', 'shl', add(exponent, i32(124)), i32(23))))
-  const near = min(mul(op('f32', 'roundEven', op('f32', 'div', size, step)), step), f32(448))
-  return select(lt(x, f32(0)), op('f32', 'neg', near), near)
-}
 
 function rotated(
   t: StageText,

@@ -12,6 +12,7 @@ import { Block } from '../block.ts'
 import { Values, write, type Leaves } from '../expr.ts'
 import { add, at, i32, mul, name, op, quotient, type Buffer, type Code, type Type } from '../kernel.ts'
 import { Module } from '../module.ts'
+import type { RowSchedules } from '../schedule.ts'
 
 export type StageRole = 'meta' | 'q' | 'k' | 'v' | 'out' | 'lse' | 'rows' | 'stored' | 'table'
 
@@ -27,6 +28,8 @@ export interface StageProblem {
   readonly headDim: number
   readonly valueDim: number
   readonly dtype: Dtype
+  /** How workgroups go over rows of cells. */
+  readonly rows: RowSchedules
 }
 
 const ofCall = (wish: string, type: 'i32' | 'f32'): ParamInfo => ({

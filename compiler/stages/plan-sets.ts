@@ -2,6 +2,7 @@
 
 import { nodesOf, type Expr } from '../ir.ts'
 import { nesting } from './axes.ts'
+import { drawnRoom } from './drawn.ts'
 import { isWord, type StageNode } from './graph.ts'
 import type { SetForm, StageBuffer } from './plan.ts'
 import { bytesOfRows, chunkSoftmaxes, isSmall, storeChunk, storeScores, storeSoftmax } from './plan-scores.ts'
@@ -57,18 +58,24 @@ function isRepeat(node: StageNode): boolean {
 export function formOf(node: StageNode): SetForm {
   const { kv, most } = setOf(node)
   if (kv.units.kind === 'span' || kv.units.kind === 'units') return 'spans'
-  if (node.word === 'poolSet' && setOf(node.src[0]!).kv.units.kind === 'offset' && kv.units.kind !== 'offset')
-    return 'spans'
+  if (isDrawn(node)) return 'spans'
   return node.word === 'topK' && growth(most) === 0 ? 'ids' : 'bits'
 }
+
+/** Distances drawn for groups of queries. */
+const isDrawn = (node: StageNode): boolean =>
+  node.word === 'poolSet' &&
+  setOf(node.src[0]!).kv.units.kind === 'offset' &&
+  setOf(node).kv.units.kind !== 'offset'
 
 function setBuffers(p: Planner, node: StageNode): StageBuffer[] {
   const { share, q, kv, most } = setOf(node)
   const units = p.sizes.units(q)
   const form = formOf(node)
+  const room = isDrawn(node) ? drawnRoom(p.sizes, setOf(node)) : null
   const dims = {
     ids: [units, most],
-    spans: [units, most, p.sizes.num(2)],
+    spans: room ? [p.sizes.sum(units, room.parts), room.each, p.sizes.num(2)] : [units, most, p.sizes.num(2)],
     bits: [units, p.sizes.ceilDiv(p.sizes.units(kv), 32)],
   }[form]
   const made = [p.buffer(node, 'counts', share, [units]), p.buffer(node, form, share, dims)]

@@ -29,7 +29,8 @@ import type { Axis, Share, StageGraph, StageNode, Until, Visible } from './graph
  *   max, sum [q unit]            f32: the greatest cell of a row and the sum of exp(cell - max); an empty row has sum 0
  *   counts   [q unit]            i32: units that the row of a set has
  *   ids      [q unit, most]      i32: the units of a list, ascending, or by falling score where the set is sorted so
- *   spans    [q unit, most, 2]   i32: start and end of the units of a list of spans, in tokens, ascending and disjoint
+ *   spans    [q unit, most, 2]   i32: start and end of the units of a list of spans, in tokens, ascending and disjoint; of
+ *                                distances that blocks draw with room for more blocks in place of parts of one (drawn.ts)
  *   bits     [q unit, words]     u32: bit (v & 31) of word (v >> 5) is kv unit v
  *   order    [token]             i32: the original token at each place of a permutation
  *   state    [token, valueDim + 2]  f32: maximum, sum, weighted values

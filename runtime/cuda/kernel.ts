@@ -123,9 +123,8 @@ export class CudaKernel {
       })
       const words = workspace.words(meta, stream)
       const at = (name: string) => room.scratch + BigInt(work.stored.get(name)!.offset)
-      for (const [name, { header }] of work.stored)
-        if (header) driver.copyIn(at(name), new Uint8Array(header.buffer), stream)
       work.launches.forEach((l, i) => {
+        if (l.kind === 'header') return driver.copyIn(at(l.name), new Uint8Array(l.words.buffer), stream)
         if (l.kind === 'faster') {
           this.#launch(
             l.variant,

@@ -100,6 +100,8 @@ template <class T>
 DEVICE T atomicAnd(T* p, T x) { return __atomic_fetch_and(p, x, __ATOMIC_SEQ_CST); }
 template <class T>
 DEVICE T atomicOr(T* p, T x) { return __atomic_fetch_or(p, x, __ATOMIC_SEQ_CST); }
+template <class T>
+DEVICE T atomicAdd(T* p, T x) { return __atomic_fetch_add(p, x, __ATOMIC_SEQ_CST); }
 DEVICE unsigned atomicNext(unsigned* p) { return __atomic_fetch_add(p, 1u, __ATOMIC_SEQ_CST); }
 DEVICE unsigned atomicWrap(unsigned* p, unsigned last) {
   unsigned old = __atomic_load_n(p, __ATOMIC_SEQ_CST);

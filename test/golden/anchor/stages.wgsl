@@ -659,6 +659,8 @@ struct Uniforms {
 @group(0) @binding(3) var<storage, read> rows3: array<f32>;
 @group(0) @binding(4) var<storage, read> KData: array<u32>;
 
+var<workgroup> teamFlags: array<atomic<u32>, 2>;
+
 fn floorDiv(a: i32, b: i32) -> i32 {
   let sign = a >> 31u;
   return ((a ^ sign) / b) ^ sign;
@@ -727,25 +729,35 @@ fn run(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_index) thread: u32,
 ) {
-  let index = i32((group.x + group.y * u.gridX) * 64u + thread);
-  let inner = (u.kvRows + 31) / 32;
-  if (u.batches * u.qHeads * u.unitCount * inner <= index) {
+  let own = group.x + group.y * u.gridX;
+  if (u.groupCount <= own) {
     return;
   }
-  let element = index % inner;
-  let number = index / inner;
-  let row = u.unitBase + number % u.unitCount;
-  let pair = number / u.unitCount;
+  let number = i32(own);
+  let lane = i32(thread);
+  let stretches = (u.kvRows + 63) / 64;
+  let begin = number % stretches * 64;
+  let line = number / stretches;
+  let row = u.unitBase + line % u.unitCount;
+  let pair = line / u.unitCount;
   let sharer = pair % u.qHeads;
   let batch = pair / u.qHeads;
-  var bits: u32 = 0u;
-  let first = element * 32;
-  for (var column: i32 = first; column < min(first + 32, u.kvRows); column += 1) {
+  if (lane < 2) {
+    atomicStore(&teamFlags[lane], 0u);
+  }
+  workgroupBarrier();
+  let column = begin + lane;
+  if (column < u.kvRows) {
     if (poolSet10Holds(batch, sharer, row, column)) {
-      bits = bits | (1u << u32(u32(column - first)));
+      atomicOr(&teamFlags[lane / 32], 1u << u32(u32(lane & 31)));
     }
   }
-  bits10[((batch * u.qHeads + sharer) * (((u.kvRows + 2047) >> 11u) - ((u.kvRows - u.qRows) >> 11u)) + row) * ((u.kvRows + 31) / 32) + element + 4] = bits;
+  workgroupBarrier();
+  let words = (u.kvRows + 31) / 32;
+  let word = begin / 32 + lane;
+  if ((lane < 2) & (word < words)) {
+    bits10[((batch * u.qHeads + sharer) * (((u.kvRows + 2047) >> 11u) - ((u.kvRows - u.qRows) >> 11u)) + row) * words + word + 4] = atomicLoad(&teamFlags[lane]);
+  }
 }
 
 // anchor: and(le(kv, q), not(or(lt(kv, 128), eq(floorDiv(q, 2048), floorDiv(kv, 2048)))))
