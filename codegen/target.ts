@@ -42,8 +42,9 @@ export interface Products {
   /** Rows and columns of a tile, and the threads that have it together. */
   readonly tile: number
   readonly threads: number
-  /** Of workgroup memory, for panels of so many parts. */
+  /** Of workgroup memory: for panels of so many parts, and what a kernel may take in all. */
   readonly bytes: (xParts: number, yParts: number) => number
+  readonly most: number
   /** How many numbers of eight bits a half of the storage is the sum of. */
   readonly halfParts: 1 | 2
   readonly helper: Helper
@@ -88,8 +89,6 @@ export interface Language {
 export interface Target extends Language {
   readonly name: string
   readonly extension: string
-  /** What a stage kernel may take of workgroup memory. */
-  readonly workgroupBytes: number
   /** The file: declarations in the target's order around functions and entries that are printed already. */
   readonly module: (kernel: Kernel, printed: PrintedKernel) => string
 }

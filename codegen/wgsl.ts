@@ -304,7 +304,6 @@ function module(kernel: Kernel, printed: PrintedKernel): string {
 export const WGSL: Target = {
   name: 'wgsl',
   extension: 'wgsl',
-  workgroupBytes: 16384,
   types: TYPES,
   ops: OPS,
   literal,

@@ -10,6 +10,7 @@ import type {
   ListInfo,
   RowsInfo,
   Share,
+  StageModule,
   StageStep,
   StoredValue,
   UniformField,
@@ -135,6 +136,8 @@ export type CudaStageGrid =
       readonly share: Share | 'indexHead'
       readonly units: JsonExpr
       readonly inner: JsonExpr | null
+      /** As StageModule says. */
+      readonly finer: StageModule['finer']
       /** A block has a square of so many units and elements; null: as `inner` says. */
       readonly tile: number | null
     }

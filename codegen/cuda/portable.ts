@@ -164,8 +164,6 @@ export const portableCuda = (bf16: boolean): Target => ({
   ...CUDA,
   name: 'cuda',
   extension: 'cu',
-  // What every device from sm_80 on gives a block that asks for it.
-  workgroupBytes: 99 * 1024,
   products: panelProducts(bf16),
   types: TYPES,
   ops: OPS,

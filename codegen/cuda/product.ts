@@ -35,6 +35,8 @@ export const panelProducts = (bf16: boolean): Products => ({
     const { channels, stages } = shapeOf(x + y)
     return stages * (x + y) * TILE * channels * 2
   },
+  // What every device from sm_80 on gives a block that asks for it.
+  most: 99 * 1024,
   helper: PRODUCT,
   sums: (name) => `float ${name}[PANEL_CELLS / 4][4] = {};`,
   product: (sums, memory, x, y, channels) => {

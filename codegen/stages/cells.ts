@@ -1,6 +1,7 @@
 /** Cells: a node of scores, a sharer and a pair of units in; the cell's value, and whether it is visible, as code out. */
 
-import { isWord, type ScoresType, type StageNode } from '../../compiler/stages/graph.ts'
+import { isWord, type Axis, type ScoresType, type StageNode } from '../../compiler/stages/graph.ts'
+import type { Finer } from '../../compiler/stages/plan.ts'
 import { rowsOf, scoresOf } from '../../compiler/stages/typing.ts'
 import type { Block } from '../block.ts'
 import {
@@ -14,6 +15,7 @@ import {
   le,
   lt,
   max,
+  min,
   mul,
   not,
   op,
@@ -173,10 +175,21 @@ export function storedRow(
   { of, q }: Pick<CellPlace, 'of' | 'q'>,
 ): Code {
   const type = scoresOf(node)
-  const chunk = t.find(node, holds)!.life === 'chunk'
-  const rows = chunk ? t.uniform('unitCount') : countOf(t, type.q)
-  const row = chunk ? sub(q, t.uniform('unitBase')) : q
+  const { life, finer } = t.find(node, holds)!
+  const { base, count } = life === 'chunk' ? rowsOfChunk(t, finer, type.q) : { base: i32(0), count: null }
+  const rows = count ?? countOf(t, type.q)
+  const row = sub(q, base)
   return add(mul(add(mul(of.batch, t.sharers(type.share)), of.at), rows), row)
+}
+
+/** Rows of a chunk, as runtimes count them: of a finer axis those that the call has. */
+function rowsOfChunk(t: StageText, finer: Finer | null, axis: Axis): { base: Code; count: Code } {
+  const [base, count] = [t.uniform('unitBase'), t.uniform('unitCount')]
+  if (finer === null || t.problem.isFiner) return { base, count }
+  const before = t.size(finer.before)
+  const placeOf = (unit: Code) => sub(mul(unit, i32(finer.each)), before)
+  const first = max(placeOf(base), i32(0))
+  return { base: first, count: sub(min(placeOf(add(base, count)), countOf(t, axis)), first) }
 }
 
 function greatest(c: Cells, b: Block, node: StageNode<'argmax'>, place: CellPlace): Code {

@@ -3,13 +3,7 @@
 import { substitute, type Expr } from '../../compiler/ir.ts'
 import type { KernelPlan } from '../../compiler/plan.ts'
 import { isWord, type Axis, type StageNode } from '../../compiler/stages/graph.ts'
-import type {
-  AttendKernel,
-  ScoresKernel,
-  StageBuffer,
-  StageKernel,
-  StagePlan,
-} from '../../compiler/stages/plan.ts'
+import type { AttendKernel, StageBuffer, StageKernel, StagePlan } from '../../compiler/stages/plan.ts'
 import type { Sizes } from '../../compiler/stages/sizes.ts'
 import { setOf } from '../../compiler/stages/typing.ts'
 import {
@@ -34,7 +28,9 @@ import { attendKernel } from './attend.ts'
 import { combineEntry } from './combine.ts'
 import { filterEntry, rowsEntry, scoresEntry } from './elements.ts'
 import { listsEntry } from './lists.ts'
-import { productCells, productEntry } from './product.ts'
+import { leafOf } from './panels.ts'
+import { bitsEntry, productBits, productEntry } from './product.ts'
+import { productCells } from './product-cells.ts'
 import { CELLS, dotEntry } from './tiled.ts'
 import { isScaled } from './quantized.ts'
 import { cellsOf } from './sets.ts'
@@ -163,6 +159,8 @@ function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, Attend
     buffers: plan.buffers.filter(
       (b) => b.life !== 'chunk' || kernel.reads.includes(b) || kernel.writes.includes(b),
     ),
+    patches: plan.patches,
+    isFiner: kernel.grid.finer !== undefined,
     inputs: plan.graph.inputs,
     headDim,
     valueDim,
@@ -171,7 +169,10 @@ function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, Attend
   }
   const text = new StageText(problem, kernel.writes, target.reserved)
   const { products } = target
-  const product = products && kernel.kind === 'scores' ? productCells(kernel.node, isStored(text)) : null
+  // Cells of products alone are worth a tile of them at once.
+  const leaf = kernel.kind === 'scores' ? leafOf(text, kernel.node) : null
+  const product = products && kernel.kind === 'scores' ? productCells(text, kernel.node) : null
+  const bits = products && kernel.kind === 'filter' ? productBits(text, products, kernel) : null
   const cells = cellsOf(text, pattern.tiles)
   const alone = (entry: ReturnType<typeof rowsEntry>) => ({ entry, memory: [] })
   const made = (() => {
@@ -182,9 +183,9 @@ function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, Attend
           : alone(rowsEntry(cells, kernel))
       case 'scores':
         if (product) return productEntry(cells, products!, kernel, product)
-        return tiled(kernel) ? dotEntry(cells, kernel) : alone(scoresEntry(cells, kernel))
+        return leaf ? dotEntry(cells, kernel, leaf) : alone(scoresEntry(cells, kernel))
       case 'filter':
-        return filterEntry(cells, kernel)
+        return bits ? bitsEntry(cells, products!, kernel, bits) : filterEntry(cells, kernel)
       case 'lists':
         return listsEntry(cells, kernel)
       case 'combine':
@@ -210,9 +211,8 @@ function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, Attend
     functions: text.functions,
     entries: [made.entry],
   }
-  const ceiling = ceilingOf(capability)
-  const most = Math.max(ceiling.bytes, target.workgroupBytes)
-  if (bytesOf(made.memory) > most || made.entry.threads > ceiling.invocations)
+  const bytes = product || bits ? products!.most : ceilingOf(capability).bytes
+  if (bytesOf(made.memory) > bytes || made.entry.threads > ceilingOf(capability).invocations)
     throw new Error(`${kernel.name} takes more workgroup memory than there is`)
   const bindings: StageBinding[] = [
     { binding: 0, role: 'uniforms', access: 'uniform', type: 'Uniforms' },
@@ -226,14 +226,18 @@ function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, Attend
       type: `array<${storageType(buffer)}>`,
     })),
   ]
-  const inner = innerOf(options, kernel)
+  // A tile of bits has the rows and columns of the cells that are asked.
+  const units = sizes.product(sizes.units(gridAxis(kernel)), sizes.num(bits?.each ?? 1))
+  const inner = bits ? sizes.units(setOf(bits.where).kv) : innerOf(options, kernel)
+  const { finer } = kernel.grid
   return {
     kind: 'stage',
     name: kernel.name,
     share: kernel.kind === 'combine' ? 'head' : kernel.grid.share,
-    units: jsonOf(options.sizes.units(gridAxis(kernel))),
+    units: jsonOf(units),
     inner: inner && jsonOf(inner),
-    tile: product ? products!.tile : tiled(kernel) ? CELLS : null,
+    finer: finer ? { each: finer.each, before: jsonOf(finer.before) } : null,
+    tile: product || bits ? products!.tile : leaf ? CELLS : null,
     workgroup: made.entry.threads,
     sharedBytes: bytesOf(made.memory),
     bindings,
@@ -241,18 +245,6 @@ function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, Attend
     code: print(file, target),
   }
 }
-
-/** True of nodes whose cells a kernel reads and does not make. */
-const isStored =
-  (text: StageText) =>
-  (node: StageNode): boolean => {
-    const stored = text.find(node, 'scores')
-    return stored !== null && !text.writes(stored)
-  }
-
-/** Cells of a dot alone: worth a tile of them at once. */
-const tiled = (kernel: StageKernel): kernel is ScoresKernel & { readonly node: StageNode<'dot'> } =>
-  kernel.kind === 'scores' && kernel.node.word === 'dot'
 
 /** Vectors that a workgroup has in common. */
 const isVector = (node: StageNode): node is StageNode<'quantize'> =>

@@ -52,19 +52,21 @@ export interface GridTile {
   readonly of: Sharer
   /** Rows of the dispatch, and the q unit of the first of them. */
   readonly rows: Code
+  readonly columns: Code
   readonly base: Code
   readonly firstRow: Code
   readonly firstColumn: Code
 }
 
 /** One workgroup for each square of `side` rows and columns. */
-export function tileAt(t: StageText, share: Share, columns: Code, side: number): GridTile {
+export function tileAt(t: StageText, share: Share, width: Code, side: number): GridTile {
   const block = new Block(t.names.child())
   const own = block.let('own', groupOf(t))
   block.if(le(t.uniform('groupCount'), own), (b) => b.return())
   const rows = t.uniform('unitCount')
   const tiles = (n: Code) => quotient(add(n, i32(side - 1)), i32(side))
-  const across = block.let('across', tiles(block.let('columns', columns)))
+  const columns = block.let('columns', width)
+  const across = block.let('across', tiles(columns))
   const down = block.let('down', tiles(rows))
   const number = block.let('number', fromU32(own))
   const above = block.let('above', quotient(number, across))
@@ -75,6 +77,7 @@ export function tileAt(t: StageText, share: Share, columns: Code, side: number):
     block,
     of: { batch, share, at },
     rows,
+    columns,
     base: t.uniform('unitBase'),
     firstRow: block.let('firstRow', mul(remainder(above, down), i32(side))),
     firstColumn: block.let('firstColumn', mul(remainder(number, across), i32(side))),

@@ -2,6 +2,7 @@
 
 import type { ListsKernel } from '../../compiler/stages/plan.ts'
 import { isWord, type StageNode } from '../../compiler/stages/graph.ts'
+import { drawnRoom } from '../../compiler/stages/drawn.ts'
 import { setOf } from '../../compiler/stages/typing.ts'
 import { LIST_HEADER } from '../artifact.ts'
 import type { Block } from '../block.ts'
@@ -27,10 +28,10 @@ import {
   u32,
 } from '../kernel.ts'
 import type { Buffer, Code } from '../kernel.ts'
-import { countIndex, idsIndex, mostOf, recordOf, startIndex, wordsOf } from './layout.ts'
+import { countIndex, idsIndex, mostOf, recordOf, recordsOf, startIndex, wordsOf } from './layout.ts'
 import type { Cells } from './place.ts'
 import { eachBit, scanAll, together, type Made } from './team.ts'
-import type { StageText } from './text.ts'
+import type { Sharer, StageText } from './text.ts'
 import { countOf, fieldOf, Unsupported, type Unit } from './units.ts'
 
 const WORD = 32
@@ -99,6 +100,18 @@ const bitsFromLast: LineOf = (t, b, set, list, record) => {
   }
 }
 
+/** The first span of a record, counted from the first of all: behind those of whole blocks are those of parts of one. */
+function startOf(t: StageText, node: StageNode, of: Sharer, row: Code, record: Code, reach: Code): Code {
+  const type = setOf(node)
+  const room = drawnRoom(t.problem.sizes, type)
+  if (!room || type.q.units.kind !== 'block') return mul(record, mostOf(t, node))
+  const each = t.size(room.each)
+  const sharer = add(mul(of.batch, t.sharers(type.share)), of.at)
+  const part = add(mul(sharer, i32(2)), op('i32', 'min', row, i32(1)))
+  const behind = add(mul(recordsOf(t, node), each), mul(part, mostOf(t, node)))
+  return select(lt(reach, i32(type.q.units.size)), behind, mul(record, each))
+}
+
 /**
  * One distance gives a block of B queries a run of B keys. Runs meet if their distances are at most B apart, so whether one begins
  * or ends a span hangs on its neighbours alone: the threads look at all side by side, and count what begins and ends before theirs.
@@ -131,7 +144,7 @@ export function listsEntry(c: Cells, { node, grid }: ListsKernel): Made {
     // The source has one row for all queries: a line of distances.
     const record = b.let('record', recordOf(t, source!, mine, i32(0)))
     const own = b.let('ownRecord', recordOf(t, node, of, row))
-    const start = b.let('start', mul(mul(own, mostOf(t, node)), i32(2)))
+    const start = b.let('start', mul(startOf(t, node, of, row, own, reach), i32(2)))
     const out = b.let('out', add(idsIndex(t, node), start))
     const least = b.let('least', fieldOf(t, { axis: from!.kv, place: i32(0), of }, 'index'))
     // Distances at which the block has keys.

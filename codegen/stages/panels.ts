@@ -1,13 +1,28 @@
 /** Panels: rows that a product multiplies, a few of which are a tile's, in; where their channels lie, or what they are, out. */
 
 import { isWord, type StageNode } from '../../compiler/stages/graph.ts'
-import { rowsOf } from '../../compiler/stages/typing.ts'
+import type { Patches } from '../../compiler/stages/patches.ts'
+import { rowsOf, scoresOf } from '../../compiler/stages/typing.ts'
 import type { Block } from '../block.ts'
-import { add, i32, mul, name, quotient, remainder, sub, toU32, type Code, type Panel } from '../kernel.ts'
+import {
+  add,
+  and,
+  i32,
+  le,
+  lt,
+  mul,
+  name,
+  quotient,
+  remainder,
+  sub,
+  toU32,
+  type Code,
+  type Panel,
+} from '../kernel.ts'
 import type { Products } from '../target.ts'
 import { channelsOf, element, rowIndex } from './rows.ts'
 import type { Sharer, StageText } from './text.ts'
-import { positionAt, slicedPlace } from './units.ts'
+import { fieldOf, positionAt, slicedPlace } from './units.ts'
 
 /** A place along the axis of rows, and a channel of the vector there. */
 export interface RowPlace {
@@ -100,14 +115,61 @@ function addressOf(
   return { kind: buffer.type === 'f32' ? 'floats' : 'halves', buffer, index }
 }
 
-/** Rows one after another from a first one, each the vector of a unit. */
-export const rowsFrom = (node: StageNode, first: Code, within: (row: Code) => Code): TileRows => ({
-  node,
-  at: (_, row, channel) => ({ place: add(first, row), channel, there: within(row) }),
-})
+/** Cells that are one inner product each, and how the vectors of a row and of a column are come by. */
+export interface Leaf {
+  /** Whose cells they are. */
+  readonly node: StageNode
+  readonly dot: StageNode<'dot'>
+  readonly patches: Patches | null
+}
 
-/** Channels of the vectors. */
-export const panelChannels = (t: StageText, node: StageNode): Code => channelsOf(t, rowsOf(node))
+export function leafOf({ problem }: StageText, node: StageNode): Leaf | null {
+  if (isWord(node, 'dot')) return { node, dot: node, patches: null }
+  const patches = problem.patches.get(node) ?? null
+  return patches && { node, dot: patches.dot, patches }
+}
+
+/** Channels of a leaf's vectors. */
+export function leafChannels(t: StageText, { dot, patches }: Leaf): Code {
+  const own = channelsOf(t, rowsOf(dot.src[0]!))
+  return patches ? mul(own, i32(patches.step)) : own
+}
+
+/** Vectors of a leaf's rows or columns, one after another from a first one on. */
+export function leafRows(
+  t: StageText,
+  { node, dot, patches }: Leaf,
+  side: 'q' | 'kv',
+  of: Sharer,
+  first: Code,
+  within: (row: Code) => Code,
+): TileRows {
+  const vectors = dot.src[side === 'q' ? 0 : 1]!
+  if (!patches)
+    return {
+      node: vectors,
+      at: (_, row, channel) => ({ place: add(first, row), channel, there: within(row) }),
+    }
+  // The tokens of a patch lie end to end, those of the keys in the order in which they are met.
+  const { step } = patches
+  const axis = scoresOf(node)[side]
+  const width = channelsOf(t, rowsOf(vectors))
+  const [begins, turn] = side === 'q' ? [0, 1] : [patches.first, patches.turn]
+  const [length, base] = side === 'q' ? [t.qLen, t.qStart] : [t.kvLen, i32(0)]
+  return {
+    node: vectors,
+    at: (b, row, channel) => {
+      const index = fieldOf(t, { axis, place: add(first, row), of }, 'index')
+      const start = sub(add(mul(index, i32(step)), i32(begins)), base)
+      const token = b.let('token', add(start, mul(quotient(channel, width), i32(turn))))
+      return {
+        place: token,
+        channel: b.let('own', remainder(channel, width)),
+        there: and(within(row), le(i32(0), token), lt(token, length)),
+      }
+    },
+  }
+}
 
 /** What a thread's cell of a product has in its registers. */
 export const sumAt = (sums: string, cell: Code): Code => ({

@@ -1,162 +1,80 @@
 /**
- * Scores by products: a kernel of cells that one inner product each goes into, in; its entry on matrix units out. A workgroup has a tile
- * of cells. What is made of the products (functions, sums over heads, the mask) happens in registers, and a cell is written once; a
- * tile that the mask hides is not read.
+ * Kernels of products: cells of scores, or bits of a where, that one inner product each goes into, in; the entry on matrix units out. A
+ * workgroup has a tile of cells. What is made of the products (functions, sums over heads, the mask, votes) happens in registers,
+ * and a cell or a bit is written once; a tile that the mask hides is not read.
  */
 
-import { sameUnits } from '../../compiler/stages/axes.ts'
-import { isWord, type Axis, type StageNode } from '../../compiler/stages/graph.ts'
-import type { ScoresKernel } from '../../compiler/stages/plan.ts'
-import { scoresOf } from '../../compiler/stages/typing.ts'
+import { nodesOf } from '../../compiler/ir.ts'
+import { isWord, type StageNode } from '../../compiler/stages/graph.ts'
+import type { FilterKernel, ScoresKernel } from '../../compiler/stages/plan.ts'
+import { finerRows } from '../../compiler/stages/plan-scores.ts'
+import { scoresOf, setOf } from '../../compiler/stages/typing.ts'
+import { LIST_HEADER } from '../artifact.ts'
 import type { Block } from '../block.ts'
 import {
   add,
   and,
   at,
-  bool,
   eq,
+  fromU32,
   i32,
   lt,
-  min,
   mul,
   not,
   op,
-  or,
+  quotient,
+  remainder,
   sub,
+  toU32,
   u32,
   type Code,
   type Entry,
   type Memory,
 } from '../kernel.ts'
 import type { Products } from '../target.ts'
-import { HIDDEN_BITS, scaleOf, seenAt, storedIndex, valueAt } from './cells.ts'
+import { HIDDEN_BITS, operandVars, seenAt, storedIndex, valueAt } from './cells.ts'
 import { tileAt } from './grid.ts'
-import { panelChannels, panelsOf, rowsFrom, sumAt } from './panels.ts'
-import type { CellPlace, Cells } from './place.ts'
+import { recordOf, wordsOf } from './layout.ts'
+import { sumAt } from './panels.ts'
+import { cellVars, unitsOf, type CellPlace, type Cells } from './place.ts'
 import { finerSharers } from './pooled.ts'
-import type { Sharer } from './text.ts'
-import { countOf, fieldOf, type Unit } from './units.ts'
-import { maskSees, maskSeesWithin } from './visible.ts'
+import { isMade, productCells, type ProductCells } from './product-cells.ts'
+import { ProductTile } from './product-tile.ts'
+import type { StageText } from './text.ts'
+import { countOf, joinVars } from './units.ts'
 
-/** Cells that are each made of one inner product, or of one of each head. */
-export interface ProductCells {
-  readonly dot: StageNode<'dot'>
-  /** Adds up over sharers; null: no node does. */
-  readonly pool: StageNode<'poolScores'> | null
-  /** What is made of the dot before that, and after; the last is the kernel's own node. */
-  readonly inner: readonly StageNode[]
-  readonly outer: readonly StageNode[]
-}
-
-/** @param isStored whether a kernel reads the node's cells from memory */
-export function productCells(node: StageNode, isStored: (node: StageNode) => boolean): ProductCells | null {
-  const path = pathToDot(node, isStored)
-  const dot = path?.at(-1)
-  if (!path || !dot || !isWord(dot, 'dot')) return null
-  const pools = path.filter((n) => isWord(n, 'poolScores'))
-  if (pools.length > 1) return null
-  const pool = pools[0] ?? null
-  const cut = pool === null ? -1 : path.indexOf(pool)
-  return { dot, pool, inner: path.slice(cut + 1, -1), outer: path.slice(0, Math.max(0, cut)) }
-}
-
-/** From the node to the one dot that it is made of, cell by cell. */
-function pathToDot(node: StageNode, isStored: (node: StageNode) => boolean): readonly StageNode[] | null {
-  if (node.type.kind !== 'scores' || isStored(node)) return null
-  if (isWord(node, 'dot')) return node.type.visible === 'sources' ? null : [node]
-  if (!isWord(node, 'map', 'softmax', 'within') && !isShared(node)) return null
-  const found = node.src.flatMap((n) => {
-    const path = pathToDot(n, isStored)
-    return path && hasAxesOf(n, node) ? [path] : []
-  })
-  const only = node.src.filter((n) => n.type.kind === 'scores' && isVirtual(n, isStored))
-  return found.length === 1 && only.length <= 1 ? [node, ...found[0]!] : null
-}
-
-/** True of cells that are made wherever they are needed, of products among others. */
-const isVirtual = (node: StageNode, isStored: (node: StageNode) => boolean): boolean =>
-  node.word !== 'fill' && node.word !== 'values' && !isStored(node)
-
-const hasAxesOf = (a: StageNode, b: StageNode): boolean =>
-  sameUnits(scoresOf(a).q, scoresOf(b).q) && sameUnits(scoresOf(a).kv, scoresOf(b).kv)
-
-/** A sum over sharers alone. */
-function isShared(node: StageNode): boolean {
-  if (!isWord(node, 'poolScores')) return false
-  const { q, kv, of, how } = node.arg
-  return q === null && kv === null && of === null && how === 'sum' && node.src.length === 1
+interface Made {
+  readonly entry: Entry
+  readonly memory: readonly Memory[]
 }
 
 export function productEntry(
   c: Cells,
   products: Products,
   { node, grid }: ScoresKernel,
-  { dot, pool, inner, outer }: ProductCells,
-): { readonly entry: Entry; readonly memory: readonly Memory[] } {
+  { leaf, pool, inner, outer }: ProductCells,
+): Made {
   const { text: t } = c
   const target = t.stored(t.find(node, 'scores')!)
-  const columns = countOf(t, scoresOf(node).kv)
-  const tile = tileAt(t, grid.share, columns, products.tile)
-  const { block, of } = tile
-  const top = add(tile.base, tile.firstRow)
-  const placeAt = (sharer: Sharer, row: Code, column: Code): CellPlace => ({
-    of: sharer,
-    q: add(top, row),
-    kv: add(tile.firstColumn, column),
+  const { block, of, base, rows, columns, firstRow, firstColumn } = tileAt(
+    t,
+    grid.share,
+    countOf(t, scoresOf(node).kv),
+    products.tile,
+  )
+  const tile = new ProductTile(c, products, leaf, inner, {
+    top: block.let('top', add(base, firstRow)),
+    left: firstColumn,
+    rows: { from: base, end: block.let('end', add(base, rows)) },
+    columns,
   })
-  const innerPath = new Set(inner)
-  const outerPath = new Set(outer)
-  /** Cells of the product of one sharer. */
-  let bytes = 0
-  const memory = t.workgroup('panels', 'u32', [])
-  const multiplied = (
-    b: Block,
-    sharer: Sharer,
-    visit: (b: Block, cell: Code, place: CellPlace, own: Cells) => void,
-  ): void => {
-    const sees = tileSees(
-      c,
-      dot,
-      sharer,
-      {
-        q: [top, add(top, i32(products.tile - 1))],
-        kv: [tile.firstColumn, add(tile.firstColumn, i32(products.tile - 1))],
-      },
-      b,
-    )
-    const sums = b.sums('sums')
-    const [queries, keys] = dot.src as [StageNode, StageNode]
-    b.if(sees.some, (d) => {
-      const [x, y] = panelsOf(
-        t,
-        d,
-        products,
-        sharer,
-        rowsFrom(queries, top, (row) => lt(add(tile.firstRow, row), tile.rows)),
-        rowsFrom(keys, tile.firstColumn, (row) => lt(add(tile.firstColumn, row), columns)),
-      )
-      bytes = Math.max(bytes, products.bytes(x.parts, y.parts))
-      d.product(sums, memory, x, y, d.let('channels', panelChannels(t, queries)))
-    })
-    const scale = b.let('scaled', scaleOf(t, b, dot, sharer))
-    b.cells((d, cell, row, column) => {
-      const place = placeAt(sharer, row, column)
-      const inside = and(lt(add(tile.firstRow, row), tile.rows), lt(place.kv, columns))
-      d.if(inside, (e) => {
-        const value = e.let('product', mul(sumAt(sums, cell), scale))
-        const seen = e.let('sees', and(sees.some, or(sees.all, cellSees(c, dot, place))))
-        visit(e, cell, place, c.with({ node: dot, value, seen, path: innerPath }))
-      })
-    })
-  }
   const store = (b: Block, place: CellPlace, own: Cells): void => {
     const bits = b.var('bits', u32(HIDDEN_BITS))
     b.if(seenAt(own, node, place), (d) => d.set(bits, op('u32', 'floatBits', valueAt(own, node, place))))
     b.set(at(target, storedIndex(t, node, place)), op('f32', 'bitsFloat', bits))
   }
-  if (pool === null) {
-    multiplied(block, of, (b, _, place, own) => store(b, place, own))
-  } else {
+  if (pool === null) tile.multiply(block, of, (b, { place, own }) => store(b, place, own))
+  else {
     const hidden = op('f32', 'bitsFloat', u32(HIDDEN_BITS))
     const isSeen = (value: Code) => not(eq(op('u32', 'floatBits', value), u32(HIDDEN_BITS)))
     const totals = block.sums('totals')
@@ -165,7 +83,7 @@ export function productEntry(
     const { share } = scoresOf(source)
     const { lo, hi } = finerSharers(t, share, of)
     block.for('each', lo, hi, 1, (b, each) =>
-      multiplied(b, { ...of, share, at: each }, (d, cell, place, own) => {
+      tile.multiply(b, { ...of, share, at: each }, (d, { cell, place, own }) => {
         d.if(seenAt(own, source, place), (e) => {
           const total = sumAt(totals, cell)
           const value = e.let('value', valueAt(own, source, place))
@@ -173,67 +91,103 @@ export function productEntry(
         })
       }),
     )
+    const path = new Set(outer)
     block.cells((b, cell, row, column) => {
-      const place = placeAt(of, row, column)
-      b.if(and(lt(add(tile.firstRow, row), tile.rows), lt(place.kv, columns)), (d) => {
+      const place = tile.placeAt(of, row, column)
+      b.if(tile.isInside(place), (d) => {
         const value = sumAt(totals, cell)
-        store(d, place, c.with({ node: pool, value, seen: isSeen(value), path: outerPath }))
+        store(d, place, c.with({ node: pool, value, seen: isSeen(value), path }))
       })
     })
   }
+  return { entry: { name: 'run', threads: products.threads, body: block.stmts }, memory: [tile.memory] }
+}
+
+/** Bits of a where that asks products, and votes of them over units of queries. */
+export interface ProductBits {
+  readonly where: StageNode<'where'>
+  readonly cells: ProductCells
+  /** Rows of cells that go into a row of bits, and how many of the first one's are not of the call. */
+  readonly each: number
+  readonly before: Code
+}
+
+const BITS = 32
+
+export function productBits(
+  t: StageText,
+  products: Products,
+  { node, votes }: FilterKernel,
+): ProductBits | null {
+  const where = votes.length === 0 ? node : votes[0]!.src[0]!
+  const areOfRows = votes.every(({ arg }) => arg.how === 'any' && arg.kv === null && arg.share === null)
+  if (!isWord(where, 'where') || !areOfRows) return null
+  const [only, ...more] = where.src.filter((n) => isMade(t, n))
+  // A predicate of places alone asks for no products.
+  const value = (['s', 't', 'u'] as const)[where.src.indexOf(only!)]
+  if (!nodesOf(where.arg.keep).some((e) => e.op === 'var' && e.arg === value)) return null
+  const cells = only && more.length === 0 ? productCells(t, only) : null
+  if (!cells || cells.pool) return null
+  const finer = finerRows(t.problem.sizes, setOf(where).q, setOf(node).q)
+  if (finer === undefined) return null
+  const { each, before } = finer ?? { each: 1, before: t.problem.sizes.num(0) }
+  return products.tile % each === 0 ? { where, cells, each, before: t.size(before) } : null
+}
+
+export function bitsEntry(
+  c: Cells,
+  products: Products,
+  { node, grid }: FilterKernel,
+  { where, cells, each, before }: ProductBits,
+): Made {
+  const { text: t } = c
+  const side = products.tile
+  const target = t.stored(t.find(node, 'bits')!)
+  const { block, of, columns, firstRow, firstColumn } = tileAt(
+    t,
+    grid.share,
+    countOf(t, setOf(where).kv),
+    side,
+  )
+  const wide = side / BITS
+  const count = (side / each) * wide
+  const words = t.workgroup('words', 'u32', [count], true)
+  const tile = new ProductTile(c, products, cells.leaf, [...cells.inner], {
+    top: block.let('top', sub(firstRow, before)),
+    left: firstColumn,
+    rows: { from: i32(0), end: block.let('end', countOf(t, setOf(where).q)) },
+    columns,
+  })
+  const lane = block.let('lane', fromU32(op('u32', 'thread')))
+  const eachWord = (visit: (b: Block, word: Code) => void) =>
+    block.for('word', lane, i32(count), products.threads, visit)
+  eachWord((b, word) => b.atomic('store', at(words, word), u32(0)))
+  block.barrier()
+  tile.multiply(block, of, (b, { row, column, place, own }) => {
+    b.if(and(...where.src.map((n) => seenAt(own, n, place))), (d) => {
+      const { q, kv } = unitsOf(where.src[0]!, place)
+      const vars = joinVars(operandVars(own, where, place), cellVars(t, { q, kv }))
+      d.if(t.write(d, where.arg.keep, { ...of, vars }), (e) => {
+        const bit = op('u32', 'shl', u32(1), op('u32', 'toU32', remainder(column, i32(BITS))))
+        const word = add(mul(quotient(row, i32(each)), i32(wide)), quotient(column, i32(BITS)))
+        e.atomic('or', at(words, word), toU32(bit))
+      })
+    })
+  })
+  block.barrier()
+  const perRow = block.let('perRow', wordsOf(t, node))
+  const rows = block.let('records', countOf(t, setOf(node).q))
+  const from = { row: quotient(firstRow, i32(each)), word: quotient(firstColumn, i32(BITS)) }
+  eachWord((b, word) => {
+    const row = b.let('row', add(from.row, quotient(word, i32(wide))))
+    const column = b.let('column', add(from.word, remainder(word, i32(wide))))
+    b.if(and(lt(row, rows), lt(column, perRow)), (d) => {
+      const place = add(mul(recordOf(t, node, of, row), perRow), column)
+      d.set(at(target, add(place, i32(LIST_HEADER))), op('u32', 'atomicLoad', at(words, word)))
+    })
+  })
   return {
     entry: { name: 'run', threads: products.threads, body: block.stmts },
-    memory: [{ ...memory, dims: [bytes / 4] }],
+    memory: [tile.memory, words],
   }
-}
-
-type Ends = readonly [first: Code, last: Code]
-
-/** Whether some cell of a tile may be seen, and whether surely all are; as far as the units' order tells. */
-function tileSees(
-  c: Cells,
-  dot: StageNode<'dot'>,
-  of: Sharer,
-  tile: { readonly q: Ends; readonly kv: Ends },
-  b: Block,
-): { readonly some: Code; readonly all: Code } {
-  const { text: t, tiles } = c
-  const { q, kv, visible } = scoresOf(dot)
-  if (visible === 'off') return { some: bool(true), all: bool(true) }
-  if (visible === 'sources' || !isMonotone(q) || !isMonotone(kv))
-    return { some: bool(true), all: bool(false) }
-  const unit = (axis: Axis, place: Code): Unit => ({
-    axis,
-    place: b.let('place', min(place, sub(countOf(t, axis), i32(1)))),
-    of,
-  })
-  const bounds = {
-    qLo: fieldOf(t, unit(q, tile.q[0]), 'first'),
-    qHi: fieldOf(t, unit(q, tile.q[1]), 'last'),
-    kvLo: fieldOf(t, unit(kv, tile.kv[0]), 'first'),
-    kvHi: fieldOf(t, unit(kv, tile.kv[1]), 'last'),
-  }
-  return {
-    some: b.let('some', maskSeesWithin(t, tiles, 'any', of, bounds)),
-    all: b.let('all', maskSeesWithin(t, tiles, 'all', of, bounds)),
-  }
-}
-
-/** True of units that follow each other as positions do. */
-function isMonotone({ units, order }: Axis): boolean {
-  const of = units.kind === 'slice' ? units.of : units
-  return order === null && ['token', 'block', 'window', 'whole'].includes(of.kind)
-}
-
-function cellSees(c: Cells, dot: StageNode<'dot'>, { of, q, kv }: CellPlace): Code {
-  const { q: rows, kv: columns, visible } = scoresOf(dot)
-  if (visible === 'sources') throw new Error('a dot is seen by the mask')
-  return maskSees(
-    c.text,
-    c.tiles,
-    visible,
-    of,
-    { axis: rows, place: q, of },
-    { axis: columns, place: kv, of },
-  )
 }

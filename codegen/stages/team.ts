@@ -50,7 +50,8 @@ export const stretchwise = (
 function frame(t: StageText, threads: number, body: (block: Block, number: Code, team: Team) => void): Made {
   const memory: Memory[] = []
   const room = (wish: string, words: number, atomic = false): Memory => {
-    const made = t.workgroup(wish, 'u32', [words], atomic)
+    // Made while the body is: no name of the body's may be the same.
+    const made = t.workgroup(`team${wish[0]!.toUpperCase()}${wish.slice(1)}`, 'u32', [words], atomic)
     memory.push(made)
     return made
   }

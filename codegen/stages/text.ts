@@ -3,6 +3,7 @@
 import type { Expr } from '../../compiler/ir.ts'
 import type { ParamInfo, PatternIr } from '../../compiler/plan.ts'
 import type { RowsInput, Share, StageNode } from '../../compiler/stages/graph.ts'
+import type { Patches } from '../../compiler/stages/patches.ts'
 import type { Holds, StageBuffer } from '../../compiler/stages/plan.ts'
 import type { Sizes } from '../../compiler/stages/sizes.ts'
 import type { VarName } from '../../compiler/vars.ts'
@@ -20,6 +21,9 @@ export interface StageProblem {
   readonly pattern: PatternIr
   readonly sizes: Sizes
   readonly buffers: readonly StageBuffer[]
+  readonly patches: ReadonlyMap<StageNode, Patches>
+  /** Of a chunk's kernel: its rows are finer than the units that the chunk counts. */
+  readonly isFiner: boolean
   readonly inputs: readonly RowsInput[]
   readonly headDim: number
   readonly valueDim: number

@@ -126,9 +126,8 @@ export class CudaKernel {
       const room = workspace.room(stream, need)
       const words = workspace.words(meta, stream)
       const at = (name: string) => room.scratch + BigInt(work.stored.get(name)!.offset)
-      for (const [name, { header }] of work.stored)
-        if (header) driver.copyIn(at(name), new Uint8Array(header.buffer), stream)
       work.launches.forEach((l, i) => {
+        if (l.kind === 'header') return driver.copyIn(at(l.name), new Uint8Array(l.words.buffer), stream)
         if (l.kind === 'faster') {
           const named = (name: string | null) => (name === null ? 0n : at(name))
           const given = {

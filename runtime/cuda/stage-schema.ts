@@ -53,6 +53,12 @@ export function stagesCheck(cubin: Check, variantCheck: Check): Check {
         share: sharer,
         units: anything,
         inner: anything,
+        finer: nullable(
+          recordOf<NonNullable<Extract<CudaStageKernel['grid'], { kind: 'units' }>['finer']>>({
+            each: count,
+            before: anything,
+          }),
+        ),
         tile: nullable(count),
       }),
       recordOf<Extract<CudaStageKernel['grid'], { kind: 'tiles' }>>({

@@ -6,10 +6,18 @@ import type {
   CudaStageKernel,
   CudaStageVariant,
 } from '../../codegen/cuda/manifest.ts'
+import { livesOf, pack } from '../lives.ts'
 import { HeddleError } from '../messages.ts'
 import { uniformBlock, type CallStrides } from '../meta.ts'
 import { gridOf } from '../slices.ts'
-import { groupsOf, sizesOfCall, stageUniforms, type StageSizes } from '../stage-sizes.ts'
+import {
+  groupsOf,
+  sizesOfCall,
+  stageUniforms,
+  unitsInChunk,
+  type StageRun,
+  type StageSizes,
+} from '../stage-sizes.ts'
 import { countOf, tableSizes } from '../tables.ts'
 import { extentOf, stridesOf } from '../tensor.ts'
 import type { Operands, ProgramOperands } from './call.ts'
@@ -44,12 +52,21 @@ export interface FasterLaunch extends CudaFaster {
   readonly list: { readonly stride: number; readonly bytes: number } | null
 }
 
+/** Words that a list begins with, copied before the kernel that makes it. */
+export interface HeaderCopy {
+  readonly kind: 'header'
+  readonly name: string
+  readonly words: Int32Array<ArrayBuffer>
+}
+
+type Work = StageLaunch | FasterLaunch | HeaderCopy
+
 export interface StageWork {
-  readonly launches: readonly (StageLaunch | FasterLaunch)[]
-  /** Bytes of all stored values. */
+  readonly launches: readonly Work[]
+  /** Bytes of the stored values that are there at once, at most. */
   readonly bytes: number
-  /** Where each begins, and for lists the word that it begins with. */
-  readonly stored: ReadonlyMap<string, { readonly offset: number; readonly header: Int32Array | null }>
+  /** Where each begins. */
+  readonly stored: ReadonlyMap<string, { readonly offset: number }>
 }
 
 /** Of what lies in the call's own memory. */
@@ -65,9 +82,14 @@ const HEADER_WORDS = 4
 /** Elements of sixteen bytes: what a tensor's rows are read in. */
 const VECTOR = 8
 
-export function kernelsOf({ steps }: CudaStageVariant): CudaStageKernel[] {
-  return steps.flatMap((s) => (s.kind === 'once' ? [s.kernel] : s.kernels))
-}
+const kernelsIn = (step: CudaStageVariant['steps'][number]): readonly CudaStageKernel[] =>
+  step.kind === 'once' ? [step.kernel] : step.kernels
+
+export const kernelsOf = ({ steps }: CudaStageVariant): CudaStageKernel[] => steps.flatMap(kernelsIn)
+
+const storedOf = ({ buffers }: CudaStageKernel): string[] =>
+  buffers.flatMap(({ role, name }) => (role === 'stored' ? [name!] : []))
+const storedIn = (step: CudaStageVariant['steps'][number]): string[] => kernelsIn(step).flatMap(storedOf)
 
 /** The first for the call's dims and type. */
 export function chooseStages(
@@ -150,14 +172,22 @@ export function planStages(
   const { sizes, scale, params, views, rows, indexHeads } = operands
   const call: StageSizes = { sizes, scale, params, rows, indexHeads }
   const size = sizesOfCall(call)
-  const stored = new Map<string, { offset: number; words: number; header: Int32Array | null }>()
-  let bytes = 0
-  for (const { name, words, units } of variant.stored) {
-    const count = Math.max(HEADER_WORDS, size(words))
-    const header = units === null ? null : Int32Array.of(size(units), 0, 0, 0)
-    stored.set(name, { offset: bytes, words: count, header })
-    bytes += Math.ceil((4 * count) / GRANULE) * GRANULE
-  }
+  const lives = livesOf(variant.steps.map(storedIn))
+  const counts = variant.stored.map(({ words }) => Math.max(HEADER_WORDS, size(words)))
+  const never = { first: 0, last: 0 }
+  const { offsets, bytes } = pack(
+    variant.stored.map(({ name }, i) => ({ bytes: 4 * counts[i]!, ...(lives.get(name) ?? never) })),
+    GRANULE,
+  )
+  const stored = new Map(
+    variant.stored.map(({ name }, i) => [name, { offset: offsets[i]!, words: counts[i]! }]),
+  )
+  /** The lists whose first kernel is not launched yet, with the words that they begin with. */
+  const headers = new Map(
+    variant.stored.flatMap(({ name, units }) =>
+      units === null ? [] : [[name, Int32Array.of(size(units), 0, 0, 0)] as const],
+    ),
+  )
   const strides: CallStrides = {
     q: views.q.strides,
     k: views.k.strides,
@@ -194,9 +224,15 @@ export function planStages(
     const along = (dim: number) => stridesOf([batch, kvHeads, units, dim], 'bhld')
     return { ...strides, k: along(headDim), v: along(valueDim) }
   }
-  const launches: (StageLaunch | FasterLaunch)[] = []
-  const launch = (kernel: CudaStageKernel, base: number, units: number | null): void => {
+  const launches: Work[] = []
+  const launch = (kernel: CudaStageKernel, chunk: StageRun | null): void => {
     if (kernel.when !== null && size(kernel.when) === 0) return
+    for (const name of storedOf(kernel)) {
+      const words = headers.get(name)
+      // Not before: what is there until now may be another value's.
+      if (words) launches.push({ kind: 'header', name, words })
+      headers.delete(name)
+    }
     const faster = entries.faster.get(kernel)
     if (faster) {
       kernel.faster.forEach((f, i) => {
@@ -207,7 +243,8 @@ export function planStages(
       return
     }
     const { grid } = kernel
-    const own = units ?? (grid.kind === 'units' ? size(grid.units) : 0)
+    const all = { base: 0, count: grid.kind === 'units' ? size(grid.units) : 0 }
+    const { base, count: own } = chunk && grid.kind === 'units' ? unitsInChunk(grid, chunk, size) : all
     const slice = { batchBase: 0, batch: sizes.batch, headBase: 0, heads: sizes.qHeads }
     const tile = grid.kind === 'tiles' ? grid.tile : null
     const tiles = grid.kind === 'tiles' ? gridOf(slice, sizes, grid, MOST_BLOCKS) : null
@@ -244,12 +281,12 @@ export function planStages(
   }
   for (const step of variant.steps) {
     if (step.kind === 'once') {
-      launch(step.kernel, 0, null)
+      launch(step.kernel, null)
       continue
     }
     const [ofChunk, units] = [size(step.rows), size(step.units)]
     for (let base = 0; base < units; base += ofChunk)
-      for (const kernel of step.kernels) launch(kernel, base, Math.min(ofChunk, units - base))
+      for (const kernel of step.kernels) launch(kernel, { base, count: Math.min(ofChunk, units - base) })
   }
   return { launches, bytes, stored }
 }

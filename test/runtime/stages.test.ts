@@ -9,6 +9,7 @@ import type { Tensor } from '../../runtime/tensor.ts'
 import { compareWithOracle } from '../../runtime/testing/compare.ts'
 import { setDifference } from '../../runtime/testing/sets.ts'
 import { Bench, DSL, elements, maxDifference, openTestDevice, program } from '../helpers.ts'
+import { LONG_HEAD_DIM, longCase } from './long-rows.ts'
 import { FIXTURE_NAMES, METHOD_NAMES, stageCase, type StageCase, type StageSizes } from './stage-cases.ts'
 
 const opened = await openTestDevice()
@@ -147,6 +148,14 @@ function inChunks(artifact: Artifact, rows: number): Artifact {
   })
   return { ...artifact, stages: { ...stages!, variants } }
 }
+
+describe.skipIf(!opened)('rows of more cells than a workgroup holds at once', () => {
+  test.each(['count', 'mass'] as const)('keys by %s', { timeout: 120_000 }, async (keysBy) => {
+    const { pattern, compiled, call } = longCase(10_000, keysBy)
+    const kernel = bench!.kernel(compiled, { headDim: LONG_HEAD_DIM, capabilities: ['portable'] })
+    expect(compareWithOracle(pattern, call, await attention(kernel, call)).difference).toBeNull()
+  })
+})
 
 describe.skipIf(!opened)('what a call may not ask', () => {
   const c = stageCase('moba', CHUNK, 15)

@@ -659,7 +659,7 @@ struct Uniforms {
 @group(0) @binding(3) var<storage, read> rows3: array<f32>;
 @group(0) @binding(4) var<storage, read> KData: array<u32>;
 
-var<workgroup> flags: array<atomic<u32>, 2>;
+var<workgroup> teamFlags: array<atomic<u32>, 2>;
 
 fn floorDiv(a: i32, b: i32) -> i32 {
   let sign = a >> 31u;
@@ -743,20 +743,20 @@ fn run(
   let sharer = pair % u.qHeads;
   let batch = pair / u.qHeads;
   if (lane < 2) {
-    atomicStore(&flags[lane], 0u);
+    atomicStore(&teamFlags[lane], 0u);
   }
   workgroupBarrier();
   let column = begin + lane;
   if (column < u.kvRows) {
     if (poolSet10Holds(batch, sharer, row, column)) {
-      atomicOr(&flags[lane / 32], 1u << u32(u32(lane & 31)));
+      atomicOr(&teamFlags[lane / 32], 1u << u32(u32(lane & 31)));
     }
   }
   workgroupBarrier();
   let words = (u.kvRows + 31) / 32;
   let word = begin / 32 + lane;
   if ((lane < 2) & (word < words)) {
-    bits10[((batch * u.qHeads + sharer) * (((u.kvRows + 2047) >> 11u) - ((u.kvRows - u.qRows) >> 11u)) + row) * words + word + 4] = atomicLoad(&flags[lane]);
+    bits10[((batch * u.qHeads + sharer) * (((u.kvRows + 2047) >> 11u) - ((u.kvRows - u.qRows) >> 11u)) + row) * words + word + 4] = atomicLoad(&teamFlags[lane]);
   }
 }
 

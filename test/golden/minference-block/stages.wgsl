@@ -230,82 +230,82 @@ fn run(
   }
   workgroupBarrier();
   var sees: u32 = 0u;
-  if ((firstRow + y < u.unitCount) & (firstColumn + x < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y < u.unitCount) & (firstColumn + x < columns)) {
     if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y), firstColumn + x)) {
       sees = sees | 1u;
     }
   }
-  if ((firstRow + y < u.unitCount) & (firstColumn + x + 16 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y < u.unitCount) & (firstColumn + x + 16 < columns)) {
     if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y), firstColumn + x + 16)) {
       sees = sees | 2u;
     }
   }
-  if ((firstRow + y < u.unitCount) & (firstColumn + x + 32 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y < u.unitCount) & (firstColumn + x + 32 < columns)) {
     if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y), firstColumn + x + 32)) {
       sees = sees | 4u;
     }
   }
-  if ((firstRow + y < u.unitCount) & (firstColumn + x + 48 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y < u.unitCount) & (firstColumn + x + 48 < columns)) {
     if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y), firstColumn + x + 48)) {
       sees = sees | 8u;
     }
   }
-  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x < columns)) {
     if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 16), firstColumn + x)) {
       sees = sees | 16u;
     }
   }
-  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 16 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 16 < columns)) {
     if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 16), firstColumn + x + 16)) {
       sees = sees | 32u;
     }
   }
-  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 32 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 32 < columns)) {
     if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 16), firstColumn + x + 32)) {
       sees = sees | 64u;
     }
   }
-  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 48 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 48 < columns)) {
     if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 16), firstColumn + x + 48)) {
       sees = sees | 128u;
     }
   }
-  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x < columns)) {
     if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 32), firstColumn + x)) {
       sees = sees | 256u;
     }
   }
-  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 16 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 16 < columns)) {
     if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 32), firstColumn + x + 16)) {
       sees = sees | 512u;
     }
   }
-  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 32 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 32 < columns)) {
     if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 32), firstColumn + x + 32)) {
       sees = sees | 1024u;
     }
   }
-  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 48 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 48 < columns)) {
     if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 32), firstColumn + x + 48)) {
       sees = sees | 2048u;
     }
   }
-  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x < columns)) {
     if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 48), firstColumn + x)) {
       sees = sees | 4096u;
     }
   }
-  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 16 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 16 < columns)) {
     if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 48), firstColumn + x + 16)) {
       sees = sees | 8192u;
     }
   }
-  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 32 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 32 < columns)) {
     if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 48), firstColumn + x + 32)) {
       sees = sees | 16384u;
     }
   }
-  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 48 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 48 < columns)) {
     if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 48), firstColumn + x + 48)) {
       sees = sees | 32768u;
     }
@@ -340,14 +340,19 @@ fn run(
       for (var n: i32 = lane; n < 1024; n += 256) {
         let channel = n % 16;
         let unit = n / 16;
+        let wanted = begin + channel;
         var value: f32 = 0.0;
-        if ((begin + channel < 64) & (firstRow + unit < u.unitCount)) {
-          value = poolRows3(batch, sharer, u.unitBase + firstRow + unit, begin + channel);
+        if (wanted < 64) {
+          if (firstRow + unit < u.unitCount) {
+            value = poolRows3(batch, sharer, u.unitBase + firstRow + unit, wanted);
+          }
         }
         queries[channel][unit] = value;
         var value_2: f32 = 0.0;
-        if ((begin + channel < 64) & (firstColumn + unit < ((u.kvRows + 63) >> 6u))) {
-          value_2 = poolRows4(batch, sharer / (u.qHeads / u.kvHeads), firstColumn + unit, begin + channel);
+        if (wanted < 64) {
+          if (firstColumn + unit < columns) {
+            value_2 = poolRows4(batch, sharer / (u.qHeads / u.kvHeads), firstColumn + unit, wanted);
+          }
         }
         keys[channel][unit] = value_2;
       }
@@ -381,112 +386,112 @@ fn run(
       }
     }
   }
-  if ((firstRow + y < u.unitCount) & (firstColumn + x < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y < u.unitCount) & (firstColumn + x < columns)) {
     var bits: u32 = 4286578688u;
     if (0u < (sees & 1u)) {
       bits = bitcast<u32>(sum00);
     }
     scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x)] = bitcast<f32>(bits);
   }
-  if ((firstRow + y < u.unitCount) & (firstColumn + x + 16 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y < u.unitCount) & (firstColumn + x + 16 < columns)) {
     var bits: u32 = 4286578688u;
     if (0u < (sees & 2u)) {
       bits = bitcast<u32>(sum01);
     }
     scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 16)] = bitcast<f32>(bits);
   }
-  if ((firstRow + y < u.unitCount) & (firstColumn + x + 32 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y < u.unitCount) & (firstColumn + x + 32 < columns)) {
     var bits: u32 = 4286578688u;
     if (0u < (sees & 4u)) {
       bits = bitcast<u32>(sum02);
     }
     scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 32)] = bitcast<f32>(bits);
   }
-  if ((firstRow + y < u.unitCount) & (firstColumn + x + 48 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y < u.unitCount) & (firstColumn + x + 48 < columns)) {
     var bits: u32 = 4286578688u;
     if (0u < (sees & 8u)) {
       bits = bitcast<u32>(sum03);
     }
     scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 48)] = bitcast<f32>(bits);
   }
-  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x < columns)) {
     var bits: u32 = 4286578688u;
     if (0u < (sees & 16u)) {
       bits = bitcast<u32>(sum10);
     }
     scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 16) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x)] = bitcast<f32>(bits);
   }
-  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 16 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 16 < columns)) {
     var bits: u32 = 4286578688u;
     if (0u < (sees & 32u)) {
       bits = bitcast<u32>(sum11);
     }
     scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 16) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 16)] = bitcast<f32>(bits);
   }
-  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 32 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 32 < columns)) {
     var bits: u32 = 4286578688u;
     if (0u < (sees & 64u)) {
       bits = bitcast<u32>(sum12);
     }
     scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 16) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 32)] = bitcast<f32>(bits);
   }
-  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 48 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 48 < columns)) {
     var bits: u32 = 4286578688u;
     if (0u < (sees & 128u)) {
       bits = bitcast<u32>(sum13);
     }
     scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 16) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 48)] = bitcast<f32>(bits);
   }
-  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x < columns)) {
     var bits: u32 = 4286578688u;
     if (0u < (sees & 256u)) {
       bits = bitcast<u32>(sum20);
     }
     scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 32) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x)] = bitcast<f32>(bits);
   }
-  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 16 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 16 < columns)) {
     var bits: u32 = 4286578688u;
     if (0u < (sees & 512u)) {
       bits = bitcast<u32>(sum21);
     }
     scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 32) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 16)] = bitcast<f32>(bits);
   }
-  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 32 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 32 < columns)) {
     var bits: u32 = 4286578688u;
     if (0u < (sees & 1024u)) {
       bits = bitcast<u32>(sum22);
     }
     scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 32) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 32)] = bitcast<f32>(bits);
   }
-  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 48 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 48 < columns)) {
     var bits: u32 = 4286578688u;
     if (0u < (sees & 2048u)) {
       bits = bitcast<u32>(sum23);
     }
     scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 32) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 48)] = bitcast<f32>(bits);
   }
-  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x < columns)) {
     var bits: u32 = 4286578688u;
     if (0u < (sees & 4096u)) {
       bits = bitcast<u32>(sum30);
     }
     scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 48) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x)] = bitcast<f32>(bits);
   }
-  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 16 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 16 < columns)) {
     var bits: u32 = 4286578688u;
     if (0u < (sees & 8192u)) {
       bits = bitcast<u32>(sum31);
     }
     scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 48) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 16)] = bitcast<f32>(bits);
   }
-  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 32 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 32 < columns)) {
     var bits: u32 = 4286578688u;
     if (0u < (sees & 16384u)) {
       bits = bitcast<u32>(sum32);
     }
     scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 48) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 32)] = bitcast<f32>(bits);
   }
-  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 48 < ((u.kvRows + 63) >> 6u))) {
+  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 48 < columns)) {
     var bits: u32 = 4286578688u;
     if (0u < (sees & 32768u)) {
       bits = bitcast<u32>(sum33);
@@ -530,11 +535,11 @@ struct Uniforms {
 @group(0) @binding(2) var<storage, read> scores5: array<f32>;
 @group(0) @binding(3) var<storage, read_write> ids7: array<i32>;
 
-var<workgroup> keys: array<u32, 1024>;
-var<workgroup> counters: array<atomic<u32>, 256>;
-var<workgroup> found: array<u32, 2>;
-var<workgroup> words: array<u32, 64>;
-var<workgroup> groups: array<u32, 8>;
+var<workgroup> teamKeys: array<u32, 1024>;
+var<workgroup> teamCounters: array<atomic<u32>, 256>;
+var<workgroup> teamFound: array<u32, 2>;
+var<workgroup> teamWords: array<u32, 64>;
+var<workgroup> teamGroups: array<u32, 8>;
 
 fn floorDiv(a: i32, b: i32) -> i32 {
   let sign = a >> 31u;
@@ -572,10 +577,10 @@ fn run(
   let batch = pair / u.qHeads;
   let amount = fill6(batch, sharer, 0, 0);
   for (var bin: i32 = lane; bin < 256; bin += 64) {
-    atomicStore(&counters[bin], 0u);
+    atomicStore(&teamCounters[bin], 0u);
   }
   if (lane == 0) {
-    found[0] = 4294967295u;
+    teamFound[0] = 4294967295u;
   }
   workgroupBarrier();
   for (var column: i32 = lane; column < ((u.kvRows + 63) >> 6u); column += 64) {
@@ -584,10 +589,10 @@ fn run(
     let bits = bitcast<u32>(select(value, 0.0, value == 0.0));
     let key = select(0u, select(bits | 2147483648u, ~bits, !((bits & 2147483648u) == 0u)), seen & (-3e+38 < value));
     if (column < 1024) {
-      keys[column] = key;
+      teamKeys[column] = key;
     }
     if (key - 1u < 4294967294u) {
-      atomicAdd(&counters[key >> 24u], 1u);
+      atomicAdd(&teamCounters[key >> 24u], 1u);
     }
   }
   let needed = i32(max(min(select(8388608.0, ceil(amount), amount <= 8388608.0), 8388608.0), 0.0));
@@ -595,32 +600,32 @@ fn run(
   workgroupBarrier();
   var counted: u32 = 0u;
   for (var i: i32 = 0; i < 4; i += 1) {
-    counted = counted + atomicLoad(&counters[255 - (lane * 4 + i)]);
+    counted = counted + atomicLoad(&teamCounters[255 - (lane * 4 + i)]);
   }
-  words[lane] = counted;
+  teamWords[lane] = counted;
   workgroupBarrier();
   var before: u32 = 0u;
   let group_2 = lane / 8;
   for (var other: i32 = group_2 * 8; other < lane; other += 1) {
-    before = before + words[other];
+    before = before + teamWords[other];
   }
   if (lane % 8 == 7) {
-    groups[group_2] = before + counted;
+    teamGroups[group_2] = before + counted;
   }
   workgroupBarrier();
   var all_2: u32 = 0u;
   for (var other: i32 = 0; other < 8; other += 1) {
-    let theirs = groups[other];
+    let theirs = teamGroups[other];
     all_2 = all_2 + theirs;
     before = before + select(0u, theirs, other < group_2);
   }
   var sum: u32 = above + before;
   if (!(needed <= i32(sum)) & (needed <= i32(sum + counted))) {
     for (var i: i32 = 0; i < 4; i += 1) {
-      let more = sum + atomicLoad(&counters[255 - (lane * 4 + i)]);
+      let more = sum + atomicLoad(&teamCounters[255 - (lane * 4 + i)]);
       if (!(needed <= i32(sum)) & (needed <= i32(more))) {
-        found[0] = u32(255 - (lane * 4 + i));
-        found[1] = sum;
+        teamFound[0] = u32(255 - (lane * 4 + i));
+        teamFound[1] = sum;
       }
       sum = more;
     }
@@ -628,24 +633,24 @@ fn run(
   workgroupBarrier();
   var prefix: u32 = 0u;
   var knownBits: u32 = 4278190080u;
-  if (!(found[0] == 4294967295u)) {
-    prefix = found[0] << 24u;
-    above = found[1];
+  if (!(teamFound[0] == 4294967295u)) {
+    prefix = teamFound[0] << 24u;
+    above = teamFound[1];
   }
   for (var n: i32 = 1; n < 4; n += 1) {
     let shift = u32(max(24 - n * 8, 0));
     workgroupBarrier();
     for (var bin: i32 = lane; bin < 256; bin += 64) {
-      atomicStore(&counters[bin], 0u);
+      atomicStore(&teamCounters[bin], 0u);
     }
     if (lane == 0) {
-      found[0] = 4294967295u;
+      teamFound[0] = 4294967295u;
     }
     workgroupBarrier();
     for (var column: i32 = lane; column < ((u.kvRows + 63) >> 6u); column += 64) {
       var key: u32 = 0u;
       if (column < 1024) {
-        key = keys[column];
+        key = teamKeys[column];
       } else {
         let seen = dot5Seen(batch, sharer, row, column);
         let value = dot5(batch, sharer, row, column);
@@ -654,46 +659,46 @@ fn run(
         key = key_2;
       }
       if ((key - 1u < 4294967294u) & ((key & knownBits) == prefix)) {
-        atomicAdd(&counters[(key >> u32(shift)) & 255u], 1u);
+        atomicAdd(&teamCounters[(key >> u32(shift)) & 255u], 1u);
       }
     }
     workgroupBarrier();
     var counted_2: u32 = 0u;
     for (var i: i32 = 0; i < 4; i += 1) {
-      counted_2 = counted_2 + atomicLoad(&counters[255 - (lane * 4 + i)]);
+      counted_2 = counted_2 + atomicLoad(&teamCounters[255 - (lane * 4 + i)]);
     }
-    words[lane] = counted_2;
+    teamWords[lane] = counted_2;
     workgroupBarrier();
     var before_2: u32 = 0u;
     let group_3 = lane / 8;
     for (var other: i32 = group_3 * 8; other < lane; other += 1) {
-      before_2 = before_2 + words[other];
+      before_2 = before_2 + teamWords[other];
     }
     if (lane % 8 == 7) {
-      groups[group_3] = before_2 + counted_2;
+      teamGroups[group_3] = before_2 + counted_2;
     }
     workgroupBarrier();
     var all_3: u32 = 0u;
     for (var other: i32 = 0; other < 8; other += 1) {
-      let theirs = groups[other];
+      let theirs = teamGroups[other];
       all_3 = all_3 + theirs;
       before_2 = before_2 + select(0u, theirs, other < group_3);
     }
     var sum_2: u32 = above + before_2;
     if (!(needed <= i32(sum_2)) & (needed <= i32(sum_2 + counted_2))) {
       for (var i: i32 = 0; i < 4; i += 1) {
-        let more = sum_2 + atomicLoad(&counters[255 - (lane * 4 + i)]);
+        let more = sum_2 + atomicLoad(&teamCounters[255 - (lane * 4 + i)]);
         if (!(needed <= i32(sum_2)) & (needed <= i32(more))) {
-          found[0] = u32(255 - (lane * 4 + i));
-          found[1] = sum_2;
+          teamFound[0] = u32(255 - (lane * 4 + i));
+          teamFound[1] = sum_2;
         }
         sum_2 = more;
       }
     }
     workgroupBarrier();
-    if (!(found[0] == 4294967295u)) {
-      prefix = prefix | (found[0] << u32(shift));
-      above = found[1];
+    if (!(teamFound[0] == 4294967295u)) {
+      prefix = prefix | (teamFound[0] << u32(shift));
+      above = teamFound[1];
     }
     knownBits = ~((1u << u32(shift)) - 1u);
   }
@@ -706,13 +711,13 @@ fn run(
   var equals: i32 = 0;
   workgroupBarrier();
   for (var from_2: i32 = 0; from_2 < ((u.kvRows + 63) >> 6u); from_2 += 2048) {
-    atomicStore(&counters[lane], 0u);
-    atomicStore(&counters[lane + 64], 0u);
+    atomicStore(&teamCounters[lane], 0u);
+    atomicStore(&teamCounters[lane + 64], 0u);
     workgroupBarrier();
     for (var column: i32 = from_2 + lane; column < min(from_2 + 2048, (u.kvRows + 63) >> 6u); column += 64) {
       var key: u32 = 0u;
       if (column < 1024) {
-        key = keys[column];
+        key = teamKeys[column];
       } else {
         let seen = dot5Seen(batch, sharer, row, column);
         let value = dot5(batch, sharer, row, column);
@@ -722,31 +727,31 @@ fn run(
       }
       let place = column - from_2;
       if ((key == 4294967295u) | (bound < key)) {
-        atomicOr(&counters[place / 32], 1u << u32(u32(place & 31)));
+        atomicOr(&teamCounters[place / 32], 1u << u32(u32(place & 31)));
       } else {
         if ((key == bound) & !(bound == 0u)) {
-          atomicOr(&counters[place / 32 + 64], 1u << u32(u32(place & 31)));
+          atomicOr(&teamCounters[place / 32 + 64], 1u << u32(u32(place & 31)));
         }
       }
     }
     workgroupBarrier();
-    let flagged = atomicLoad(&counters[lane]);
-    let flagged_2 = atomicLoad(&counters[lane + 64]);
+    let flagged = atomicLoad(&teamCounters[lane]);
+    let flagged_2 = atomicLoad(&teamCounters[lane + 64]);
     let ownWord = countOneBits(flagged) * 65536u + countOneBits(flagged_2);
-    words[lane] = ownWord;
+    teamWords[lane] = ownWord;
     workgroupBarrier();
     var before_2: u32 = 0u;
     let group_3 = lane / 8;
     for (var other: i32 = group_3 * 8; other < lane; other += 1) {
-      before_2 = before_2 + words[other];
+      before_2 = before_2 + teamWords[other];
     }
     if (lane % 8 == 7) {
-      groups[group_3] = before_2 + ownWord;
+      teamGroups[group_3] = before_2 + ownWord;
     }
     workgroupBarrier();
     var all_3: u32 = 0u;
     for (var other: i32 = 0; other < 8; other += 1) {
-      let theirs = groups[other];
+      let theirs = teamGroups[other];
       all_3 = all_3 + theirs;
       before_2 = before_2 + select(0u, theirs, other < group_3);
     }
