@@ -31,7 +31,7 @@ import { bytesOf, type VariantOptions } from '../variant.ts'
 import { storageType } from '../wgsl.ts'
 import { scoresOf } from '../../compiler/stages/typing.ts'
 import { attendKernel } from './attend.ts'
-import { combineEntry } from './combine.ts'
+import { COMPONENTS, combineEntry } from './combine.ts'
 import { filterEntry, rowsEntry, scoresEntry } from './elements.ts'
 import { listsEntry } from './lists.ts'
 import { CELLS, dotEntry } from './tiled.ts'
@@ -167,6 +167,7 @@ function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, Attend
     valueDim,
     dtype,
     rows: rowSchedulesOf(capability),
+    lanes: target.lanes ?? 1,
   }
   const text = new StageText(problem, kernel.writes, target.reserved)
   const cells = cellsOf(text, pattern.tiles)
@@ -266,7 +267,7 @@ function gridAxis({ kind, node }: Exclude<StageKernel, AttendKernel>): Axis {
 
 /** Elements of a unit, one thread each; null: a workgroup has the unit. */
 function innerOf(
-  { sizes, capability }: StagesOptions,
+  { sizes, capability, valueDim }: StagesOptions,
   { kind, node }: Exclude<StageKernel, AttendKernel>,
 ): Expr | null {
   switch (kind) {
@@ -280,7 +281,7 @@ function innerOf(
       return sizes.product(sizes.ceilDiv(sizes.units(setOf(node).kv), threads), sizes.num(threads))
     }
     case 'combine':
-      return sizes.num(1)
+      return sizes.num(Math.ceil(valueDim / COMPONENTS))
     default:
       return null
   }
