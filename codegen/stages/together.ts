@@ -5,7 +5,7 @@ import type { RowsKernel, SortKernel, StatisticsKernel } from '../../compiler/st
 import { rowsOf, scoresOf } from '../../compiler/stages/typing.ts'
 import type { Block } from '../block.ts'
 import { add, and, at, eq, f32, i32, lt, max, min, mul, op, or, select, sub, type Code } from '../kernel.ts'
-import { seenAt, storedRow, valueAt } from './cells.ts'
+import { isRead, seenAt, storedRow, valueAt } from './cells.ts'
 import { rounded } from './quantized.ts'
 import { channelsOf, element, LOWEST, rowIndex } from './rows.ts'
 import { reduceAll, together, type Made } from './team.ts'
@@ -23,22 +23,26 @@ export function statisticsEntry(c: Cells, { node, grid }: StatisticsKernel): Mad
   const source = node.src[0]!
   const { kv } = scoresOf(source)
   const { threads, ahead } = rowScheduleOf(t, kv)
+  const each = isRead(t, source) ? ahead : 1
   const [tops, sums] = [t.stored(t.find(node, 'max')!), t.stored(t.find(node, 'sum')!)]
   return together(t, grid.share, threads, (b, { of, row }, team) => {
     const { lane } = team
     const columns = countOf(t, kv)
     const own = b.var('own', f32(LOWEST))
     const part = b.var('part', f32(0))
-    b.for('column', lane, columns, threads * ahead, (d, column) => {
-      const values = [...Array(ahead).keys()].map((i) => {
-        const at = d.let('at', add(column, i32(i * threads)))
-        const place: CellPlace = { of, q: row, kv: at }
-        const value = d.var('value', f32(LOWEST))
-        const read = (e: Block) =>
-          e.if(seenAt(c, source, place), (f) => f.set(value, valueAt(c, source, place)))
-        if (i === 0) read(d)
-        else d.if(lt(at, columns), read)
-        return value
+    b.for('column', lane, columns, threads * each, (d, column) => {
+      const values = [...Array(each).keys()].map((i) => {
+        const place = (kv: Code): CellPlace => ({ of, q: row, kv })
+        if (each === 1) {
+          // A cell that is not read may cost an inner product.
+          const value = d.var('value', f32(LOWEST))
+          d.if(seenAt(c, source, place(column)), (e) => e.set(value, valueAt(c, source, place(column))))
+          return value
+        }
+        const own = d.let('ownColumn', add(column, i32(i * threads)))
+        const there = place(d.let('there', min(own, sub(columns, i32(1)))))
+        const seen = and(lt(own, columns), seenAt(c, source, there))
+        return d.let('value', select(seen, valueAt(c, source, there), f32(LOWEST)))
       })
       const next = d.let('next', values.reduce(max, own))
       const less = (value: Code) => op('f32', 'exp', sub(value, next))

@@ -56,12 +56,13 @@ fn run(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_index) thread: u32,
 ) {
-  let index = i32((group.x + group.y * u.gridX) * 64u + thread);
-  if (u.batches * u.qHeads * u.unitCount * 64 <= index) {
+  let index = (group.x + group.y * u.gridX) * 64u + thread;
+  let inner = u32(64);
+  if (u32(u.batches * u.qHeads * u.unitCount) * inner <= index) {
     return;
   }
-  let element = index % 64;
-  let number = index / 64;
+  let element = i32(index % inner);
+  let number = i32(index / inner);
   let row = u.unitBase + number % u.unitCount;
   let pair = number / u.unitCount;
   let sharer = pair % u.qHeads;
@@ -607,13 +608,15 @@ fn run(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_index) thread: u32,
 ) {
-  let index = i32((group.x + group.y * u.gridX) * 64u + thread);
-  if (u.batches * u.qHeads * u.unitCount <= index) {
+  let index = (group.x + group.y * u.gridX) * 64u + thread;
+  let inner = u32(1);
+  if (u32(u.batches * u.qHeads * u.unitCount) * inner <= index) {
     return;
   }
-  let element = index % 1;
-  let row = u.unitBase + index % u.unitCount;
-  let pair = index / u.unitCount;
+  let element = i32(index % inner);
+  let number = i32(index / inner);
+  let row = u.unitBase + number % u.unitCount;
+  let pair = number / u.unitCount;
   let sharer = pair % u.qHeads;
   let batch = pair / u.qHeads;
   var bits: u32 = 4286578688u;
