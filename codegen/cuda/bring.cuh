@@ -1,5 +1,10 @@
 // The bringing warp of a Hopper block: tiles of K and V by boxes of the copy engine, as the walk of tiles.cuh names them.
 
+// The queries of a tile have its keys in common.
+struct RowKeys {};
+DEVICE RowKeys rowKeysOf(Call const&, Place const&, int) { return {}; }
+DEVICE bool hasTile(RowKeys&, Units const&) { return true; }
+
 // Rows of a tensor that a tile, or a unit of it, has: row first + i * step for each i from `from` on.
 struct Run {
   int first, from;

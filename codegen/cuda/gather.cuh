@@ -8,6 +8,11 @@ constexpr int OWN_KEYS = TILE_KV / BRINGING_WARPS;  // of a tile, that a warp br
 constexpr int LANE_KEYS = TILE_KV / 32;             // of a tile, that a lane asks the mask about
 static_assert(32 % OWN_KEYS == 0 && TILE_KV % 32 == 0, "a lane knows one of its warp's own");
 
+// What a query has of the units that come in ascending order, where the queries of a tile differ.
+typedef OwnUnits RowKeys;
+DEVICE RowKeys rowKeysOf(Call const& call, Place const& place, int row) { return ownUnitsOf(call, place, row); }
+DEVICE bool hasTile(RowKeys& own, Units const& units) { return nextIs(own, units.id[0] / SETS[0].kv); }
+
 // Keys that one tile is made of.
 struct Keys {
   bool there, full;  // full: no pair of those that are there is dropped

@@ -1,6 +1,7 @@
 /** The Hopper skeleton over sets of keys: what an attend of a program walks in; whether it has it, its shapes and launches, out. */
 
 import type { ListInfo, Share } from '../artifact.ts'
+import { LONGEST } from '../../compiler/vars.ts'
 import { MAX_PARTS } from './call.ts'
 import { HOPPER } from './hopper.ts'
 import type { CudaEntry, SizeRule } from './manifest.ts'
@@ -12,6 +13,9 @@ export interface SetsInfo {
   readonly lists: readonly ListInfo[]
   readonly keyOrder: Share | null
 }
+
+/** The tiles of all shapes are whole parts of it. */
+const LEAST_RUN = 128
 
 /** Barriers and messages. */
 const BOOK_BYTES = 1024
@@ -42,12 +46,34 @@ const isKeys = ({ kv }: ListInfo): boolean => kv === 1
 const formOf = ({ kv, form }: ListInfo): string =>
   kv === 'span' ? 'SPANS' : form === 'bits' ? 'BITS' : 'IDS'
 
+/** Rows of the tiles of lists whose queries differ within a tile. */
+const UNITED_ROWS = 128
+/** Units of such a list at most: a warp has a bit for each. */
+const UNITED_UNITS = 2 ** 15
+const LEAST_UNITED = LONGEST / UNITED_UNITS
+
+/** A list of blocks that queries of one tile have different ones of: the tile meets what any of them has. */
+const isUnited = ({ lists: [list, ...more], keyOrder }: SetsInfo): boolean =>
+  list !== undefined &&
+  more.length === 0 &&
+  keyOrder === null &&
+  list.form !== 'bits' &&
+  typeof list.kv === 'number' &&
+  list.kv >= LEAST_UNITED &&
+  list.kv % LEAST_RUN === 0 &&
+  list.q !== 'whole' &&
+  list.q % 64 !== 0 &&
+  UNITED_ROWS % list.q === 0
+
 /** Queries that share a record: 0: all of a head. */
-export const recordQueries = ({ lists }: SetsInfo): number =>
+export const recordQueries = (sets: SetsInfo): number => (isUnited(sets) ? UNITED_ROWS : shortestUnit(sets))
+
+const shortestUnit = ({ lists }: SetsInfo): number =>
   lists.reduce((least, { q }) => (q === 'whole' ? least : least === 0 ? q : Math.min(least, q)), 0)
 
-const fits = ({ headDim, q }: Row, { lists }: SetsInfo, dim: number): boolean =>
-  dim <= headDim && lists.every((l) => l.q === 'whole' || l.q % q === 0)
+const fits = ({ headDim, q }: Row, sets: SetsInfo, dim: number): boolean =>
+  dim <= headDim &&
+  (isUnited(sets) ? q === UNITED_ROWS : sets.lists.every((l) => l.q === 'whole' || l.q % q === 0))
 
 /** Whether there is a kernel. Keys stand behind runs, and a record lies within one unit of every list. */
 export function walksSets(sets: SetsInfo, dims: readonly number[]): boolean {
@@ -56,7 +82,8 @@ export function walksSets(sets: SetsInfo, dims: readonly number[]): boolean {
   return (
     lists.length > 0 &&
     lists.length <= MAX_PARTS &&
-    lists.every((l) => l.order === 'index' && (l.q === 'whole' || l.q % record === 0)) &&
+    lists.every((l) => l.order === 'index') &&
+    (isUnited(sets) || lists.every((l) => l.q === 'whole' || l.q % record === 0)) &&
     !lists.some((l, i) => isKeys(l) && lists.slice(i).some((m) => !isKeys(m))) &&
     (sets.keyOrder === null || !lists.some(isKeys)) &&
     ROWS.some((r) => dims.every((d) => fits(r, sets, d)))
@@ -89,6 +116,8 @@ function shapesOf({ headDim, valueDim, traits }: Request): Shape[] {
         UNROLL_MASK: true,
         HOST_SHARED_BYTES: sharedBytes,
         RECORD_Q: recordQueries(sets),
+        ROWS_DIFFER: isUnited(sets),
+        UNION_WORDS: isUnited(sets) ? UNITED_UNITS / 32 : 1,
         SET_COUNT: lists.length,
         RUN_SETS: lists.filter((l) => !isKeys(l)).length,
         COLUMNS: lists.some(isKeys),
@@ -131,7 +160,7 @@ export const GATHER: SkeletonSpec = {
     const list: CudaEntry = {
       name: 'list',
       threads: LIST_THREADS,
-      sharedBytes: 0,
+      sharedBytes: constants['ROWS_DIFFER'] ? (UNITED_UNITS / 8) * (LIST_THREADS / 32) : 0,
       grid: [ceilDiv(perHead(record), LIST_THREADS / 32), 1, 1],
       tensorMaps: [],
     }

@@ -219,6 +219,7 @@ DEVICE void consume(Call const& call, Book* book, int group) {
   Units units = {};
   float s[S_COUNT], o[O_COUNT];
   u32 p[TILE_KV / 4];
+  RowKeys keys0 = {}, keys1 = {};
 
   auto release = [&](u64& barrier) {
     if (lane == 0) barrierArrive(sharedAddress(&barrier));
@@ -295,6 +296,11 @@ DEVICE void consume(Call const& call, Book* book, int group) {
 #pragma unroll
       for (int i = 0; i < S_COUNT; i++) s[i] = -s[i];
     }
+    if (ROWS_DIFFER) {
+      bool const has0 = hasTile(keys0, units), has1 = hasTile(keys1, units);
+#pragma unroll
+      for (int i = 0; i < S_COUNT; i++) s[i] = (i & 2 ? has1 : has0) ? s[i] : -INFINITE;
+    }
     if (GATHERS && tile & TILE_FULL && units.count < TILE_KV) {
 #pragma unroll
       for (int i = 0; i < S_COUNT; i++) s[i] = isThere(units, i) ? s[i] : -INFINITE;
@@ -315,6 +321,12 @@ DEVICE void consume(Call const& call, Book* book, int group) {
     if (MERGES) fetchPartial(call, book->messages[message], group);
     clear();
     state = fresh;
+    if (ROWS_DIFFER) {
+      Place const place = book->messages[message].place;
+      int const r = book->messages[message].work.qTile * TILE_Q + row;
+      keys0 = rowKeysOf(call, place, rowAt(place, r));
+      keys1 = rowKeysOf(call, place, rowAt(place, r + 8));
+    }
     awaitKeys();
     startScores();
     readTile();

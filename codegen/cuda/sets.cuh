@@ -65,6 +65,21 @@ DEVICE Given<n> givenOf(Call const& call, Place const& place, int qLo) {
   return {readOnly(words + 4 + mine), place.kvLen, words + 4 + 2 * all + readOnly(words + 4 + all + mine)};
 }
 
+// Which units of its list a query has, as they come in ascending order.
+struct OwnUnits {
+  int const* words;
+  int count;
+};
+DEVICE OwnUnits ownUnitsOf(Call const& call, Place const& place, int row) {
+  if (row < place.qRow || row >= place.qRow + place.qLen) return {nullptr, 0};
+  Given<0> const own = givenOf<0>(call, place, row + place.qShift);
+  return {own.words, own.count};
+}
+DEVICE bool nextIs(OwnUnits& own, int unit) {
+  while (own.count > 0 && readOnly(own.words) < unit) own.words++, own.count--;
+  return own.count > 0 && readOnly(own.words) == unit;
+}
+
 // Whether a list before the n-th has a key, and up to where the answer holds.
 template <int n>
 struct ListsBefore {
@@ -145,6 +160,34 @@ DEVICE int addKeys(Call const& call, Place const& place, int qLo, unsigned* to, 
   return count;
 }
 
+// Of a list whose units of queries are shorter than a record: the units that any of its queries has, as bits of the warp's own words.
+DEVICE int addUnion(Call const& call, Place const& place, int qLo, int qEnd, unsigned* to) {
+  constexpr Set SET = SETS[0];
+  u32* const bits = (u32*)sharedBase() + threadIdx.x / 32 * UNION_WORDS;
+  int const lane = laneIndex(), units = (place.kvLen + SET.kv - 1) / SET.kv;
+  for (int w = lane; w < UNION_WORDS; w += 32) bits[w] = 0u;
+  syncLanes();
+  for (int q = qLo + lane; q < qEnd; q += 32) {
+    Given<0> const own = givenOf<0>(call, place, q);
+    for (int i = 0; i < own.count; i++) {
+      int const unit = readOnly(own.words + i);
+      if ((u32)unit < (u32)units) atomicOr(bits + unit / 32, 1u << (unit & 31));
+    }
+  }
+  syncLanes();
+  int count = 0;
+  for (int base = 0; base < units; base += 32) {
+    int const unit = base + lane, low = unit * SET.kv;
+    bool const named = bits[base / 32] >> lane & 1u;
+    int const high = named ? min(place.kvLen, low + SET.kv) : low;
+    int all;
+    int at = count + sumBefore((high - low + TILE_KV - 1) / TILE_KV, all);
+    for (int first = low; first < high; first += TILE_KV) to[at++] = runOf(first, min(TILE_KV, high - first));
+    count += all;
+  }
+  return count;
+}
+
 template <int n>
 DEVICE int addAll(Call const& call, Place const& place, int qLo, unsigned* to, int count, int& runs) {
   if constexpr (n < SET_COUNT) {
@@ -169,7 +212,9 @@ KERNEL(LIST_THREADS, 1) ENTRY(list)(const __grid_constant__ Call call) {
   int const qLo = RECORD_Q == 0 ? start : max(start, (start / RECORD_Q + own) * RECORD_Q);
   unsigned* const words = call.list + record * call.listStride;
   int runs = 0, count = 0;
-  if (qLo < start + place.qLen) count = addAll<0>(call, place, qLo, words + RECORD_HEADER, 0, runs);
+  int const qEnd = min(start + place.qLen, (start / max(RECORD_Q, 1) + own + 1) * RECORD_Q);
+  if (ROWS_DIFFER) runs = count = qLo < qEnd ? addUnion(call, place, qLo, qEnd, words + RECORD_HEADER) : 0;
+  else if (qLo < start + place.qLen) count = addAll<0>(call, place, qLo, words + RECORD_HEADER, 0, runs);
   if (lane == 0) {
     words[0] = (u32)runs;
     words[1] = (u32)(count - runs);

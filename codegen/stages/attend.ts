@@ -234,11 +234,14 @@ function recordsOf(
   const lists = kept.parts.filter((p) => p.kind === 'list')
   const isKeys = (p: (typeof lists)[number]) => p.kv.units.kind === 'token'
   const runs = lists.filter((p) => !isKeys(p))
+  // The queries of a record have one list; else what any of them has may be all.
+  const shares = ({ q: { units } }: (typeof lists)[number]) =>
+    units.kind !== 'token' && !(units.kind === 'block' && units.size < queries)
   const kvLen = sizes.var('kvLen')
   const words = [
     sizes.num(header),
     ...(runs.length > 0 ? [sizes.ceilDiv(kvLen, run)] : []),
-    ...runs.map((p, i) => sizes.product(sizes.num(runs.length - i), p.most)),
+    ...runs.map((p, i) => sizes.product(sizes.num(runs.length - i), shares(p) ? p.most : sizes.units(p.kv))),
     ...lists.filter(isKeys).map((p) => sizes.min(p.most, kvLen)),
   ]
   const qLen = sizes.var('qLen')

@@ -9,6 +9,7 @@ import {
   minference,
   minferenceBlock,
   minferenceVerticalSlash,
+  moba,
   pbs,
   xattention,
 } from '../../patterns/index.ts'
@@ -41,6 +42,7 @@ const CASES = [
   [
     'minference-vertical-slash',
     minferenceVerticalSlash,
+  moba,
     { block: 64, last: 64, firstKeys: 3, nearest: 5 },
     { vertical: 40, slash: 12 },
     ['gather'],
@@ -52,6 +54,8 @@ const CASES = [
   ['pbs', pbs, { block: 128, segment: 128 }, { mass: 0.3 }, ['gather']],
   // Keys in another order.
   ['pbs', pbs, { block: 64, segment: 128 }, { mass: 0.4 }, ['gather']],
+  // Blocks of each query's own, which a tile of them meets together.
+  ['moba', moba, { block: 128 }, { k: 2 }, ['gather']],
   // Ranges, and what is listed beside them.
   [
     'minference',
