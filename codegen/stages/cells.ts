@@ -79,13 +79,6 @@ function ask(c: Cells, node: StageNode, { of, q, kv }: CellPlace, use: Use): Cod
 
 const isWhole = (axis: ScoresType['q']): boolean => axis.units.kind === 'whole'
 
-/** True of cells that are read, and made of what is read by a few operations. */
-export const isRead = (t: StageText, node: StageNode): boolean => {
-  const stored = t.find(node, 'scores')
-  if (stored) return !t.writes(stored)
-  return isWord(node, 'map', 'softmax', 'skew', 'unskew') && node.src.every((n) => isRead(t, n))
-}
-
 /** Where a stored cell is. */
 export const storedIndex = (t: StageText, node: StageNode, place: CellPlace): Code =>
   add(mul(storedRow(t, node, 'scores', place), countOf(t, scoresOf(node).kv)), place.kv)

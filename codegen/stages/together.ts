@@ -5,12 +5,12 @@ import type { RowsKernel, SortKernel, StatisticsKernel } from '../../compiler/st
 import { rowsOf, scoresOf } from '../../compiler/stages/typing.ts'
 import type { Block } from '../block.ts'
 import { add, and, at, eq, f32, i32, lt, max, min, mul, op, or, select, sub, type Code } from '../kernel.ts'
-import { isRead, seenAt, storedRow, valueAt } from './cells.ts'
+import { seenAt, storedRow, valueAt } from './cells.ts'
 import { rounded } from './quantized.ts'
 import { channelsOf, element, LOWEST, rowIndex } from './rows.ts'
 import { reduceAll, together, type Made } from './team.ts'
 import { countOf, rowScheduleOf, tokensOf, Unsupported } from './units.ts'
-import type { CellPlace, Cells } from './place.ts'
+import { isRead, type CellPlace, type Cells } from './place.ts'
 
 const LOW = -3.0e38
 

@@ -594,7 +594,8 @@ fn poolScores6(batch: i32, at: i32, row: i32, column: i32) -> f32 {
     for (var row_2: i32 = max((((u.kvRows - u.qRows) >> 7u) + row) * 128 - (u.kvRows - u.qRows), 0); row_2 < min((((u.kvRows - u.qRows) >> 7u) + row) * 128 - (u.kvRows - u.qRows) + 128, u.qRows); row_2 += 1) {
       for (var column_2: i32 = column; column_2 < column + 1; column_2 += 1) {
         if (stateMax5Seen(batch, sharer, row_2, 0)) {
-          total = total + stateMax5(batch, sharer, row_2, 0);
+          let own = stateMax5(batch, sharer, row_2, 0);
+          total = total + own;
           count = count + 1.0;
         }
       }
