@@ -59,7 +59,9 @@ export interface ChunkSoftmax {
  * The softmaxes that only a chunk of `scores` reads and whose operands are a row of inner products: the product of a row is then
  * made once, and not for the statistics and for the cells.
  */
-export function chunkSoftmaxes(p: Planner, scores: StageNode): readonly ChunkSoftmax[] {
+export function chunkSoftmaxes(p: Planner, scores: StageNode, user: StageNode): readonly ChunkSoftmax[] {
+  // Another reader would find nothing of what a chunk had.
+  if (!p.isOnlyFor(scores, user)) return []
   const { q } = scoresOf(scores)
   const found: ChunkSoftmax[] = []
   const go = (node: StageNode): void => {
