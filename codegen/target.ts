@@ -89,6 +89,8 @@ export interface Language {
 export interface Target extends Language {
   readonly name: string
   readonly extension: string
+  /** Neighbouring threads that shuffles bring together on every device; absent: none for sure. */
+  readonly lanes?: number
   /** The file: declarations in the target's order around functions and entries that are printed already. */
   readonly module: (kernel: Kernel, printed: PrintedKernel) => string
 }

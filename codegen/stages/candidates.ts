@@ -4,7 +4,7 @@ import type { StageNode } from '../../compiler/stages/graph.ts'
 import { scoresOf } from '../../compiler/stages/typing.ts'
 import type { RowSchedule } from '../schedule.ts'
 import type { Block } from '../block.ts'
-import { add, and, at, eq, f32, i32, lt, not, op, select, sub, u32 } from '../kernel.ts'
+import { add, and, at, eq, f32, i32, lt, max, min, not, op, select, sub, u32 } from '../kernel.ts'
 import type { Code } from '../kernel.ts'
 import { seenAt, valueAt } from './cells.ts'
 import type { GridUnit } from './grid.ts'
@@ -62,48 +62,34 @@ export function candidates(
     const forced = and(seen, t.write(b, force, { ...of, vars: cellVars(t, unitsOf(source, place)) }))
     return { key: b.let('key', select(forced, u32(FORCED), key)), value }
   }
-  // Of several columns at once the reads come first, so that a thread waits for all of them together.
   const sweep = (
     b: Block,
     from: Code,
     end: Code,
-    read: (b: Block, column: Code) => Candidate,
     visit: (b: Block, column: Code, cell: Candidate) => void,
   ): void =>
     b.for('column', add(from, lane), end, threads * ahead, (d, column) => {
-      if (ahead === 1) return visit(d, column, read(d, column))
+      if (ahead === 1) return visit(d, column, cellAt(d, column))
+      // Read whether they are there or not, so that no branch parts the reads and a thread waits for all together.
       const cells = [...Array(ahead).keys()].map((i) => {
         const own = d.let('own', add(column, i32(i * threads)))
-        const key = d.var('ownKey', u32(0))
-        const value = d.var('ownValue', f32(0))
-        d.if(lt(own, end), (e) => {
-          const cell = read(e, own)
-          e.set(key, cell.key)
-          e.set(value, cell.value)
-        })
-        return { own, cell: { key, value } }
+        return { own, cell: cellAt(d, d.let('there', min(own, sub(end, i32(1))))) }
       })
       for (const { own, cell } of cells) d.if(lt(own, end), (e) => visit(e, own, cell))
     })
-  const keep = (b: Block, column: Code, { key }: Candidate): void =>
-    b.if(lt(column, i32(kept)), (d) => d.set(at(keys, column), key))
-  const known = (b: Block, column: Code): Candidate => {
-    const key = b.var('key', u32(0))
-    b.if(
-      lt(column, i32(kept)),
-      (d) => d.set(key, at(keys, column)),
-      (d) => d.set(key, cellAt(d, column).key),
-    )
-    return { key, value: f32(0) }
-  }
   return {
     columns,
     first: (b, visit) =>
-      sweep(b, i32(0), columns, cellAt, (d, column, cell) => {
-        keep(d, column, cell)
+      sweep(b, i32(0), columns, (d, column, cell) => {
+        d.if(lt(column, i32(kept)), (e) => e.set(at(keys, column), cell.key))
         visit(d, cell)
       }),
-    again: (b, from, end, visit) => sweep(b, from, end, known, (d, column, { key }) => visit(d, column, key)),
+    again: (b, from, end, visit) => {
+      b.for('column', add(from, lane), min(end, i32(kept)), threads, (d, column) =>
+        visit(d, column, d.let('key', at(keys, column))),
+      )
+      sweep(b, max(from, i32(kept)), end, (d, column, { key }) => visit(d, column, key))
+    },
   }
 }
 

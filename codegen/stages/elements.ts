@@ -1,5 +1,6 @@
 /** The kernels whose threads have an element each: rows, cells, bits of a where. A kernel of the plan in, its entry out. */
 
+import { isWord } from '../../compiler/stages/graph.ts'
 import type { FilterKernel, RowsKernel, ScoresKernel } from '../../compiler/stages/plan.ts'
 import { rowsOf, scoresOf, setOf } from '../../compiler/stages/typing.ts'
 import { LIST_HEADER } from '../artifact.ts'
@@ -7,6 +8,7 @@ import { add, and, at, i32, lt, mul, op, quotient, u32, type Entry } from '../ke
 import { HIDDEN_BITS, seenAt, storedIndex, valueAt } from './cells.ts'
 import { elementwise } from './grid.ts'
 import { recordOf, wordsOf } from './layout.ts'
+import { pooledOnce } from './pooled.ts'
 import { channelsOf, element, rowIndex } from './rows.ts'
 import { stretchwise, type Made } from './team.ts'
 import { countOf, type Unit } from './units.ts'
@@ -26,7 +28,10 @@ export function scoresEntry(c: Cells, { node, grid }: ScoresKernel): Entry {
   return elementwise(t, grid.share, countOf(t, scoresOf(node).kv), (b, { of, row }, column) => {
     const place = { of, q: row, kv: column }
     const bits = b.var('bits', u32(HIDDEN_BITS))
-    b.if(seenAt(c, node, place), (d) => d.set(bits, op('u32', 'floatBits', valueAt(c, node, place))))
+    const once = isWord(node, 'poolScores') ? pooledOnce(c, b, node, place) : null
+    b.if(once?.seen ?? seenAt(c, node, place), (d) =>
+      d.set(bits, op('u32', 'floatBits', once?.value ?? valueAt(c, node, place))),
+    )
     b.set(at(target, storedIndex(t, node, place)), op('f32', 'bitsFloat', bits))
   })
 }

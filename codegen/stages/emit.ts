@@ -25,7 +25,7 @@ import { bytesOf, type VariantOptions } from '../variant.ts'
 import { storageType } from '../wgsl.ts'
 import { scoresOf } from '../../compiler/stages/typing.ts'
 import { attendKernel } from './attend.ts'
-import { combineEntry } from './combine.ts'
+import { COMPONENTS, combineEntry } from './combine.ts'
 import { filterEntry, rowsEntry, scoresEntry } from './elements.ts'
 import { listsEntry } from './lists.ts'
 import { leafOf } from './panels.ts'
@@ -166,6 +166,7 @@ function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, Attend
     valueDim,
     dtype,
     rows: rowSchedulesOf(capability),
+    lanes: target.lanes ?? 1,
   }
   const text = new StageText(problem, kernel.writes, target.reserved)
   const { products } = target
@@ -271,7 +272,7 @@ function gridAxis({ kind, node }: Exclude<StageKernel, AttendKernel>): Axis {
 
 /** Elements of a unit, one thread each; null: a workgroup has the unit. */
 function innerOf(
-  { sizes, capability }: StagesOptions,
+  { sizes, capability, valueDim }: StagesOptions,
   { kind, node }: Exclude<StageKernel, AttendKernel>,
 ): Expr | null {
   switch (kind) {
@@ -285,7 +286,7 @@ function innerOf(
       return sizes.product(sizes.ceilDiv(sizes.units(setOf(node).kv), threads), sizes.num(threads))
     }
     case 'combine':
-      return sizes.num(1)
+      return sizes.num(Math.ceil(valueDim / COMPONENTS))
     default:
       return null
   }

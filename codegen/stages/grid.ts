@@ -2,7 +2,20 @@
 
 import type { Share } from '../../compiler/stages/graph.ts'
 import { Block } from '../block.ts'
-import { add, fromU32, i32, le, mul, op, quotient, remainder, u32, type Code, type Entry } from '../kernel.ts'
+import {
+  add,
+  fromU32,
+  i32,
+  le,
+  mul,
+  op,
+  quotient,
+  remainder,
+  toU32,
+  u32,
+  type Code,
+  type Entry,
+} from '../kernel.ts'
 import type { Sharer, StageText } from './text.ts'
 
 /** Threads of a workgroup whose threads work alone. */
@@ -37,12 +50,14 @@ export function elementwise(
   body: (block: Block, unit: GridUnit, element: Code) => void,
 ): Entry {
   const block = new Block(t.names.child())
-  const index = block.let('index', fromU32(add(mul(groupOf(t), u32(ALONE)), op('u32', 'thread'))))
-  const units = mul(mul(t.uniform('batches'), t.sharers(share)), t.uniform('unitCount'))
-  const count = block.let('inner', inner)
+  // Elements may be more than an i32 counts, though their units are not.
+  const index = block.let('index', add(mul(groupOf(t), u32(ALONE)), op('u32', 'thread')))
+  const units = toU32(mul(mul(t.uniform('batches'), t.sharers(share)), t.uniform('unitCount')))
+  const count = block.let('inner', toU32(inner))
   block.if(le(mul(units, count), index), (b) => b.return())
-  const element = block.let('element', remainder(index, count))
-  body(block, unitAt(t, block, share, block.let('number', quotient(index, count))), element)
+  const element = block.let('element', fromU32(remainder(index, count)))
+  const number = block.let('number', fromU32(quotient(index, count)))
+  body(block, unitAt(t, block, share, number), element)
   return { name: 'run', threads: ALONE, body: block.stmts }
 }
 

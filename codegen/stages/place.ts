@@ -1,7 +1,7 @@
-/** Places: a cell of scores, or a pair of units of a set, as the functions of a file pass it on; and its units as variables. */
+/** Places: a cell of scores, or a pair of units of a set, as the functions of a file pass it on; its units as variables; whether it is read. */
 
 import type { KvTiles } from '../../compiler/plan.ts'
-import type { StageNode } from '../../compiler/stages/graph.ts'
+import { isWord, type StageNode } from '../../compiler/stages/graph.ts'
 import { scoresOf } from '../../compiler/stages/typing.ts'
 import type { Code } from '../kernel.ts'
 import type { Sharer, StageText, Vars } from './text.ts'
@@ -48,3 +48,10 @@ export const unitsOf = (node: StageNode, { of, q, kv }: CellPlace): { q: Unit; k
 
 export const cellVars = (t: StageText, units: { q: Unit; kv: Unit }): Vars =>
   joinVars(unitVars(t, 'q', units.q), unitVars(t, 'kv', units.kv))
+
+/** True of cells that are read, and made of what is read by a few operations. */
+export const isRead = (t: StageText, node: StageNode): boolean => {
+  const stored = t.find(node, 'scores')
+  if (stored) return !t.writes(stored)
+  return isWord(node, 'map', 'softmax', 'skew', 'unskew') && node.src.every((n) => isRead(t, n))
+}

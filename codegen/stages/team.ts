@@ -21,6 +21,8 @@ export interface Team {
   readonly groups: Memory
   /** Neighbours of a group: the root of the number of threads, so that nobody reads many words. */
   readonly group: number
+  /** Neighbours whose numbers a shuffle brings together; 1: none. */
+  readonly lanes: number
   /** More workgroup memory. */
   readonly room: (wish: string, words: number, atomic?: boolean) => Memory
 }
@@ -67,6 +69,7 @@ function frame(t: StageText, threads: number, body: (block: Block, number: Code,
     threads,
     lane,
     group,
+    lanes: t.problem.lanes,
     room,
     get words() {
       return (meeting.words ??= room('words', threads))
@@ -82,14 +85,12 @@ function frame(t: StageText, threads: number, body: (block: Block, number: Code,
 const bitsOf = (value: Code): Code => (value.type === 'f32' ? op('u32', 'floatBits', value) : value)
 const valueOf = (like: Code, bits: Code): Code => (like.type === 'f32' ? op('f32', 'bitsFloat', bits) : bits)
 
+type Combine = (a: Code, b: Code) => Code
+
 /** A number of each thread, an f32 or a word, into one for all. */
-export function reduceAll(
-  block: Block,
-  { threads, lane, words, groups, group }: Team,
-  value: Code,
-  combine: (a: Code, b: Code) => Code,
-  wish: string,
-): Code {
+export function reduceAll(block: Block, team: Team, value: Code, combine: Combine, wish: string): Code {
+  if (team.lanes > 1) return shuffleAll(block, team, value, combine, wish)
+  const { threads, lane, words, groups, group } = team
   const count = threads / group
   const one = (b: Block, from: Memory, first: Code, end: number, step: number): Code => {
     const total = b.var(wish, valueOf(value, at(from, first)))
@@ -104,6 +105,29 @@ export function reduceAll(
   block.if(lt(lane, i32(count)), (b) => b.set(at(groups, lane), bitsOf(one(b, words, lane, threads, count))))
   block.barrier()
   return one(block, groups, i32(0), count, 1)
+}
+
+function shuffleAll(
+  block: Block,
+  { threads, lane, lanes, groups }: Team,
+  value: Code,
+  combine: Combine,
+  wish: string,
+): Code {
+  const own = block.var('own', value)
+  for (let mask = lanes / 2; mask >= 1; mask /= 2)
+    block.set(own, combine(own, op(value.type, 'shuffleXor', own, i32(mask))))
+  // Those of the last time may still be read.
+  block.barrier()
+  block.if(op('bool', 'eq', remainder(lane, i32(lanes)), i32(0)), (b) =>
+    b.set(at(groups, quotient(lane, i32(lanes))), bitsOf(own)),
+  )
+  block.barrier()
+  const total = block.var(wish, valueOf(value, at(groups, i32(0))))
+  block.for('other', i32(1), i32(threads / lanes), 1, (b, other) =>
+    b.set(total, combine(total, valueOf(value, at(groups, other)))),
+  )
+  return total
 }
 
 export interface Scanned {

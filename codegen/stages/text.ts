@@ -30,6 +30,8 @@ export interface StageProblem {
   readonly dtype: Dtype
   /** How workgroups go over rows of cells. */
   readonly rows: RowSchedules
+  /** Threads of a workgroup that shuffles bring together; 1: none. */
+  readonly lanes: number
 }
 
 const ofCall = (wish: string, type: 'i32' | 'f32'): ParamInfo => ({

@@ -27,7 +27,7 @@ import { codeOf, rounded, scaleOf } from './quantized.ts'
 import { LOWEST, channelsOf, codeWords, element, rowIndex, unitIndex } from './rows.ts'
 import { reduceAll, together, type Made } from './team.ts'
 import { countOf, rowScheduleOf, tokensOf, Unsupported } from './units.ts'
-import type { CellPlace, Cells } from './place.ts'
+import { isRead, type CellPlace, type Cells } from './place.ts'
 
 const LOW = -3.0e38
 
@@ -40,22 +40,26 @@ export function statisticsEntry(c: Cells, { node, grid }: StatisticsKernel): Mad
   const source = node.src[0]!
   const { kv } = scoresOf(source)
   const { threads, ahead } = rowScheduleOf(t, kv)
+  const each = isRead(t, source) ? ahead : 1
   const [tops, sums] = [t.stored(t.find(node, 'max')!), t.stored(t.find(node, 'sum')!)]
   return together(t, grid.share, threads, (b, { of, row }, team) => {
     const { lane } = team
     const columns = countOf(t, kv)
     const own = b.var('own', f32(LOWEST))
     const part = b.var('part', f32(0))
-    b.for('column', lane, columns, threads * ahead, (d, column) => {
-      const values = [...Array(ahead).keys()].map((i) => {
-        const at = d.let('at', add(column, i32(i * threads)))
-        const place: CellPlace = { of, q: row, kv: at }
-        const value = d.var('value', f32(LOWEST))
-        const read = (e: Block) =>
-          e.if(seenAt(c, source, place), (f) => f.set(value, valueAt(c, source, place)))
-        if (i === 0) read(d)
-        else d.if(lt(at, columns), read)
-        return value
+    b.for('column', lane, columns, threads * each, (d, column) => {
+      const values = [...Array(each).keys()].map((i) => {
+        const place = (kv: Code): CellPlace => ({ of, q: row, kv })
+        if (each === 1) {
+          // A cell that is not read may cost an inner product.
+          const value = d.var('value', f32(LOWEST))
+          d.if(seenAt(c, source, place(column)), (e) => e.set(value, valueAt(c, source, place(column))))
+          return value
+        }
+        const own = d.let('ownColumn', add(column, i32(i * threads)))
+        const there = place(d.let('there', min(own, sub(columns, i32(1)))))
+        const seen = and(lt(own, columns), seenAt(c, source, there))
+        return d.let('value', select(seen, valueAt(c, source, there), f32(LOWEST)))
       })
       const next = d.let('next', values.reduce(max, own))
       const less = (value: Code) => op('f32', 'exp', sub(value, next))

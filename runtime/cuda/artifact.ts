@@ -35,7 +35,7 @@ import {
 import { CALL_KNOWN, MOST_TABLES } from './block.ts'
 import { SIZE_VARS } from './sizes.ts'
 import { stageDisagreement, stagesCheck } from './stage-schema.ts'
-import { kernelsOf } from './stages.ts'
+import { kernelsOf } from './stored.ts'
 
 /** The one version that this runtime reads. */
 export const READS_CUDA_VERSION: CudaArtifact['version'] = 2

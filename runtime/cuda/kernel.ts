@@ -10,7 +10,8 @@ import { checkCudaCall, checkProgramCall, launchOf, type CheckedCall, type CudaC
 import type { Address, CudaDriver, CudaFunction, CudaModule, ModuleSource, Stream } from './driver.ts'
 import { mapSpec, TensorMaps } from './maps.ts'
 import { metaWords } from '../meta.ts'
-import { checkAlignment, chooseStages, kernelsOf, planStages, takesFaster } from './stages.ts'
+import { checkAlignment, chooseStages, planStages, takesFaster } from './stages.ts'
+import { kernelsOf } from './stored.ts'
 import { workspaceOf } from './workspace.ts'
 
 export interface CudaKernelOptions {

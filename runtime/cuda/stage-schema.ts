@@ -17,7 +17,7 @@ import {
   string,
   type Check,
 } from '../schema.ts'
-import { kernelsOf } from './stages.ts'
+import { kernelsOf } from './stored.ts'
 
 /** Sizes of what kernels hand on read lengths and heads, and how wide rows are. */
 const SIZE_VARS: readonly string[] = [

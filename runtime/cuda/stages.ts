@@ -6,7 +6,6 @@ import type {
   CudaStageVariant,
   CudaVariant,
 } from '../../codegen/cuda/manifest.ts'
-import { livesOf, pack } from '../lives.ts'
 import { HeddleError } from '../messages.ts'
 import { uniformBlock, type CallStrides } from '../meta.ts'
 import { gridOf } from '../slices.ts'
@@ -22,6 +21,7 @@ import { countOf, tableSizes } from '../tables.ts'
 import { extentOf, stridesOf } from '../tensor.ts'
 import type { Operands, ProgramOperands } from './call.ts'
 import type { Address, CudaFunction } from './driver.ts'
+import { placeStored, storedOf } from './stored.ts'
 import { misalignment, type DeviceView } from './tensor.ts'
 
 /** Vectors on the device that a call gives beside q, k and v: f32, contiguous. */
@@ -76,18 +76,7 @@ export interface StageAddresses {
   readonly tables: Readonly<Record<string, Address>>
 }
 
-const GRANULE = 256
 const MOST_BLOCKS = 2 ** 31 - 1
-const HEADER_WORDS = 4
-
-const kernelsIn = (step: CudaStageVariant['steps'][number]): readonly CudaStageKernel[] =>
-  step.kind === 'once' ? [step.kernel] : step.kernels
-
-export const kernelsOf = ({ steps }: CudaStageVariant): CudaStageKernel[] => steps.flatMap(kernelsIn)
-
-const storedOf = ({ buffers }: CudaStageKernel): string[] =>
-  buffers.flatMap(({ role, name }) => (role === 'stored' ? [name!] : []))
-const storedIn = (step: CudaStageVariant['steps'][number]): string[] => kernelsIn(step).flatMap(storedOf)
 
 /** The first for the call's dims and type. */
 export function chooseStages(
@@ -167,22 +156,9 @@ export function planStages(
   const { sizes, scale, params, views, rows, indexHeads } = operands
   const call: StageSizes = { sizes, scale, params, rows, indexHeads }
   const size = sizesOfCall(call)
-  const lives = livesOf(variant.steps.map(storedIn))
-  const counts = variant.stored.map(({ words }) => Math.max(HEADER_WORDS, size(words)))
-  const never = { first: 0, last: 0 }
-  const { offsets, bytes } = pack(
-    variant.stored.map(({ name }, i) => ({ bytes: 4 * counts[i]!, ...(lives.get(name) ?? never) })),
-    GRANULE,
-  )
-  const stored = new Map(
-    variant.stored.map(({ name }, i) => [name, { offset: offsets[i]!, words: counts[i]! }]),
-  )
-  /** The lists whose first kernel is not launched yet, with the words that they begin with. */
-  const headers = new Map(
-    variant.stored.flatMap(({ name, units }) =>
-      units === null ? [] : [[name, Int32Array.of(size(units), 0, 0, 0)] as const],
-    ),
-  )
+  const { stored, bytes, headers: begins } = placeStored(variant, size)
+  /** Of the lists whose first kernel is not launched yet. */
+  const headers = new Map(begins)
   const strides: CallStrides = {
     q: views.q.strides,
     k: views.k.strides,

@@ -106,6 +106,27 @@ describe.skipIf(!opened)('the pairs that are attended', () => {
   })
 })
 
+describe.skipIf(!opened)('a pool of stored cells', () => {
+  test.each(['sum', 'mean', 'max', 'min'])('by %s', { timeout: 120_000 }, async (how) => {
+    const { pattern, compiled } = program(`
+      import { attend, blocks, dot, pattern, pool, skew, slice, topK, union, whole } from '${DSL}'
+      export const program = pattern({
+        name: 'pool-of-pools',
+        mask: ({ q, kv }) => kv <= q,
+        forward: ({ Q, K, V, scale }) => {
+          const keys = pool(dot(slice(Q, -3), K, { scale }), { q: whole }, '${how}')
+          const near = topK(pool(skew(keys), { q: whole }, '${how}'), 4)
+          const chosen = topK(pool(keys, { kv: blocks(8) }, '${how}'), 3)
+          return attend(Q, K, V, union(chosen, pool(near, { q: blocks(8) }, 'any')))
+        },
+      })`)
+    const { call } = stageCase('moba', CHUNK, 18)
+    const asked = { q: call.q, k: call.k, v: call.v }
+    const kernel = bench!.kernel(compiled, { capabilities: ['portable'] })
+    expect(compareWithOracle(pattern, asked, await attention(kernel, asked)).difference).toBeNull()
+  })
+})
+
 describe.skipIf(!opened)('a choice of a param', () => {
   test('runs one side alone', async () => {
     const { pattern, compiled } = program(`

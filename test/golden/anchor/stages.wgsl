@@ -56,12 +56,13 @@ fn run(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_index) thread: u32,
 ) {
-  let index = i32((group.x + group.y * u.gridX) * 64u + thread);
-  if (u.batches * u.qHeads * u.unitCount * 64 <= index) {
+  let index = (group.x + group.y * u.gridX) * 64u + thread;
+  let inner = u32(64);
+  if (u32(u.batches * u.qHeads * u.unitCount) * inner <= index) {
     return;
   }
-  let element = index % 64;
-  let number = index / 64;
+  let element = i32(index % inner);
+  let number = i32(index / inner);
   let row = u.unitBase + number % u.unitCount;
   let pair = number / u.unitCount;
   let sharer = pair % u.qHeads;
@@ -593,7 +594,8 @@ fn poolScores6(batch: i32, at: i32, row: i32, column: i32) -> f32 {
     for (var row_2: i32 = max((((u.kvRows - u.qRows) >> 7u) + row) * 128 - (u.kvRows - u.qRows), 0); row_2 < min((((u.kvRows - u.qRows) >> 7u) + row) * 128 - (u.kvRows - u.qRows) + 128, u.qRows); row_2 += 1) {
       for (var column_2: i32 = column; column_2 < column + 1; column_2 += 1) {
         if (stateMax5Seen(batch, sharer, row_2, 0)) {
-          total = total + stateMax5(batch, sharer, row_2, 0);
+          let own = stateMax5(batch, sharer, row_2, 0);
+          total = total + own;
           count = count + 1.0;
         }
       }
@@ -607,13 +609,15 @@ fn run(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_index) thread: u32,
 ) {
-  let index = i32((group.x + group.y * u.gridX) * 64u + thread);
-  if (u.batches * u.qHeads * u.unitCount <= index) {
+  let index = (group.x + group.y * u.gridX) * 64u + thread;
+  let inner = u32(1);
+  if (u32(u.batches * u.qHeads * u.unitCount) * inner <= index) {
     return;
   }
-  let element = index % 1;
-  let row = u.unitBase + index % u.unitCount;
-  let pair = index / u.unitCount;
+  let element = i32(index % inner);
+  let number = i32(index / inner);
+  let row = u.unitBase + number % u.unitCount;
+  let pair = number / u.unitCount;
   let sharer = pair % u.qHeads;
   let batch = pair / u.qHeads;
   var bits: u32 = 4286578688u;

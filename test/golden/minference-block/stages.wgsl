@@ -56,12 +56,13 @@ fn run(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_index) thread: u32,
 ) {
-  let index = i32((group.x + group.y * u.gridX) * 64u + thread);
-  if (u.batches * u.qHeads * u.unitCount * 64 <= index) {
+  let index = (group.x + group.y * u.gridX) * 64u + thread;
+  let inner = u32(64);
+  if (u32(u.batches * u.qHeads * u.unitCount) * inner <= index) {
     return;
   }
-  let element = index % 64;
-  let number = index / 64;
+  let element = i32(index % inner);
+  let number = i32(index / inner);
   let row = u.unitBase + number % u.unitCount;
   let pair = number / u.unitCount;
   let sharer = pair % u.qHeads;
@@ -127,12 +128,13 @@ fn run(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_index) thread: u32,
 ) {
-  let index = i32((group.x + group.y * u.gridX) * 64u + thread);
-  if (u.batches * u.kvHeads * u.unitCount * 64 <= index) {
+  let index = (group.x + group.y * u.gridX) * 64u + thread;
+  let inner = u32(64);
+  if (u32(u.batches * u.kvHeads * u.unitCount) * inner <= index) {
     return;
   }
-  let element = index % 64;
-  let number = index / 64;
+  let element = i32(index % inner);
+  let number = i32(index / inner);
   let row = u.unitBase + number % u.unitCount;
   let pair = number / u.unitCount;
   let sharer = pair % u.kvHeads;
@@ -647,17 +649,17 @@ fn run(
       teamFound[0] = 4294967295u;
     }
     workgroupBarrier();
-    for (var column: i32 = lane; column < ((u.kvRows + 63) >> 6u); column += 64) {
-      var key: u32 = 0u;
-      if (column < 1024) {
-        key = teamKeys[column];
-      } else {
-        let seen = dot5Seen(batch, sharer, row, column);
-        let value = dot5(batch, sharer, row, column);
-        let bits = bitcast<u32>(select(value, 0.0, value == 0.0));
-        let key_2 = select(0u, select(bits | 2147483648u, ~bits, !((bits & 2147483648u) == 0u)), seen & (-3e+38 < value));
-        key = key_2;
+    for (var column: i32 = lane; column < min((u.kvRows + 63) >> 6u, 1024); column += 64) {
+      let key = teamKeys[column];
+      if ((key - 1u < 4294967294u) & ((key & knownBits) == prefix)) {
+        atomicAdd(&teamCounters[(key >> u32(shift)) & 255u], 1u);
       }
+    }
+    for (var column: i32 = 1024 + lane; column < ((u.kvRows + 63) >> 6u); column += 64) {
+      let seen = dot5Seen(batch, sharer, row, column);
+      let value = dot5(batch, sharer, row, column);
+      let bits = bitcast<u32>(select(value, 0.0, value == 0.0));
+      let key = select(0u, select(bits | 2147483648u, ~bits, !((bits & 2147483648u) == 0u)), seen & (-3e+38 < value));
       if ((key - 1u < 4294967294u) & ((key & knownBits) == prefix)) {
         atomicAdd(&teamCounters[(key >> u32(shift)) & 255u], 1u);
       }
@@ -714,17 +716,22 @@ fn run(
     atomicStore(&teamCounters[lane], 0u);
     atomicStore(&teamCounters[lane + 64], 0u);
     workgroupBarrier();
-    for (var column: i32 = from_2 + lane; column < min(from_2 + 2048, (u.kvRows + 63) >> 6u); column += 64) {
-      var key: u32 = 0u;
-      if (column < 1024) {
-        key = teamKeys[column];
+    for (var column: i32 = from_2 + lane; column < min(min(from_2 + 2048, (u.kvRows + 63) >> 6u), 1024); column += 64) {
+      let key = teamKeys[column];
+      let place = column - from_2;
+      if ((key == 4294967295u) | (bound < key)) {
+        atomicOr(&teamCounters[place / 32], 1u << u32(u32(place & 31)));
       } else {
-        let seen = dot5Seen(batch, sharer, row, column);
-        let value = dot5(batch, sharer, row, column);
-        let bits = bitcast<u32>(select(value, 0.0, value == 0.0));
-        let key_2 = select(0u, select(bits | 2147483648u, ~bits, !((bits & 2147483648u) == 0u)), seen & (-3e+38 < value));
-        key = key_2;
+        if ((key == bound) & !(bound == 0u)) {
+          atomicOr(&teamCounters[place / 32 + 64], 1u << u32(u32(place & 31)));
+        }
       }
+    }
+    for (var column: i32 = max(from_2, 1024) + lane; column < min(from_2 + 2048, (u.kvRows + 63) >> 6u); column += 64) {
+      let seen = dot5Seen(batch, sharer, row, column);
+      let value = dot5(batch, sharer, row, column);
+      let bits = bitcast<u32>(select(value, 0.0, value == 0.0));
+      let key = select(0u, select(bits | 2147483648u, ~bits, !((bits & 2147483648u) == 0u)), seen & (-3e+38 < value));
       let place = column - from_2;
       if ((key == 4294967295u) | (bound < key)) {
         atomicOr(&teamCounters[place / 32], 1u << u32(u32(place & 31)));
