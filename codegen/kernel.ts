@@ -107,7 +107,8 @@ export interface Panel {
   readonly body: readonly Stmt[]
   readonly there: Code
   readonly from:
-    | { readonly kind: 'halves' | 'floats'; readonly buffer: Buffer; readonly index: Code }
+    /** `halves` of the storage's type, `brains` of two to a word. */
+    | { readonly kind: 'halves' | 'brains' | 'floats'; readonly buffer: Buffer; readonly index: Code }
     /** Of the channel `at`. */
     | { readonly kind: 'values'; readonly at: string; readonly value: Code }
   /** How many numbers of eight bits a component is the sum of. */

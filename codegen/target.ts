@@ -33,7 +33,7 @@ export interface PrintedPanel extends Pick<Panel, 'row' | 'channel' | 'parts'> {
   readonly body: string
   readonly there: string
   readonly from:
-    | { readonly kind: 'halves' | 'floats'; readonly buffer: string; readonly index: string }
+    | { readonly kind: 'halves' | 'brains' | 'floats'; readonly buffer: string; readonly index: string }
     | { readonly kind: 'values'; readonly at: string; readonly value: string }
 }
 

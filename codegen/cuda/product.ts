@@ -22,7 +22,7 @@ function lambda({ row, channel, body, there, from }: PrintedPanel, channels: str
     panelMade.x[panelAt] = panelAt < panelHas ? ${from.value} : 0.0f;
   }
   return panelMade;`
-      : `  return ${from.kind === 'halves' ? 'panelHalves' : 'panelFloats'}(${from.buffer}.data, ${from.index}, ${count});`
+      : `  return ${from.kind === 'floats' ? 'panelFloats' : 'panelHalves'}(${from.buffer}.data, ${from.index}, ${count});`
   return `[&](int ${row}, int ${channel}) {\n${body}${made}\n}`
 }
 

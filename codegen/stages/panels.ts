@@ -20,7 +20,7 @@ import {
   type Panel,
 } from '../kernel.ts'
 import type { Products } from '../target.ts'
-import { channelsOf, element, rowIndex } from './rows.ts'
+import { channelsOf, codeWords, element, rowIndex, scaleAt, unitIndex } from './rows.ts'
 import type { Sharer, StageText } from './text.ts'
 import { fieldOf, positionAt, slicedPlace } from './units.ts'
 
@@ -34,6 +34,8 @@ export interface RowPlace {
 /** Rows of a tile: which vector its row `row` is, and where in it a channel of the product lies. */
 export interface TileRows {
   readonly node: StageNode
+  /** Codes may go in without their scales, by which the cells are multiplied afterwards. */
+  readonly asCodes: boolean
   readonly at: (block: Block, row: Code, channel: Code) => RowPlace
 }
 
@@ -53,7 +55,7 @@ export function panelsOf(
   return [parts(a), parts(b)]
 }
 
-function panelOf(t: StageText, block: Block, of: Sharer, { node, at: rowAt }: TileRows): Panel {
+function panelOf(t: StageText, block: Block, of: Sharer, { node, asCodes, at: rowAt }: TileRows): Panel {
   const names = block.names.child()
   const [row, channel] = [names.fresh('row'), names.fresh('channel')]
   let from: Panel['from'] | null = null
@@ -61,7 +63,7 @@ function panelOf(t: StageText, block: Block, of: Sharer, { node, at: rowAt }: Ti
   const body = block.inner((b) => {
     const place = rowAt(b, name('i32', row), name('i32', channel))
     there = b.let('there', place.there)
-    from = addressOf(t, b, node, of, place)
+    from = (asCodes ? codesAt(t, b, node, of, place) : null) ?? addressOf(t, b, node, of, place)
     if (from) return
     const one = names.fresh('one')
     const moved = sub(place.channel, name('i32', channel))
@@ -75,8 +77,35 @@ function panelOf(t: StageText, block: Block, of: Sharer, { node, at: rowAt }: Ti
 }
 
 const partsOf = (node: StageNode, from: Panel['from']): Panel['parts'] => {
-  if (from.kind === 'halves') return 1
+  if (from.kind === 'halves' || from.kind === 'brains') return 1
   return rowsOf(node).precision === 'sign' ? 1 : 3
+}
+
+function codesAt(
+  t: StageText,
+  b: Block,
+  node: StageNode,
+  of: Sharer,
+  { place, channel }: RowPlace,
+): Panel['from'] | null {
+  const codes = t.find(node, 'codes')
+  if (!codes || t.writes(codes)) return null
+  const own: Sharer = { ...of, share: rowsOf(node).share, at: t.coarser(of, rowsOf(node).share) }
+  const words = mul(toU32(unitIndex(t, node, own, place)), toU32(mul(codeWords(t, node), i32(2))))
+  return { kind: 'brains', buffer: t.stored(codes), index: b.let('element', add(words, toU32(channel))) }
+}
+
+/** The scale of the codes of a leaf's vector; null: it went in whole. */
+export function leafScale(
+  t: StageText,
+  { dot, patches }: Leaf,
+  side: 'q' | 'kv',
+  of: Sharer,
+  place: Code,
+): Code | null {
+  if (patches) return null
+  const node = dot.src[side === 'q' ? 0 : 1]!
+  return scaleAt(t, node, { ...of, share: rowsOf(node).share, at: t.coarser(of, rowsOf(node).share) }, place)
 }
 
 /** Where eight channels lie side by side; null: they have to be made. */
@@ -148,6 +177,7 @@ export function leafRows(
   if (!patches)
     return {
       node: vectors,
+      asCodes: true,
       at: (_, row, channel) => ({ place: add(first, row), channel, there: within(row) }),
     }
   // The tokens of a patch lie end to end, those of the keys in the order in which they are met.
@@ -158,6 +188,7 @@ export function leafRows(
   const [length, base] = side === 'q' ? [t.qLen, t.qStart] : [t.kvLen, i32(0)]
   return {
     node: vectors,
+    asCodes: false,
     at: (b, row, channel) => {
       const index = fieldOf(t, { axis, place: add(first, row), of }, 'index')
       const start = sub(add(mul(index, i32(step)), i32(begins)), base)

@@ -6,7 +6,7 @@ import type { Block } from '../block.ts'
 import { add, and, bool, i32, le, lt, max, min, mul, or, sub, type Code, type Memory } from '../kernel.ts'
 import type { Products } from '../target.ts'
 import { scaleOf } from './cells.ts'
-import { leafChannels, leafRows, panelsOf, sumAt, type Leaf } from './panels.ts'
+import { leafChannels, leafRows, leafScale, panelsOf, sumAt, type Leaf } from './panels.ts'
 import type { CellPlace, Cells } from './place.ts'
 import type { Sharer, StageText } from './text.ts'
 import { countOf, fieldOf, type Unit } from './units.ts'
@@ -94,7 +94,9 @@ export class ProductTile {
     b.cells((d, cell, row, column) => {
       const place = this.placeAt(of, row, column)
       d.if(this.isInside(place), (e) => {
-        const value = e.let('product', mul(sumAt(sums, cell), scale))
+        const scales = [leafScale(t, leaf, 'q', of, place.q), leafScale(t, leaf, 'kv', of, place.kv)]
+        const factor = scales.reduce<Code>((all, own) => (own ? mul(all, own) : all), scale)
+        const value = e.let('product', mul(sumAt(sums, cell), factor))
         const seen = e.let('sees', and(sees.some, or(sees.all, cellSees(this.#c, leaf.node, place))))
         const own = this.#c.with({ node: leaf.node, value, seen, path: this.#path })
         visit(e, { cell, row, column, place, own })

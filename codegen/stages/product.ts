@@ -40,7 +40,7 @@ import { cellVars, unitsOf, type CellPlace, type Cells } from './place.ts'
 import { finerSharers } from './pooled.ts'
 import { isMade, productCells, type ProductCells } from './product-cells.ts'
 import { ProductTile } from './product-tile.ts'
-import type { StageText } from './text.ts'
+import type { Sharer, StageText } from './text.ts'
 import { countOf, joinVars } from './units.ts'
 
 interface Made {
@@ -73,6 +73,7 @@ export function productEntry(
     b.if(seenAt(own, node, place), (d) => d.set(bits, op('u32', 'floatBits', valueAt(own, node, place))))
     b.set(at(target, storedIndex(t, node, place)), op('f32', 'bitsFloat', bits))
   }
+  const extra: Memory[] = []
   if (pool === null) tile.multiply(block, of, (b, { place, own }) => store(b, place, own))
   else {
     const hidden = op('f32', 'bitsFloat', u32(HIDDEN_BITS))
@@ -82,14 +83,19 @@ export function productEntry(
     const source = pool.src[0]!
     const { share } = scoresOf(source)
     const { lo, hi } = finerSharers(t, share, of)
-    block.for('each', lo, hi, 1, (b, each) =>
-      tile.multiply(b, { ...of, share, at: each }, (d, { cell, place, own }) => {
-        d.if(seenAt(own, source, place), (e) => {
-          const total = sumAt(totals, cell)
-          const value = e.let('value', valueAt(own, source, place))
-          e.set(total, op('f32', 'select', isSeen(total), add(total, value), value))
-        })
-      }),
+    const limits = outer.filter((n) => isWord(n, 'within')).map((n) => n.src[1]!)
+    const asked = limits.map((set) => askRows(c, products, block, set, node, tile, of))
+    extra.push(...asked.map(({ votes }) => votes))
+    block.if(and(...asked.map(({ some }) => some)), (a) =>
+      a.for('each', lo, hi, 1, (b, each) =>
+        tile.multiply(b, { ...of, share, at: each }, (d, { cell, place, own }) => {
+          d.if(seenAt(own, source, place), (e) => {
+            const total = sumAt(totals, cell)
+            const value = e.let('value', valueAt(own, source, place))
+            e.set(total, op('f32', 'select', isSeen(total), add(total, value), value))
+          })
+        }),
+      ),
     )
     const path = new Set(outer)
     block.cells((b, cell, row, column) => {
@@ -100,7 +106,40 @@ export function productEntry(
       })
     })
   }
-  return { entry: { name: 'run', threads: products.threads, body: block.stmts }, memory: [tile.memory] }
+  return {
+    entry: { name: 'run', threads: products.threads, body: block.stmts },
+    memory: [tile.memory, ...extra],
+  }
+}
+
+/** Whether the set has, for some row of a tile, a unit that some column lies in: most tiles of few candidates have none. */
+function askRows(
+  c: Cells,
+  { tile: side, threads }: Products,
+  block: Block,
+  set: StageNode,
+  node: StageNode,
+  tile: ProductTile,
+  of: Sharer,
+): { readonly some: Code; readonly votes: Memory } {
+  const { text: t } = c
+  const votes = t.workgroup('votes', 'u32', [], true)
+  const lane = block.let('lane', fromU32(op('u32', 'thread')))
+  block.if(eq(lane, i32(0)), (b) => b.atomic('store', at(votes), u32(0)))
+  block.barrier()
+  // Columns of one unit are of one mind.
+  const { units } = setOf(set).kv
+  const size = units.kind === 'block' && scoresOf(node).kv.units.kind === 'token' ? units.size : 1
+  const apart = size % side === 0 ? side : side % size === 0 ? size : 1
+  block.for('asked', lane, i32((side * side) / apart), threads, (b, asked) => {
+    const [row, column] = [remainder(asked, i32(side)), mul(quotient(asked, i32(side)), i32(apart))]
+    const place = tile.placeAt(of, row, column)
+    b.if(tile.isInside(place), (d) =>
+      d.if(c.holds(set, { of, ...unitsOf(node, place) }), (e) => e.atomic('or', at(votes), u32(1))),
+    )
+  })
+  block.barrier()
+  return { some: lt(u32(0), block.let('voted', op('u32', 'atomicLoad', at(votes)))), votes }
 }
 
 /** Bits of a where that asks products, and votes of them over units of queries. */

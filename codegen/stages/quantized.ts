@@ -30,10 +30,25 @@ export function quantized(t: StageText, b: Block, node: StageNode<'quantize'>, f
 /** `most`: the greatest size of the row's components. */
 export function rounded(b: Block, precision: Precision, value: Code, most: Code): Code {
   if (precision === 'sign') return select(lt(f32(0), value), f32(1), f32(-1))
-  const scale = b.let('scale', op('f32', 'div', most, f32(GREATEST[precision])))
+  const scale = b.let('scale', scaleOf(precision, most))
+  return mul(codeOf(b, precision, value, most, scale), scale)
+}
+
+/** Of a row whose components are of such a size. */
+export const scaleOf = (precision: Exclude<Precision, 'sign'>, most: Code): Code =>
+  op('f32', 'div', most, f32(GREATEST[precision]))
+
+/** The number of few bits that stands for a value, before the scale. */
+export function codeOf(
+  b: Block,
+  precision: Exclude<Precision, 'sign'>,
+  value: Code,
+  most: Code,
+  scale: Code,
+): Code {
   const scaled = b.let('scaled', op('f32', 'div', value, max(scale, f32(1e-38))))
   const near = precision === 'fp8' ? roundFp8(b, scaled) : op('f32', 'roundEven', scaled)
-  return select(le(most, f32(0)), f32(0), mul(near, scale))
+  return select(le(most, f32(0)), f32(0), near)
 }
 
 /** e4m3: three bits behind the leading one, exponents from -6 on, subnormals below. */

@@ -1,6 +1,7 @@
 /** Rows: a node of vectors, and a sharer, a unit and a channel, in; the component's value as code out. */
 
 import { isWord, type Args, type RowsType, type StageNode } from '../../compiler/stages/graph.ts'
+import type { StageBuffer } from '../../compiler/stages/plan.ts'
 import { rowsOf } from '../../compiler/stages/typing.ts'
 import type { Block } from '../block.ts'
 import {
@@ -45,6 +46,11 @@ export function element(t: StageText, node: StageNode, of: Sharer, place: Code, 
   const own = t.coarser(of, share)
   return t.call(`${node.word}${node.id}`, 'f32', PARAMETERS, [of.batch, own, place, channel], (b, args) => {
     const [batch, sharer, unit, c] = args as [Code, Code, Code, Code]
+    const codes = t.find(node, 'codes')
+    if (codes && !t.writes(codes)) {
+      const own: Sharer = { batch, share, at: sharer }
+      return b.return(mul(codeAt(t, node, codes, own, unit, c), scaleAt(t, node, own, unit)!))
+    }
     const stored = t.find(node, 'rows')
     const mine: Sharer = { batch, share, at: sharer }
     const at = { node, of: mine, place: unit, channel: c }
@@ -65,9 +71,39 @@ function load(t: StageText, { node, of, place, channel }: Place): Code {
 
 /** Where a component of stored rows is. */
 export function rowIndex(t: StageText, node: StageNode, of: Sharer, place: Code, channel: Code): Code {
-  const type = rowsOf(node)
-  const sharer = add(mul(of.batch, t.sharers(type.share)), of.at)
-  return add(mul(add(mul(sharer, countOf(t, type.axis)), place), channelsOf(t, type)), channel)
+  return add(mul(unitIndex(t, node, of, place), channelsOf(t, rowsOf(node))), channel)
+}
+
+/** A unit's number among those of all sharers. */
+export function unitIndex(t: StageText, node: StageNode, of: Sharer, place: Code): Code {
+  const { share, axis } = rowsOf(node)
+  return add(mul(add(mul(of.batch, t.sharers(share)), of.at), countOf(t, axis)), place)
+}
+
+/** Words of a row of codes. */
+export const codeWords = (t: StageText, node: StageNode): Code =>
+  quotient(add(channelsOf(t, rowsOf(node)), i32(1)), i32(2))
+
+/** A code is the upper half of an f32's bits. */
+function codeAt(
+  t: StageText,
+  node: StageNode,
+  codes: StageBuffer,
+  of: Sharer,
+  place: Code,
+  channel: Code,
+): Code {
+  const index = add(mul(unitIndex(t, node, of, place), codeWords(t, node)), quotient(channel, i32(2)))
+  const word = at(t.stored(codes), index)
+  const isSecond = op('bool', 'eq', remainder(channel, i32(2)), i32(1))
+  const bits = select(isSecond, op('u32', 'bitAnd', word, u32(0xffff0000)), op('u32', 'shl', word, u32(16)))
+  return op('f32', 'bitsFloat', bits)
+}
+
+/** What the codes of a unit are multiplied by; null: the rows are no codes that a kernel reads. */
+export function scaleAt(t: StageText, node: StageNode, of: Sharer, place: Code): Code | null {
+  const scales = t.find(node, 'scales')
+  return scales && !t.writes(scales) ? at(t.stored(scales), unitIndex(t, node, of, place)) : null
 }
 
 /** The component as the word says, into a function's body. */

@@ -4,10 +4,27 @@ import { isWord, type StageNode } from '../../compiler/stages/graph.ts'
 import type { RowsKernel, SortKernel, StatisticsKernel } from '../../compiler/stages/plan.ts'
 import { rowsOf, scoresOf } from '../../compiler/stages/typing.ts'
 import type { Block } from '../block.ts'
-import { add, and, at, eq, f32, i32, lt, max, min, mul, op, or, select, sub, type Code } from '../kernel.ts'
+import {
+  add,
+  and,
+  at,
+  eq,
+  f32,
+  i32,
+  lt,
+  max,
+  min,
+  mul,
+  op,
+  or,
+  select,
+  sub,
+  u32,
+  type Code,
+} from '../kernel.ts'
 import { seenAt, storedRow, valueAt } from './cells.ts'
-import { rounded } from './quantized.ts'
-import { channelsOf, element, LOWEST, rowIndex } from './rows.ts'
+import { codeOf, rounded, scaleOf } from './quantized.ts'
+import { LOWEST, channelsOf, codeWords, element, rowIndex, unitIndex } from './rows.ts'
 import { reduceAll, together, type Made } from './team.ts'
 import { countOf, rowScheduleOf, tokensOf, Unsupported } from './units.ts'
 import { isRead, type CellPlace, type Cells } from './place.ts'
@@ -67,7 +84,9 @@ const VECTOR = 64
 export function quantizeEntry({ text: t }: Cells, node: StageNode<'quantize'>, { grid }: RowsKernel): Made {
   const [x] = node.src as [StageNode]
   const channels = channelsOf(t, rowsOf(node))
-  const target = t.stored(t.find(node, 'rows')!)
+  const codes = t.find(node, 'codes')
+  const target = t.stored(codes ?? t.find(node, 'rows')!)
+  const { precision } = node.arg
   return together(t, grid.share, VECTOR, (b, { of, row }, team) => {
     const each = (d: Block, visit: (e: Block, channel: Code, value: Code) => void) =>
       d.for('channel', team.lane, channels, VECTOR, (e, channel) =>
@@ -76,6 +95,28 @@ export function quantizeEntry({ text: t }: Cells, node: StageNode<'quantize'>, {
     const own = b.var('own', f32(0))
     each(b, (d, _, value) => d.set(own, max(own, op('f32', 'abs', value))))
     const most = reduceAll(b, team, own, max, 'most')
+    if (codes && precision !== 'sign') {
+      const scale = b.let('scale', scaleOf(precision, most))
+      const unit = b.let('unit', unitIndex(t, node, of, row))
+      b.if(eq(team.lane, i32(0)), (d) => d.set(at(t.stored(t.find(node, 'scales')!), unit), scale))
+      const words = b.let('words', codeWords(t, node))
+      b.for('word', team.lane, words, VECTOR, (d, word) => {
+        const bitsOf = (channel: Code) => {
+          const value = d.var('value', f32(0))
+          d.if(lt(channel, channels), (e) => e.set(value, element(t, x, of, row, channel)))
+          return op('u32', 'floatBits', codeOf(d, precision, value, most, scale))
+        }
+        const [low, high] = [bitsOf(mul(word, i32(2))), bitsOf(add(mul(word, i32(2)), i32(1)))]
+        const two = op(
+          'u32',
+          'bitOr',
+          op('u32', 'shr', low, u32(16)),
+          op('u32', 'bitAnd', high, u32(0xffff0000)),
+        )
+        d.set(at(target, add(mul(unit, words), word)), two)
+      })
+      return
+    }
     each(b, (d, channel, value) => {
       const made = rounded(d, node.arg.precision, value, most)
       d.set(at(target, rowIndex(t, node, of, row, channel)), made)

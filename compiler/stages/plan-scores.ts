@@ -3,7 +3,7 @@
 import type { Expr } from '../ir.ts'
 import type { Axis, Share, StageNode } from './graph.ts'
 import type { Finer, StageBuffer } from './plan.ts'
-import type { Planner } from './planner.ts'
+import { tokensOf, type Planner } from './planner.ts'
 import { atMost, growth, type Sizes } from './sizes.ts'
 import { stageRow } from './table.ts'
 import { scoresOf } from './typing.ts'
@@ -59,7 +59,9 @@ export interface ChunkSoftmax {
  * The softmaxes that only a chunk of `scores` reads and whose operands are a row of inner products: the product of a row is then
  * made once, and not for the statistics and for the cells.
  */
-export function chunkSoftmaxes(p: Planner, scores: StageNode): readonly ChunkSoftmax[] {
+export function chunkSoftmaxes(p: Planner, scores: StageNode, user: StageNode): readonly ChunkSoftmax[] {
+  // Another reader would find nothing of what a chunk had.
+  if (!p.isOnlyFor(scores, user)) return []
   const { q } = scoresOf(scores)
   const found: ChunkSoftmax[] = []
   const go = (node: StageNode): void => {
@@ -68,10 +70,16 @@ export function chunkSoftmaxes(p: Planner, scores: StageNode): readonly ChunkSof
     if (node.word !== 'softmax') return
     const product = productUnder(p, node.src[0]!, node)
     const finer = product && finerRows(p.sizes, scoresOf(product).q, q)
-    if (product && finer !== undefined) found.push({ softmax: node, product, finer })
+    if (product && isCoarse(product) && finer !== undefined) found.push({ softmax: node, product, finer })
   }
   go(scores)
   return found
+}
+
+/** Of pairs of tokens themselves a chunk would have too few rows for a tile. */
+const isCoarse = (product: StageNode): boolean => {
+  const { q, kv } = scoresOf(product)
+  return tokensOf(q.units) * tokensOf(kv.units) >= 8
 }
 
 /** The dot, or the pool that is one, that cells are made of by functions alone. */

@@ -113,7 +113,7 @@ function select(p: Planner, node: StageNode): Set<StageBuffer> {
   if (isSmall(p, scores)) return new Set(pick(storeScores(p, scores), units, []))
   // All rows of a head at once: two sweeps over the scores, the first of which counts them by size.
   if (scope === 'head') return new Set(pick(p.prepare(scores), units, [scores]))
-  const softmaxes = chunkSoftmaxes(p, scores)
+  const softmaxes = chunkSoftmaxes(p, scores, node)
   // Their statistics are the chunk's: what is prepared before it is what their products read.
   for (const { softmax } of softmaxes) p.ofChunk.set(softmax, [])
   p.prepare(scores)

@@ -25,6 +25,8 @@ import type { Axis, Share, StageGraph, StageNode, Until, Visible } from './graph
 /**
  * What a buffer is, its dims in order after [batch, sharer of its share]:
  *   rows     [unit, channel]     f32, of the numbers that the node's precision has
+ *   codes    [unit, word]       u32: numbers of few bits, two brain floats a word, which hold them as they are
+ *   scales   [unit]             f32: what the codes of a row are multiplied by
  *   scores   [q unit, kv unit]   f32; a cell that is not visible is -infinity
  *   max, sum [q unit]            f32: the greatest cell of a row and the sum of exp(cell - max); an empty row has sum 0
  *   counts   [q unit]            i32: units that the row of a set has
@@ -37,6 +39,8 @@ import type { Axis, Share, StageGraph, StageNode, Until, Visible } from './graph
  */
 export type Holds =
   | 'rows'
+  | 'codes'
+  | 'scales'
   | 'scores'
   | 'max'
   | 'sum'

@@ -113,6 +113,11 @@ export class Planner {
     return users !== undefined && users.size === 1 && users.has(user)
   }
 
+  /** The words that read a node. */
+  readersOf(node: StageNode): readonly Word[] {
+    return [...(this.#users.get(node) ?? [])].map((user) => user.word)
+  }
+
   report<C extends Code>(code: C, node: StageNode, args: MessageArgs<C>): void {
     this.session.report(code, node.span, args)
   }
@@ -246,6 +251,8 @@ const ofChunk = ({ ir }: Sizes, size: Expr, rows: Expr): Expr =>
 
 const DTYPES: Readonly<Record<Holds, StageBuffer['dtype']>> = {
   rows: 'f32',
+  codes: 'u32',
+  scales: 'f32',
   scores: 'f32',
   max: 'f32',
   sum: 'f32',
