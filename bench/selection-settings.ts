@@ -13,18 +13,17 @@ export interface TimedSetting {
   readonly decodes?: true
 }
 
-const UP_TO_8K = [1024, 4096, 8192]
-const UP_TO_32K = [...UP_TO_8K, 32768]
+const UP_TO_32K = [4096, 8192, 32768]
 const UP_TO_128K = [...UP_TO_32K, 131072]
 
 /**
- * On random data a distance keeps 127 keys of a block of queries, where there are as many before it; scores of pooled blocks are even, so
- * that a share of their mass is that share of the blocks.
+ * On random data a distance keeps 127 keys of a block of queries, where there are as many before it; 163 of them are near ones that are
+ * forced. Scores of pooled blocks are even, so that a share of their mass is that share of the blocks.
  */
 export const TIMED_SETTINGS: Readonly<Record<string, readonly TimedSetting[]>> = {
   'minference-vertical-slash': [
-    { about: '1000 keys, 16 distances', params: { vertical: 1000, slash: 16 }, lengths: UP_TO_32K },
-    { about: '1000 keys, 96 distances', params: { vertical: 1000, slash: 96 }, lengths: UP_TO_128K },
+    { about: '1000 keys, 170 distances', params: { vertical: 1000, slash: 170 }, lengths: UP_TO_32K },
+    { about: '1000 keys, 280 distances', params: { vertical: 1000, slash: 280 }, lengths: UP_TO_128K },
   ],
   'minference-block': [{ about: '100 blocks', params: { k: 100 }, lengths: UP_TO_128K }],
   minference: [
@@ -32,7 +31,7 @@ export const TIMED_SETTINGS: Readonly<Record<string, readonly TimedSetting[]>> =
       about: 'heads of three kinds',
       params: {
         vertical: kinds(1000, 0, 0),
-        slash: kinds(96, 0, 0),
+        slash: kinds(280, 0, 0),
         k: kinds(0, 100, 0),
         window: kinds(0, 0, 4096),
         sinkTokens: kinds(0, 0, 1024),
@@ -41,7 +40,7 @@ export const TIMED_SETTINGS: Readonly<Record<string, readonly TimedSetting[]>> =
     },
   ],
   xattention: [{ about: 'mass 0.1', params: { mass: 0.1 }, lengths: UP_TO_128K }],
-  anchor: [3.4, 3.6].map((theta) => ({ about: `theta ${theta}`, params: { theta }, lengths: UP_TO_128K })),
+  anchor: [3.05, 3.1].map((theta) => ({ about: `theta ${theta}`, params: { theta }, lengths: UP_TO_128K })),
   pbs: [0.1, 0.3].map((mass) => ({ about: `mass ${mass}`, params: { mass }, lengths: UP_TO_128K })),
   moba: [{ about: '', params: {}, lengths: UP_TO_32K }],
   nsa: [
