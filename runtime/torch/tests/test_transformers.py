@@ -23,6 +23,8 @@ from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, StaticCach
 
 import heddle_torch as ht
 from heddle_torch import layer
+from heddle_torch.padding import lengths_of
+from heddle_torch.profile import layer_of
 
 if subject.DEVICE != "cuda" or int(transformers.__version__.split(".")[0]) < 5:
     raise unittest.SkipTest("there is no CUDA device, or transformers is older than 5")
@@ -181,6 +183,30 @@ def test_compiled_decode(pair):
             parts.append(out.logits.float().clone())
         seen = kept([0, 30], 224, window)
         check(pair, torch.cat(parts, 1), ids, [0, 30], positions, slice(200, None), seen)
+
+
+def test_captured_layer(pair):
+    """Lengths and attention of a decode step in one CUDA graph, replayed further on."""
+    sizes = pair.half.config
+    shape = (sizes.num_key_value_heads, 512, sizes.head_dim)
+    g = torch.Generator("cuda").manual_seed(2)
+    draw = lambda *n: torch.randn(*n, generator=g, device="cuda").to(pair.half.dtype)
+    q, k, v = draw(2, sizes.num_attention_heads, 1, sizes.head_dim), draw(2, *shape), draw(2, *shape)
+    at, first = torch.tensor([100], device="cuda"), [0, 30]
+    mask = padded(first, 512)[0].bool()
+    own = layer_of({"pattern": "a-shape", **PROFILE}, 0, 1, q.shape[1], k.shape[1])
+    step = lambda: layer.attend("heddle:a-shape", own, q, k, v, lengths_of(mask, 2, 1, at, "cuda")[0])
+    step()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out = step()
+    for place in (100, 101, 35, 511):
+        at.fill_(place)
+        graph.replay()
+        seen = kept(first, 512)[:, :, place : place + 1]
+        want = subject.attend(q, k, v, seen, sizes.head_dim**-0.5)[0]
+        unit = 4 * subject.UNIT[q.dtype]
+        torch.testing.assert_close(out.transpose(1, 2).double(), want, atol=unit, rtol=unit)
 
 
 @pytest.mark.parametrize("kind", ["dynamic", "static"])
