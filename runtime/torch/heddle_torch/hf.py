@@ -49,7 +49,7 @@ def register(
             found[f"{PREFIX}:{path.name.split('.')[0]}"] = _refusing(e)
     named: Dict[str, Profile] = {PREFIX: {}, **{f"{PREFIX}:{name}": {"pattern": name} for name in known()}}
     for name, profile in (profiles or {}).items():
-        named[name if name.startswith(PREFIX) else f"{PREFIX}:{name}"] = profile
+        named[name if name.split(":")[0] == PREFIX else f"{PREFIX}:{name}"] = profile
     found.update({name: _attention_function(name, profile) for name, profile in named.items()})
     for name, function in found.items():
         AttentionInterface.register(name, function)

@@ -32,13 +32,14 @@ def sdpa_mask(
     mask_function: Any = causal_mask_function,
     attention_mask: Optional[torch.Tensor] = None,
     allow_is_causal_skip: bool = True,
+    device: Any = "cpu",
     **_: Any,
 ) -> Optional[torch.Tensor]:
     if allow_is_causal_skip and attention_mask is None and q_length in (1, kv_length):
         return None
-    at = (torch.arange(q_length) + q_offset)[None, None, :, None]
-    key = (torch.arange(kv_length) + kv_offset)[None, None, None, :]
-    kept = mask_function(torch.arange(batch_size)[:, None, None, None], 0, at, key).expand(batch_size, 1, -1, -1)
+    at = (torch.arange(q_length, device=device) + q_offset)[None, None, :, None]
+    key = (torch.arange(kv_length, device=device) + kv_offset)[None, None, None, :]
+    kept = mask_function(torch.arange(batch_size, device=device)[:, None, None, None], 0, at, key).expand(batch_size, 1, -1, -1)
     return kept if attention_mask is None else kept & attention_mask[:, None, None, :kv_length]
 
 
@@ -62,7 +63,9 @@ class Attention(torch.nn.Module):
         sizes = {"num_hidden_layers": 4, "num_attention_heads": q_heads, "num_key_value_heads": kv_heads}
         self.config = types.SimpleNamespace(**sizes, **config)
 
-    def mask(self, batch: int, rows: int, keys: int, at: Any, padding: Optional[torch.Tensor], **more: Any) -> Any:
+    def mask(
+        self, batch: int, rows: int, keys: int, at: Any, padding: Optional[torch.Tensor], device: Any = "cpu", **more: Any
+    ) -> Any:
         """As create_causal_mask asks for it; a mask of four dimensions goes on as it is."""
         if padding is not None and padding.dim() == 4:
             return padding
@@ -71,7 +74,7 @@ class Attention(torch.nn.Module):
         padding = None if padding is None else padding.bool()
         return function(
             batch_size=batch, q_length=rows, kv_length=keys, q_offset=at, attention_mask=padding, dtype=torch.float16,
-            config=self.config, use_vmap=False, device="cpu", **asked,
+            config=self.config, use_vmap=False, device=device, **asked,
         )  # fmt: skip
 
     def attend(self, q: Any, k: Any, v: Any, mask: Any, **more: Any) -> Any:
@@ -84,5 +87,5 @@ class Attention(torch.nn.Module):
     def forward(self, q: Any, k: Any, v: Any, padding: Any = None, at: Any = None, **more: Any) -> Any:
         """Queries at `at` and on, by default the last ones."""
         at = k.shape[2] - q.shape[2] if at is None else at
-        mask = self.mask(q.shape[0], q.shape[2], k.shape[2], at, padding)
+        mask = self.mask(q.shape[0], q.shape[2], k.shape[2], at, padding, q.device)
         return self.attend(q, k, v, mask, **more)
