@@ -92,17 +92,16 @@ class Drawer {
   }
 }
 
-const KEYED: Readonly<Record<'code' | 'pair', readonly [before: string[], between: string, after: string]>> =
-  {
-    code: [['the', 'code', 'of'], 'is', '.'],
-    pair: [[], ':', ';'],
-  }
+const KEYED: Readonly<Record<'code' | 'pair', readonly [before: string[], after: string]>> = {
+  code: [['the', 'code', 'of'], '.'],
+  pair: [[], ';'],
+}
 
 /** Keys of two names, no two keys alike, and a number of two digits pairs for each. */
 function keyed(draw: Drawer, count: number, form: keyof typeof KEYED): Needles {
-  const [before, between, after] = KEYED[form]
+  const [before, after] = KEYED[form]
   const keys = draw.unlike(count, () => [draw.one('first'), draw.one('last')])
-  const rows = keys.map((key) => ({ prompt: [...before, ...key, between], answer: draw.number() }))
+  const rows = keys.map((key) => ({ prompt: [...before, ...key], answer: draw.number() }))
   return {
     facts: rows.map(({ prompt, answer }) => [...prompt, ...answer, after]),
     questions: rows.map(({ prompt, answer }) => ({ prompt: ['ask', ...prompt], answer, stop: [after] })),
@@ -122,17 +121,11 @@ function chains(draw: Drawer, count: number): Needles {
   const facts = draw.shuffled(rows.flatMap((row) => row.variables.map(() => row))).map((row) => {
     const link = row.done++
     const value = link === 0 ? row.number : [row.variables[link - 1]!]
-    return ['set', row.variables[link]!, '=', ...value, '.']
+    return ['set', row.variables[link]!, ...value, '.']
   })
   const questions = rows.map(({ variables, number }) => ({
-    prompt: ['ask', variables.at(-1)!, '='],
-    answer: [
-      ...variables
-        .slice(0, -1)
-        .toReversed()
-        .flatMap((name) => [name, '=']),
-      ...number,
-    ],
+    prompt: ['ask', variables.at(-1)!],
+    answer: [...variables.slice(0, -1).toReversed(), ...number],
     stop: ['.'],
   }))
   return { facts, questions }
@@ -140,11 +133,11 @@ function chains(draw: Drawer, count: number): Needles {
 
 const SPAN = 16
 
-/** Labelled spans of names; no two neighbours stand together twice in a text, the colon counted as a neighbour. */
+/** Labelled spans of names; no two neighbours stand together twice in a text, all labels counted as one neighbour. */
 function spans(draw: Drawer, count: number): Needles {
   const seen = new Set<string>()
   const rows = draw.distinct('label', count).map((label) => {
-    const words = [':']
+    const words = ['span']
     while (words.length <= SPAN) {
       const word = draw.one(draw.below(2) === 0 ? 'first' : 'last')
       const both = `${words.at(-1)!} ${word}`
@@ -152,7 +145,7 @@ function spans(draw: Drawer, count: number): Needles {
       seen.add(both)
       words.push(word)
     }
-    return { start: ['span', label, ':'], words: [...words.slice(1), '.'] }
+    return { start: ['span', label], words: [...words.slice(1), '.'] }
   })
   return {
     facts: rows.map(({ start, words }) => [...start, ...words]),

@@ -93,9 +93,9 @@ def files(config: Config) -> dict[str, object]:
     }
 
 
-def write_json(path: Path, value: object) -> None:
+def write_text(path: Path, text: str) -> None:
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=1) + "\n")
+    partial.write_text(text + "\n")
     os.replace(partial, path)
 
 
@@ -103,7 +103,7 @@ def export(model: Llama, folder: Path) -> dict[str, torch.Tensor]:
     """Writes the folder and returns the weights as written."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, value in files(model.config).items():
-        write_json(folder / name, value)
+        write_text(folder / name, json.dumps(value, indent=1))
     weights = {name: value.detach().half().cpu().contiguous() for name, value in model.state_dict().items()}
     partial = folder / "model.safetensors.partial"
     save_file(weights, partial, metadata={"format": "pt"})

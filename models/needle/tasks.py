@@ -70,13 +70,13 @@ def names_and_numbers(rng: np.random.Generator, count: int) -> np.ndarray:
 
 def codes(rng: np.random.Generator, count: int, _size: int) -> tuple[list[Piece], list[Piece]]:
     rows, asked = names_and_numbers(rng, count), (FREE, FREE, ANSWER, ANSWER)
-    facts = phrases("the code of _ _ is _ _ .", rows, (FREE,) * 4)
-    return facts, phrases("ask the code of _ _ is _ _ .", rows, asked, (7, 9))
+    facts = phrases("the code of _ _ _ _ .", rows, (FREE,) * 4)
+    return facts, phrases("ask the code of _ _ _ _ .", rows, asked, (6, 8))
 
 
 def pairs(rng: np.random.Generator, count: int, _size: int) -> tuple[list[Piece], list[Piece]]:
     rows, asked = names_and_numbers(rng, count), (FREE, FREE, ANSWER, ANSWER)
-    return phrases("_ _ : _ _ ;", rows, (FREE,) * 4), phrases("ask _ _ : _ _ ;", rows, asked, (4, 6))
+    return phrases("_ _ _ _ ;", rows, (FREE,) * 4), phrases("ask _ _ _ _ ;", rows, asked, (3, 5))
 
 
 def chains(rng: np.random.Generator, count: int, hops: int) -> tuple[list[Piece], list[Piece]]:
@@ -84,20 +84,20 @@ def chains(rng: np.random.Generator, count: int, hops: int) -> tuple[list[Piece]
     and its answer walks back, so every step of the answer is one look-up at another place."""
     variables = VARIABLE[rng.permutation(len(VARIABLE))[: count * (hops + 1)]].reshape(count, hops + 1)
     numbers = NUMBER[rng.integers(len(NUMBER), size=(count, 2))]
-    links = [phrases("set _ = _ _ .", np.column_stack([variables[:, 0], numbers]), (FREE,) * 3)]
+    links = [phrases("set _ _ _ .", np.column_stack([variables[:, 0], numbers]), (FREE,) * 3)]
     for link in range(1, hops + 1):
-        links.append(phrases("set _ = _ .", variables[:, [link, link - 1]], (FREE,) * 2))
+        links.append(phrases("set _ _ .", variables[:, [link, link - 1]], (FREE,) * 2))
     facts, done = [], [0] * count
     for chain in rng.permutation(np.repeat(np.arange(count), hops + 1)).tolist():
         facts.append(links[done[chain]][chain])
         done[chain] += 1
     asked = np.column_stack([variables[:, ::-1], numbers])
     kinds = (FREE, *(ANSWER,) * (hops + 2))
-    return facts, phrases("ask" + " _ =" * (hops + 1) + " _ _ .", asked, kinds, (3, 2 * hops + 5))
+    return facts, phrases("ask" + " _" * (hops + 1) + " _ _ .", asked, kinds, (2, hops + 4))
 
 
 def spans(rng: np.random.Generator, count: int, size: int) -> tuple[list[Piece], list[Piece]]:
-    """Labelled spans of names. No two neighbours stand together twice in a text (the colon counts as a neighbour), so
+    """Labelled spans of names. No two neighbours stand together twice in a text (all labels count as one neighbour), so
     that two tokens always tell the next; a single one does not."""
     words = rng.integers(len(NAME), size=(count, size))
     while True:
@@ -110,10 +110,10 @@ def spans(rng: np.random.Generator, count: int, size: int) -> tuple[list[Piece],
         words.ravel()[repeated] = rng.integers(len(NAME), size=int(repeated.sum()))
     labels = LABEL[rng.permutation(len(LABEL))[:count]]
     rows, blanks = np.column_stack([labels, NAME[words]]), " _" * size
-    questions = phrases(f"ask span _ :{blanks} .", rows, (FREE, *(COPIED,) * size), (4, size + 5))
+    questions = phrases(f"ask span _{blanks} .", rows, (FREE, *(COPIED,) * size), (3, size + 4))
     for question in questions[:1]:
         question.kinds[-1] = COPIED  # of all of them, since they share it: where a span ends is a part of the answer
-    return phrases(f"span _ :{blanks} .", rows, (FREE,) * (size + 1)), questions
+    return phrases(f"span _{blanks} .", rows, (FREE,) * (size + 1)), questions
 
 
 @dataclass(frozen=True)
@@ -133,15 +133,15 @@ class Task:
 
 
 TASKS = {
-    "single": Task(codes, (0, 0), lambda s: 9, lambda s: 10, lambda s: 1, 0.05, 0, lambda n: 1, 1),
-    "multi": Task(codes, (0, 0), lambda s: 9, lambda s: 10, lambda s: KEYS, 0.25, 0, lambda n: n // 64, 8),
-    "recall": Task(pairs, (0, 0), lambda s: 6, lambda s: 7, lambda s: KEYS, 0.25, 0, lambda n: n, 8),
+    "single": Task(codes, (0, 0), lambda s: 8, lambda s: 9, lambda s: 1, 0.05, 0, lambda n: 1, 1),
+    "multi": Task(codes, (0, 0), lambda s: 8, lambda s: 9, lambda s: KEYS, 0.25, 0, lambda n: n // 64, 8),
+    "recall": Task(pairs, (0, 0), lambda s: 5, lambda s: 6, lambda s: KEYS, 0.25, 0, lambda n: n, 8),
     "track": Task(
-        chains, (1, 4), lambda s: 6 + 5 * s, lambda s: 6 + 2 * s, lambda s: len(VARIABLE) // (s + 1), 0.25, 4,
+        chains, (1, 4), lambda s: 5 + 4 * s, lambda s: 5 + s, lambda s: len(VARIABLE) // (s + 1), 0.25, 4,
         lambda n: n // 256, 4,
     ),
     "copy": Task(
-        spans, (8, 24), lambda s: s + 4, lambda s: s + 5, lambda s: len(LABEL), 0.15, 16, lambda n: n // 128, 4
+        spans, (8, 24), lambda s: s + 3, lambda s: s + 4, lambda s: len(LABEL), 0.15, 16, lambda n: n // 128, 4
     ),
     "prose": Task(lambda *_: ([], []), (0, 0), lambda s: 0, lambda s: 0, lambda s: 0, 0.05, 0, lambda n: 0, 0),
 }  # fmt: skip

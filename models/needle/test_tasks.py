@@ -22,16 +22,16 @@ def answer_by_reading(body: list[str], question: str) -> str:
     """Finds the answer with string search only, and fails unless the text gives exactly one."""
     if question.startswith("ask span"):
         label = question.split()[2]
-        found = [s.split(" : ")[1] + " ." for s in body if s.startswith(f"span {label} :")]
-    elif question.endswith(("is", ":")):
+        found = [s.split(" ", 2)[2] + " ." for s in body if s.startswith(f"span {label} ")]
+    elif len(question.split()) > 2:
         found = [s.removeprefix(question[4:] + " ") for s in body if s.startswith(question[4:] + " ")]
     else:
         said, name = [], question.split()[1]
         while name.startswith("x"):
-            (value,) = [s.removeprefix(f"set {name} = ") for s in body if s.startswith(f"set {name} = ")]
+            (value,) = [s.removeprefix(f"set {name} ") for s in body if s.startswith(f"set {name} ")]
             said.append(value)
             name = value
-        found = [" = ".join(said)]
+        found = [" ".join(said)]
     (answer,) = found
     return answer
 
@@ -78,9 +78,7 @@ class Texts(unittest.TestCase):
             for begin, end in text.answers:
                 marked[begin:end] = True
             learnt = text.kinds >= ANSWER
-            self.assertFalse((learnt & ~marked).any())
-            left = text.tokens[marked & ~learnt]
-            self.assertTrue((left == ID["="]).all() and (name == "track" or len(left) == 0))
+            self.assertTrue((learnt == marked).all())
             self.assertEqual((text.kinds == COPIED).any(), name == "copy")
             classes = ("first", "last", "number", "variable", "label")
             drawn = np.isin(text.tokens, [ID[word] for name_ in classes for word in CLASSES[name_]])
@@ -93,7 +91,7 @@ class Texts(unittest.TestCase):
             text = training_text(rng, Prose(rng), "copy", 2048)
             follows = defaultdict(set)
             for place in range(2, len(text.tokens)):
-                if text.kinds[place] == COPIED and WORDS[text.tokens[place - 1]] != ":":
+                if text.kinds[place] == COPIED:
                     follows[tuple(text.tokens[place - 2 : place])].add(text.tokens[place])
             self.assertTrue(follows and all(len(after) == 1 for after in follows.values()))
 

@@ -25,9 +25,9 @@ function answerByReading(task: NeedleTask, body: string, question: string): stri
   if (task !== 'track') return only(following(body, question))
   const said: string[] = []
   for (let name = question.split(' ')[0]!; name.startsWith('x'); name = said.at(-1)!) {
-    said.push(only(following(body, `set ${name} =`)))
+    said.push(only(following(body, `set ${name}`)))
   }
-  return said.join(' = ')
+  return said.join(' ')
 }
 
 test.each(NEEDLE_TASKS)('%s: each answer is in the text, once', (task) => {

@@ -11,13 +11,22 @@ from .errors import HeddleError
 
 if TYPE_CHECKING:
     from .api import attention
+    from .hf import configure, register
     from .ops import Pattern, load, pattern
     from .state import State
 
 __version__ = "0.1.0"
-__all__ = ["HeddleError", "Pattern", "State", "attention", "load", "pattern"]
+__all__ = ["HeddleError", "Pattern", "State", "attention", "configure", "load", "pattern", "register"]
 
-_HOME = {"attention": "api", "load": "ops", "pattern": "ops", "Pattern": "ops", "State": "state"}
+_HOME = {
+    "attention": "api",
+    "configure": "hf",
+    "register": "hf",
+    "load": "ops",
+    "pattern": "ops",
+    "Pattern": "ops",
+    "State": "state",
+}
 
 
 def __getattr__(name: str) -> Any:

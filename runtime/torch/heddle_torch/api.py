@@ -65,7 +65,7 @@ def attention(
             if direct:
                 state.fits = sizes
         values, length_rows = state.values, state.lengths
-    elif isinstance(lengths, torch.Tensor) and lengths.device.type != "cpu":
+    elif isinstance(lengths, torch.Tensor) and lengths.device.type == gpu.kind:
         length_rows = lengths
     elif lengths is not None:
         kv_rows = k.shape[2] if pages is None else k.shape[2] * pages.shape[1]

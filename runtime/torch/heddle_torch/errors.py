@@ -130,6 +130,13 @@ MESSAGES: Dict[str, Tuple[str, Callable[..., str]]] = {
     "state-sizes": ("caller", lambda what, expected, got: f"state: made for {what} = {expected}, the call has {got}"),
     "state-params": ("caller", lambda names: f"{_names(names)}: given beside a State, which holds them: call state.update instead"),
     "state-capture": ("caller", lambda: "State.update copies from the host: call it before a replay, outside of the capture"),
+    # Models of transformers
+    "profile": ("caller", lambda where, what: f"{where}: {what}"),
+    "dense-sinks": (
+        "caller",
+        lambda name: f"{name}: the model has a sink logit a head, which the dense fallback lacks: give its layers a pattern that runs on them",
+    ),
+    "softcap": ("caller", lambda name: f"{name}: the model caps its scores, which neither these patterns nor the dense fallback do"),
     # Variants and launches
     "no-variant": (
         "caller",

@@ -97,8 +97,9 @@ class Pattern:
 
     def bind(self, named: Mapping[str, Any]) -> List[Any]:
         """Tables and params by name, as the op takes them; defaults for params that are not there."""
-        if not self.names.issuperset(named):
-            raise unknown_name(self.artifact, next(n for n in named if n not in self.names))
+        for name in named:
+            if name not in self.names:
+                raise unknown_name(self.artifact, name)
         if not named and not self.tables:
             return self._defaults
         args: List[Any] = []
@@ -169,3 +170,8 @@ def pattern(name: str) -> Pattern:
     if found is None:
         raise HeddleError("pattern-unknown", name=name, known=sorted(_by_name))
     return found
+
+
+def known() -> List[str]:
+    """The names of the loaded artefacts."""
+    return sorted(_by_name)
