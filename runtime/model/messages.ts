@@ -4,7 +4,8 @@ import { list, names, row } from '../message-row.ts'
 
 /** A value of a file in a sentence, cut where it is long. */
 function shown(value: unknown): string {
-  const text = typeof value === 'bigint' ? String(value) : (JSON.stringify(value) ?? 'nothing')
+  const plain = (_: string, x: unknown) => (typeof x === 'bigint' ? String(x) : x)
+  const text = typeof value === 'bigint' ? String(value) : (JSON.stringify(value, plain) ?? 'nothing')
   return text.length > 60 ? `${text.slice(0, 60)}...` : text
 }
 

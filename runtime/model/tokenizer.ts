@@ -101,7 +101,8 @@ export function makeTokenizer({ file, tokenizer, config, template }: TokenizerFi
       return library.id_to_token(id) !== undefined && (keepSpecial || !special.has(id))
     })
     // The clean-up that some configurations ask for takes spaces away that the model wrote.
-    return known.length === 0 ? '' : library.decode(known, { clean_up_tokenization_spaces: false })
+    if (known.length === 0) return ''
+    return refusing(file, () => library.decode(known, { clean_up_tokenization_spaces: false }))
   }
 
   return {
@@ -136,11 +137,23 @@ function checkRecord(fields: Fields, tokenizer: Json): Json {
     throw fields.refuse('added_tokens', 'a list of records with id and content')
   }
   const parts = ['normalizer', 'pre_tokenizer', 'post_processor', 'decoder']
-  for (const part of parts) fields.record(part)
+  for (const part of parts) if (fields.record(part)) checkPatterns(fields, part, fields.raw(part))
   const record = { ...(tokenizer['model'] as Json), type }
   // Absent parts are none, as for the tokenizers library in Rust.
   const optional = Object.fromEntries(parts.map((part) => [part, fields.raw(part) ?? null]))
   return { ...tokenizer, ...optional, model: record, added_tokens: added }
+}
+
+/** The library leaves a step out whose pattern it does not know. */
+function checkPatterns(fields: Fields, part: string, value: unknown): void {
+  if (Array.isArray(value)) for (const step of value) checkPatterns(fields, part, step)
+  if (!isRecord(value)) return
+  const { pattern, ...rest } = value
+  const text = isRecord(pattern) ? (pattern['Regex'] ?? pattern['String']) : pattern
+  if (pattern !== undefined && !(isRecord(pattern) && typeof text === 'string')) {
+    throw fields.refuse(part, 'steps whose pattern is a Regex or a String')
+  }
+  for (const step of Object.values(rest)) checkPatterns(fields, part, step)
 }
 
 const MOST_ID = 2 ** 24

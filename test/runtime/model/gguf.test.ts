@@ -154,6 +154,11 @@ describe('values', () => {
       `error[model-field]: tiny.gguf: expected llama.block_count to be a whole number from 1 to 16777216, got ${2n ** 60n}`,
     ],
     [
+      'such numbers in a list',
+      { 'llama.block_count': [2n ** 60n] as unknown as readonly number[] },
+      `error[model-field]: tiny.gguf: expected llama.block_count to be a whole number from 1 to 16777216, got ["${2n ** 60n}"]`,
+    ],
+    [
       'an odd alignment',
       { 'general.alignment': 24 },
       'error[weights-header]: tiny.gguf: not a checkpoint that can be read: expected general.alignment to be a power of 2, got 24',

@@ -246,6 +246,17 @@ describe('files', () => {
       'error[model-field]: tokenizer.json: expected decoder to be a record, got "ByteLevel"',
     ],
     [
+      'a step whose pattern is none',
+      {
+        'tokenizer.json': {
+          ...byteLevel(),
+          normalizer: { type: 'Replace', pattern: { Glob: '*' }, content: '' },
+        },
+      },
+      'error[model-field]: tokenizer.json: expected normalizer to be steps whose pattern is a Regex or a String, got ' +
+        '{"type":"Replace","pattern":{"Glob":"*"},"content":""}',
+    ],
+    [
       'a part that the library does not have',
       { 'tokenizer.json': { ...byteLevel(), decoder: { type: 'Mirror' } } },
       'error[tokenizer]: tokenizer.json: not a tokenizer that can be read: Unknown Decoder type: Mirror',
