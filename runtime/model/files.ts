@@ -7,7 +7,7 @@ import { GENERATION_FILE, readGeneration, type Generation } from './generation.t
 import { INDEX_FILE, openSafetensors, SINGLE_FILE } from './safetensors.ts'
 import type { ModelSource } from './source.ts'
 import type { Checkpoint } from './tensors.ts'
-import { readTokenizer, type Tokenizer } from './tokenizer.ts'
+import type { Tokenizer } from './tokenizer.ts'
 import { checkWeights, type Weight } from './weights.ts'
 
 export interface ModelFiles {
@@ -56,7 +56,8 @@ export async function openModel(source: ModelSource, options: OpenModelOptions =
     generation,
     checkpoint,
     weights: checkWeights(config, checkpoint),
-    tokenizer: () => (tokenizer ??= readTokenizer(source)),
+    tokenizer: () =>
+      (tokenizer ??= import('./tokenizer.ts').then(({ readTokenizer }) => readTokenizer(source))),
   }
 }
 

@@ -5,7 +5,6 @@ import type { Json } from './fields.ts'
 import { BLOCK_TYPES, OTHER_TYPES, type BlockType } from './gguf-blocks.ts'
 import { huggingFaceName, readGgufModel, ROPE_DIVISORS, type GgufModel } from './gguf-config.ts'
 import { readGgufHeader, type GgufHeader, type TensorInfo } from './gguf-header.ts'
-import { ggufTokenizer } from './gguf-tokenizer.ts'
 import type { ModelSource } from './source.ts'
 import { chunkOf, elementsOf, streamRange, type Checkpoint, type StoredTensor } from './tensors.ts'
 import type { Tokenizer } from './tokenizer.ts'
@@ -53,7 +52,10 @@ export async function openGguf(source: ModelSource, file: string): Promise<GgufF
           : inHalves(source, found, type, count, step)
       },
     },
-    tokenizer: () => (tokenizer ??= Promise.resolve().then(() => ggufTokenizer(file, metadata))),
+    tokenizer: () =>
+      (tokenizer ??= import('./gguf-tokenizer.ts').then(({ ggufTokenizer }) =>
+        ggufTokenizer(file, metadata),
+      )),
   }
 }
 
