@@ -86,7 +86,9 @@ export const storedIndex = (t: StageText, node: StageNode, place: CellPlace): Co
 /** Values of the operands of map and where, for their function. */
 export function operandVars(c: Cells, node: StageNode, place: CellPlace): Vars {
   const names = ['s', 't', 'u'] as const
-  return Object.fromEntries(node.src.map((n, i) => [names[i]!, valueAt(c, n, place)]))
+  // Made when they are asked for: of what a function does not read there may be no value.
+  const values = node.src.map((n, i) => [names[i]!, { enumerable: true, get: () => valueAt(c, n, place) }])
+  return Object.defineProperties({}, Object.fromEntries(values)) as Vars
 }
 
 function value(c: Cells, b: Block, node: StageNode, place: CellPlace): Code {

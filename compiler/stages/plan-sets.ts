@@ -1,6 +1,6 @@
 /** Sets: lists and bits as kernels; choices from planes that are too big to store go chunk by chunk. */
 
-import { nodesOf, type Expr } from '../ir.ts'
+import type { Expr } from '../ir.ts'
 import { nesting } from './axes.ts'
 import { drawnRoom } from './drawn.ts'
 import { isWord, type StageNode } from './graph.ts'
@@ -8,6 +8,7 @@ import type { SetForm, StageBuffer } from './plan.ts'
 import { bytesOfRows, chunkSoftmaxes, isSmall, storeChunk, storeScores, storeSoftmax } from './plan-scores.ts'
 import type { Planner } from './planner.ts'
 import { tokensOf } from './planner.ts'
+import { operandsOf, readsScore } from './reads.ts'
 import { growth } from './sizes.ts'
 import { scoresOf, setOf } from './typing.ts'
 
@@ -29,7 +30,7 @@ export function prepareSet(p: Planner, node: StageNode): Set<StageBuffer> {
     case 'topP':
       return select(p, node)
     case 'where':
-      return isTest(node) ? p.prepare(...operandsOf(node)) : filter(p, node)
+      return isTest(node) ? p.prepare(...operandsOf(node), ...ordersOf(node)) : filter(p, node)
     case 'poolSet':
       return isRepeat(node) ? p.prepare(node.src[0]!) : (vote(p, node) ?? lists(p, node))
     case 'range':
@@ -134,12 +135,9 @@ export function isTest(node: StageNode): boolean {
   return tokensOf(q.units) === 1 && tokensOf(kv.units) === 1
 }
 
-/** A dot whose value nobody reads says only which cells there are. */
-const readsScore = (node: StageNode<'where'>): boolean =>
-  node.src[0]!.word !== 'dot' || nodesOf(node.arg.keep).some((e) => e.op === 'var' && e.arg === 's')
-
-const operandsOf = (node: StageNode<'where'>): readonly StageNode[] =>
-  readsScore(node) ? node.src : node.src.slice(1)
+/** Where the tokens of units stand is known by the orders that they were put in. */
+const ordersOf = ({ src: [scores] }: StageNode<'where'>): readonly StageNode[] =>
+  [scoresOf(scores!).q.order, scoresOf(scores!).kv.order].filter((order) => order !== null)
 
 /** where, with the pools of its set that only it feeds. */
 function filter(
@@ -148,7 +146,7 @@ function filter(
   votes: readonly StageNode<'poolSet'>[] = [],
 ): Set<StageBuffer> {
   const streams = operandsOf(node)
-  const reads = p.prepare(...streams)
+  const reads = p.prepare(...streams, ...ordersOf(node))
   const last = votes.at(-1) ?? node
   const writes = setBuffers(p, last)
   const { share, q } = setOf(last)

@@ -26,6 +26,7 @@ import {
   type StagePlan,
   type Step,
 } from './plan.ts'
+import { operandsOf } from './reads.ts'
 import { growth, type Sizes } from './sizes.ts'
 import { stageRow } from './table.ts'
 import type { Typing } from './typing.ts'
@@ -79,7 +80,7 @@ export class Planner {
     this.#kept = keptNodes(graph)
     this.#numbers = new Map(graph.nodes.map((node, i) => [node, i]))
     for (const node of graph.nodes)
-      for (const operand of node.src)
+      for (const operand of operandsOf(node))
         this.#users.set(operand, (this.#users.get(operand) ?? new Set()).add(node))
   }
 

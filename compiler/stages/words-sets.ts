@@ -3,6 +3,7 @@
 import type { Value } from '../value.ts'
 import { groupingOf, type StageCall } from './call.ts'
 import type { Args, Per, StageNode } from './graph.ts'
+import { askedOf } from './reads.ts'
 import { constOf } from './sizes.ts'
 import { misfit, silence } from './typing.ts'
 import type { Reader } from './words-rows.ts'
@@ -39,7 +40,9 @@ export const SET_WORDS = {
   where: (c) => {
     if (c.count < 2) return c.make('pairs', [], { keep: c.pairs(c.arg(0), c.at(0)) })
     const { src, f, args } = cellOperands(c)
-    return c.make('where', src, { keep: c.condition(c.arg(f), args, c.at(f)) })
+    const keep = c.condition(c.arg(f), args, c.at(f))
+    const [scores, ...rest] = src
+    return c.make('where', [askedOf(scores!, keep), ...rest], { keep })
   },
 
   union: (c) => c.make('union', sets(c), null),
