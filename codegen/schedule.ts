@@ -30,6 +30,8 @@ const SHAPES = {
   unrolled: { bytes: 16384, invocations: 256 },
   large: { bytes: 32768, invocations: 256 },
   large48: { bytes: 49152, invocations: 1024 },
+  decode: { bytes: 49152, invocations: 256 },
+  decodePortable: { bytes: 16384, invocations: 256 },
 } as const
 type Shape = keyof typeof SHAPES
 
@@ -115,6 +117,26 @@ const ROWS: readonly Row[] = [
     bodies: 2,
     why: '44 ms at head dim 256; 256 threads as for `large`',
   },
+  {
+    shape: 'decode',
+    valueDim: 256,
+    threads: { q: 1, kv: 64 },
+    rows: 1,
+    width: 8,
+    unroll: true,
+    bodies: 1,
+    why: 'one row: no thread works for a query that is not there, and 256 keys are loaded together',
+  },
+  {
+    shape: 'decodePortable',
+    valueDim: 256,
+    threads: { q: 1, kv: 16 },
+    rows: 1,
+    width: 8,
+    unroll: false,
+    bodies: 1,
+    why: 'as for `decode`, in the default 16 KiB and a short text',
+  },
 ]
 
 interface CapabilityRow {
@@ -142,6 +164,9 @@ const CAPABILITIES = [
   // Every implementation has subgroups of at least four.
   { name: 'subgroups', shape: 'portable', features: ['subgroups'], shuffle: 4, dtypes: BOTH },
   { name: 'portable', shape: 'portable', features: [], shuffle: 1, dtypes: BOTH },
+  // Tiles of one row stand last: a call that has a row or two asks for them by their ids.
+  { name: 'decode', shape: 'decode', features: ['subgroups'], shuffle: 8, dtypes: BOTH },
+  { name: 'decode-portable', shape: 'decodePortable', features: [], shuffle: 1, dtypes: BOTH },
 ] as const satisfies readonly CapabilityRow[]
 
 export type CapabilityName = (typeof CAPABILITIES)[number]['name']
