@@ -254,10 +254,6 @@ export const MESSAGES = {
     ({ pattern }) =>
       `lengths: ${pattern} chooses by the data, and its kernels take batch entries that are all of one length`,
   ),
-  'stages-encode': row<{ pattern: string }>(
-    'caller',
-    ({ pattern }) => `encode: ${pattern} chooses by the data; call attention() for it`,
-  ),
 
   // Variants
   'no-variant': row<{ wanted: string; present: readonly string[] }>(
