@@ -8,6 +8,7 @@ import { HeddleError } from './messages.ts'
 import type { Slice } from './meta.ts'
 import { packView, scatter } from './pack.ts'
 import { Lease, USAGE } from './pool.ts'
+import { readBack } from './read-back.ts'
 import { roundBinding, slicesOf, wholeCall } from './slices.ts'
 import { resolveTables, type TableData } from './tables.ts'
 import {
@@ -52,9 +53,6 @@ export interface AttentionResult {
   /** The id of the variant that ran. */
   readonly variant: string
 }
-
-/** Bytes that one read-back maps at a time. */
-const PIECE = 64 * 2 ** 20
 
 /** Computes a kernel's attention for tensors on the host. */
 export async function attention(kernel: Kernel, given: AttentionCall): Promise<AttentionResult> {
@@ -217,70 +215,4 @@ function submitSlice(work: Work, slice: Slice, lease: Lease, queries: GPUQuerySe
   }
   device.queue.submit([encoder.finish()])
   return { out: { ...out, size: roundUp(outBytes, 4) }, outRow, lse, times }
-}
-
-/** The bytes of ranges of buffers; copied through one small buffer, so that no large one exists twice on the device. */
-async function readBack(gpu: Gpu, lease: Lease, regions: readonly Resource[]): Promise<ArrayBuffer[]> {
-  const { device } = gpu
-  const results = regions.map(({ size }) => new ArrayBuffer(size))
-  const pieces = regions.flatMap(({ buffer, offset, size }, region) =>
-    Array.from({ length: Math.ceil(size / PIECE) }, (_, i) => ({
-      region,
-      buffer,
-      from: offset + i * PIECE,
-      to: i * PIECE,
-      bytes: Math.min(PIECE, size - i * PIECE),
-    })),
-  )
-  for (const batch of batchesOf(pieces)) {
-    const bytes = batch.reduce((sum, p) => sum + p.bytes, 0)
-    const staging = await gpu.scoped(
-      'read-back',
-      () => lease.bytes,
-      () => {
-        const buffer = lease.take(roundBinding(bytes), USAGE.readBack)
-        const encoder = device.createCommandEncoder()
-        let at = 0
-        for (const piece of batch) {
-          encoder.copyBufferToBuffer(piece.buffer, piece.from, buffer, at, piece.bytes)
-          at += piece.bytes
-        }
-        device.queue.submit([encoder.finish()])
-        return buffer
-      },
-    )
-    await gpu.guard(mapRead(staging, bytes))
-    const mapped = staging.getMappedRange(0, bytes)
-    let at = 0
-    for (const { region, to, bytes: size } of batch) {
-      new Uint8Array(results[region]!, to, size).set(new Uint8Array(mapped, at, size))
-      at += size
-    }
-    staging.unmap()
-  }
-  return results
-}
-
-async function mapRead(buffer: GPUBuffer, bytes: number): Promise<void> {
-  try {
-    await buffer.mapAsync(1, 0, bytes)
-  } catch (cause) {
-    // A loss rejects the map too; its own error, which says more, settles in the same round of promises.
-    await new Promise((resolve) => setTimeout(resolve, 0))
-    throw new HeddleError('gpu-error', { step: 'read-back', detail: String(cause) }, { cause })
-  }
-}
-
-function batchesOf<T extends { readonly bytes: number }>(pieces: readonly T[]): T[][] {
-  const batches: T[][] = []
-  let room = 0
-  for (const piece of pieces) {
-    if (piece.bytes > room) {
-      batches.push([])
-      room = PIECE
-    }
-    batches.at(-1)!.push(piece)
-    room -= piece.bytes
-  }
-  return batches
 }
