@@ -1,16 +1,9 @@
 /** Every error of the runtime as data: code, who has to act, sentence; and the one class that carries them. */
 
-/** caller: the call or the file is wrong; machine: the adapter, its memory or its limits; heddle: our bug. */
-export type Blame = 'caller' | 'machine' | 'heddle'
+import { list, names, row, type Blame } from './message-row.ts'
+import { MODEL_MESSAGES } from './model/messages.ts'
 
-interface Row<A> {
-  readonly blame: Blame
-  readonly text: (args: A) => string
-}
-
-const row = <A>(blame: Blame, text: (args: A) => string): Row<A> => ({ blame, text })
-const list = (xs: readonly (number | string)[]) => `[${xs.join(', ')}]`
-const names = (xs: readonly string[]) => (xs.length === 0 ? 'none' : xs.join(', '))
+export type { Blame } from './message-row.ts'
 
 export const MESSAGES = {
   // Artefacts
@@ -376,6 +369,8 @@ export const MESSAGES = {
     ({ batch, at, pages, got }) =>
       `pages.table: batch ${batch}, entry ${at}: expected a page from 0 to ${pages - 1}, got ${got}`,
   ),
+
+  ...MODEL_MESSAGES,
 } as const
 
 export type Code = keyof typeof MESSAGES

@@ -19,7 +19,8 @@ const ALLOWED: Record<Unit, { values: readonly string[]; types: readonly string[
   runtime: {
     values: ['dsl/math.ts', 'dsl/stages/evaluate.ts'],
     types: ['dsl', 'compiler', 'codegen'],
-    packages: /^(@petamoriken\/float16|node:.*|webgpu|koffi|@sparticuz\/chromium)$/,
+    packages:
+      /^(@petamoriken\/float16|@huggingface\/(gguf|jinja|tokenizers)|node:.*|webgpu|koffi|@sparticuz\/chromium)$/,
   },
   patterns: { values: ['dsl'], types: [], packages: /^$/ },
   testing: {

@@ -1,10 +1,10 @@
-/** Every error of the runtime has a test: its code stands in one of the test files beside this one or of test/cuda. */
+/** Every error of the runtime has a test: its code stands in one of the test files beside this one, in model/ or in test/cuda. */
 
 import { readdirSync, readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { HeddleError, MESSAGES } from '../../runtime/messages.ts'
 
-const tests = ['./', '../cuda/']
+const tests = ['./', './model/', '../cuda/']
   .map((path) => new URL(path, import.meta.url))
   .flatMap((folder) =>
     readdirSync(folder)
@@ -14,7 +14,8 @@ const tests = ['./', '../cuda/']
   .join('\n')
 
 test.each(Object.keys(MESSAGES))('%s is tested', (code) => {
-  expect(tests).toContain(`'${code}'`)
+  // Not toContain: a failure would print every test file.
+  expect(new RegExp(`'${code}'|error\\\\?\\[${code}\\b`).test(tests)).toBe(true)
 })
 
 test('an error has its code, its values, who has to act, and its cause', () => {
@@ -34,7 +35,9 @@ test('the core throws nothing that messages.ts does not have', () => {
   const core = new URL('../../runtime/', import.meta.url)
   const files = [
     ...readdirSync(core),
-    ...readdirSync(new URL('cuda/', core)).map((file) => `cuda/${file}`),
+    ...['cuda', 'model'].flatMap((unit) =>
+      readdirSync(new URL(`${unit}/`, core)).map((file) => `${unit}/${file}`),
+    ),
   ].filter((file) => file.endsWith('.ts') && file !== 'messages.ts')
   for (const file of files) {
     const thrown = [...readFileSync(new URL(file, core), 'utf8').matchAll(/throw new (\w+)\(/g)].map(
