@@ -50,6 +50,14 @@ describe.skipIf(!opened)('the output and its log-sum-exp', () => {
     expect(await difference(name, { ...CHUNK, batch }, 3)).toBeNull()
   })
 
+  test('of a step of one row, in tiles of one row', { timeout: 120_000 }, async () => {
+    for (const name of ['minference-vertical-slash', 'quest', 'anchor', 'nsa']) {
+      const c = stageCase(name, STEP, 9)
+      const kernel = bench!.kernel(c.compiled, { capabilities: ['decode-portable'] })
+      expect(compared(c, await attention(kernel, c.call), c.call), name).toBeNull()
+    }
+  })
+
   test('of vectors in fours and not, of one head for all', { timeout: 120_000 }, async () => {
     for (const headDim of [3, 20]) {
       expect(await difference('moba', { ...CHUNK, headDim }, 4)).toBeNull()
