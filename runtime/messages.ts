@@ -1,6 +1,7 @@
 /** Every error of the runtime as data: code, who has to act, sentence; and the one class that carries them. */
 
 import { list, names, row, type Blame } from './message-row.ts'
+import { EXECUTOR_MESSAGES } from './model/executor-messages.ts'
 import { MODEL_MESSAGES } from './model/messages.ts'
 
 export type { Blame } from './message-row.ts'
@@ -371,6 +372,7 @@ export const MESSAGES = {
   ),
 
   ...MODEL_MESSAGES,
+  ...EXECUTOR_MESSAGES,
 } as const
 
 export type Code = keyof typeof MESSAGES
