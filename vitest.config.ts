@@ -11,6 +11,8 @@ export default defineConfig({
     alias: [
       { find: /^heddle$/, replacement: file('dsl/index.ts') },
       { find: /^heddle\/testing$/, replacement: file('runtime/testing/index.ts') },
+      { find: /^heddle\/model$/, replacement: file('runtime/model.ts') },
+      { find: /^heddle\/model\/node$/, replacement: file('runtime/model-node.ts') },
       { find: /^heddle\/cuda$/, replacement: file('runtime/cuda.ts') },
       { find: /^heddle\/runtime\/node$/, replacement: file('runtime/device-node.ts') },
       { find: /^heddle\/runtime\/browser$/, replacement: file('runtime/device-browser.ts') },

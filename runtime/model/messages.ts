@@ -4,7 +4,8 @@ import { list, names, row } from '../message-row.ts'
 
 /** A value of a file in a sentence, cut where it is long. */
 function shown(value: unknown): string {
-  const text = typeof value === 'bigint' ? String(value) : (JSON.stringify(value) ?? 'nothing')
+  const plain = (_: string, x: unknown) => (typeof x === 'bigint' ? String(x) : x)
+  const text = typeof value === 'bigint' ? String(value) : (JSON.stringify(value, plain) ?? 'nothing')
   return text.length > 60 ? `${text.slice(0, 60)}...` : text
 }
 
@@ -71,6 +72,11 @@ export const MODEL_MESSAGES = {
   ),
 
   // Checkpoints
+  'no-weights': row<{ place: string; looked: readonly string[]; present: readonly string[] }>(
+    'caller',
+    ({ place, looked, present }) =>
+      `${place} has no weights: expected one of ${names(looked)}${present.length > 0 ? `; it has ${names(present)}` : ''}`,
+  ),
   'weights-header': row<{ file: string; detail: string }>(
     'caller',
     ({ file, detail }) => `${file}: not a checkpoint that can be read: ${detail}`,
@@ -104,5 +110,38 @@ export const MODEL_MESSAGES = {
   'chunk-bytes': row<{ least: number; got: unknown }>(
     'caller',
     ({ least, got }) => `chunkBytes: expected a whole number of at least ${least}, got ${String(got)}`,
+  ),
+
+  // Texts
+  'no-tokenizer': row<{ place: string; hint: string }>(
+    'caller',
+    ({ place, hint }) => `${place} has no tokenizer that can be read: ${hint}`,
+  ),
+  tokenizer: row<{ file: string; detail: string }>(
+    'caller',
+    ({ file, detail }) => `${file}: not a tokenizer that can be read: ${detail}`,
+  ),
+  'token-id': row<{ got: unknown }>(
+    'caller',
+    ({ got }) => `expected token ids that are whole numbers of at least 0, got ${String(got)}`,
+  ),
+  'no-chat-template': row<{ name: string; present: readonly string[] }>(
+    'caller',
+    ({ name, present }) => `the model has no chat template ${name}; it has ${names(present)}`,
+  ),
+  'chat-template': row<{ name: string; detail: string }>(
+    'caller',
+    ({ name, detail }) => `the chat template ${name} does not render: ${detail}`,
+  ),
+
+  // Sampling
+  'sampling-value': row<{ name: string; expected: string; got: unknown }>(
+    'caller',
+    ({ name, expected, got }) => `sampling.${name}: expected ${expected}, got ${String(got)}`,
+  ),
+  'sampling-logits': row<{ detail: string }>(
+    'caller',
+    ({ detail }) =>
+      `logits: expected finite numbers, or -Infinity for tokens that may not come, got ${detail}`,
   ),
 } as const

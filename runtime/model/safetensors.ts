@@ -9,6 +9,7 @@ import {
   DTYPE_BITS,
   elementsOf,
   streamRange,
+  WEIGHT_DTYPES,
   type Checkpoint,
   type StoredDtype,
   type StoredTensor,
@@ -49,6 +50,7 @@ export async function openSafetensors(source: ModelSource): Promise<Checkpoint |
   }
   return {
     tensors,
+    dtypes: WEIGHT_DTYPES,
     stream: (tensor, chunkBytes) => streamRange(source, tensor, chunkOf(chunkBytes, 8)),
   }
 }

@@ -35,7 +35,7 @@ export type WeightDtype = (typeof WEIGHT_DTYPES)[number]
 
 export interface StoredTensor {
   readonly name: string
-  /** What `stream` gives; `name` and `dtype` are all that messages need. A type that is no `StoredDtype` is GGUF's. */
+  /** The type of the elements that `stream` gives, or one that it cannot give. */
   readonly dtype: string
   /** Rows first: [out, in] of a linear layer. */
   readonly shape: readonly number[]
@@ -49,6 +49,8 @@ export interface StoredTensor {
 export interface Checkpoint {
   /** By the names that Hugging Face's transformers gives them. */
   readonly tensors: ReadonlyMap<string, StoredTensor>
+  /** The types in which weights may be stored in such files. */
+  readonly dtypes: readonly string[]
   /**
    * The tensor's elements in order, little-endian, row by row. Each chunk is memory of its own, holds whole elements and
    * at most `chunkBytes` of them; all but the last are a multiple of 4 bytes, as GPU writes want it.

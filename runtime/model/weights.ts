@@ -98,7 +98,12 @@ export function checkWeights(config: ModelConfig, checkpoint: Checkpoint): Weigh
     }
     const dtype = WEIGHT_DTYPES.find((known) => known === tensor.dtype)
     if (!dtype) {
-      throw new HeddleError('weight-dtype', { tensor: name, file, known: WEIGHT_DTYPES, got: tensor.dtype })
+      throw new HeddleError('weight-dtype', {
+        tensor: name,
+        file,
+        known: checkpoint.dtypes,
+        got: tensor.dtype,
+      })
     }
     return { ...needed, dtype, tensor }
   })
