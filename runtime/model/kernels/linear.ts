@@ -50,6 +50,8 @@ interface Tile {
   readonly rows: number
   readonly columns: number
   readonly width: number
+  /** Subgroups of four: each thread reads a quarter of the rows that the four share, and hands them to the others. */
+  readonly quads: boolean
 }
 
 interface Schedule {
@@ -58,15 +60,22 @@ interface Schedule {
   readonly row: { readonly threads: number; readonly columns: number }
 }
 
-/** `wide` is for GPUs; `narrow` has shorter texts, whose pipelines a software adapter makes in less time. */
+/**
+ * `wide` is for GPUs; the others have shorter texts, whose pipelines a software adapter makes in less time. There a load
+ * costs as much as all that is done with it, so in `quads` four threads share what they read (0.85 GFLOP/s a core for 0.45).
+ */
 export const SCHEDULES = {
   wide: {
-    tile: { threads: { rows: 8, columns: 16 }, rows: 8, columns: 4, width: 4 },
+    tile: { threads: { rows: 8, columns: 16 }, rows: 8, columns: 4, width: 4, quads: false },
     row: { threads: 64, columns: 4 },
   },
   narrow: {
-    tile: { threads: { rows: 8, columns: 8 }, rows: 4, columns: 4, width: 8 },
-    row: { threads: 32, columns: 8 },
+    tile: { threads: { rows: 8, columns: 8 }, rows: 8, columns: 4, width: 4, quads: false },
+    row: { threads: 4, columns: 8 },
+  },
+  quads: {
+    tile: { threads: { rows: 8, columns: 8 }, rows: 8, columns: 4, width: 8, quads: true },
+    row: { threads: 4, columns: 8 },
   },
 } as const satisfies Record<string, Schedule>
 export type ScheduleName = keyof typeof SCHEDULES
@@ -79,7 +88,12 @@ export interface LinearKernel extends ModelKernel {
 const idOf = (form: string, { input, weights, norm, bias, epilogue }: LinearText): string =>
   [`linear-${form}`, ...(norm ? ['norm'] : []), input, weights, ...(bias ? ['bias'] : []), epilogue].join('-')
 
-function linearOf(form: string, text: LinearText, parts: readonly string[]): ModelKernel {
+function linearOf(
+  form: string,
+  text: LinearText,
+  parts: readonly string[],
+  enable: readonly string[] = [],
+): ModelKernel {
   const { input, weights, norm, bias, epilogue } = text
   const buffers = [
     { name: 'rows', access: 'uniform', type: 'Rows' },
@@ -102,20 +116,25 @@ function linearOf(form: string, text: LinearText, parts: readonly string[]): Mod
   const gate = `fn gated(gate: f32, up: f32) -> f32 {
   return gate / (1.0 + exp(-gate)) * up;
 }`
-  return kernelOf(idOf(form, text), buffers, [
-    `${ROWS}\n\n${SHAPE}`,
-    reader('x', input),
-    reader('weight', weights),
-    put,
-    ...(epilogue === 'swiglu' ? [gate] : []),
-    ...parts,
-  ])
+  return kernelOf(
+    idOf(form, text),
+    buffers,
+    [
+      `${ROWS}\n\n${SHAPE}`,
+      reader('x', input),
+      reader('weight', weights),
+      put,
+      ...(epilogue === 'swiglu' ? [gate] : []),
+      ...parts,
+    ],
+    enable,
+  )
 }
 
 /** Many rows: a workgroup has a tile of the output, staged a few vectors of a row at a time. */
 export function linearTiles(text: LinearText, { tile }: Schedule): LinearKernel {
   const { norm, bias, epilogue } = text
-  const { threads: along, rows, columns, width } = tile
+  const { threads: along, rows, columns, width, quads } = tile
   const threads = along.rows * along.columns
   const [tileRows, tileColumns] = [along.rows * rows, along.columns * columns]
   const pairs = epilogue === 'swiglu'
@@ -140,13 +159,19 @@ export function linearTiles(text: LinearText, { tile }: Schedule): LinearKernel 
     if (!pairs) return sum(c, 'column')
     return `gated(${sum(c, 'column')}, ${sum(c + owned, 'shape.columns + column')})`
   }
-  const kernel = linearOf('tiles', text, [
-    `// A row is one vector longer than what is staged of it, so that rows start in different banks.
+  const kernel = linearOf(
+    'tiles',
+    text,
+    [
+      `// A row is one vector longer than what is staged of it, so that rows start in different banks.
 var<workgroup> staged: array<array<vec4f, ${width + 1}>, ${tileRows + tileColumns}>;${
-      norm ? `\nvar<workgroup> squares: array<array<f32, ${width}>, ${tileRows}>;` : ''
-    }`,
-    `@compute @workgroup_size(${threads})
-fn run(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
+        norm ? `\nvar<workgroup> squares: array<array<f32, ${width}>, ${tileRows}>;` : ''
+      }`,
+      `@compute @workgroup_size(${threads})
+fn run(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(local_invocation_index) thread: u32,${quads ? '\n  @builtin(subgroup_invocation_id) lane: u32,' : ''}
+) {
   let rowBase = group.x * ${tileRows}u;
   let columnBase = group.y * ${outputs}u;
   let i = thread / ${along.columns}u;
@@ -164,18 +189,21 @@ ${range(rows)
     let at = select(vectors - 1u, start + vector, inside);${norm ? '\n    let scale = gain[at];' : ''}
 ${lines(stagedRows, (e) => `    let x${e} = select(vec4f(), xAt(xRow${e} + at), inside);`)}
 ${lines(stagedWeights, (e) => `    let weight${e} = weightAt(weightRow${e} + at);`)}${
-      norm ? `\n${lines(stagedRows, (e) => `    square${e} += dot(x${e}, x${e});`)}` : ''
-    }
+        norm ? `\n${lines(stagedRows, (e) => `    square${e} += dot(x${e}, x${e});`)}` : ''
+      }
     workgroupBarrier();
 ${lines(stagedRows, (e) => `    staged[place + ${e * step}u][vector] = ${gainOf(`x${e}`)};`)}
 ${lines(stagedWeights, (e) => `    staged[place + ${tileRows + e * step}u][vector] = weight${e};`)}
     workgroupBarrier();
     for (var v = 0u; v < ${width}u; v += 1u) {
 ${lines(columns, (c) => `      let b${c} = staged[j + ${tileRows + c * along.columns}u][v];`)}
+${quads ? lines(rows / 4, (n) => `      let own${n} = staged[i + (${4 * n}u + lane) * ${along.rows}u][v];`) : ''}
 ${range(rows)
   .map((r) =>
     [
-      `      let a${r} = staged[i + ${r * along.rows}u][v];`,
+      quads
+        ? `      let a${r} = subgroupBroadcast(own${Math.floor(r / 4)}, ${r % 4}u);`
+        : `      let a${r} = staged[i + ${r * along.rows}u][v];`,
       lines(columns, (c) => `      sum${r}_${c} += dot(a${r}, b${c});`),
     ].join('\n'),
   )
@@ -214,7 +242,9 @@ ${range(owned)
   )
   .join('\n')}
 }`,
-  ])
+    ],
+    quads ? ['subgroups'] : [],
+  )
   return { ...kernel, tile: { rows: tileRows, columns: outputs } }
 }
 
@@ -225,6 +255,9 @@ export function linearRow(text: LinearText, { row }: Schedule): LinearKernel {
   const pairs = epilogue === 'swiglu'
   const outputs = pairs ? columns / 2 : columns
   const sums = columns + (norm ? 1 : 0)
+  // Of many threads eight add up parts of a sum first.
+  const folds = threads > 8
+  const last = folds ? { from: 'parts', count: 8 } : { from: 'shares', count: threads }
   const weightRow = (c: number) => {
     const inHalf = `min(columnBase + ${c % outputs}u, shape.columns - 1u)`
     return c < outputs ? inHalf : `shape.columns + ${inHalf}`
@@ -234,15 +267,16 @@ export function linearRow(text: LinearText, { row }: Schedule): LinearKernel {
     return bias ? `${scaled} + bias[${column}]` : scaled
   }
   const value = pairs
-    ? `gated(${totalOf('thread', 'column')}, ${totalOf(`thread + ${outputs}u`, 'shape.columns + column')})`
-    : totalOf('thread', 'column')
+    ? `gated(${totalOf('own', 'column')}, ${totalOf(`own + ${outputs}u`, 'shape.columns + column')})`
+    : totalOf('own', 'column')
   const kernel = linearOf('row', text, [
-    `var<workgroup> shares: array<array<f32, ${threads}>, ${sums}>;
-var<workgroup> parts: array<array<f32, 8>, ${sums}>;`,
+    `var<workgroup> shares: array<array<f32, ${threads}>, ${sums}>;${
+      folds ? `\nvar<workgroup> parts: array<array<f32, 8>, ${sums}>;` : ''
+    }`,
     `fn total(n: u32) -> f32 {
   var sum = 0.0;
-  for (var i = 0u; i < 8u; i += 1u) {
-    sum += parts[n][i];
+  for (var i = 0u; i < ${last.count}u; i += 1u) {
+    sum += ${last.from}[n][i];
   }
   return sum;
 }`,
@@ -264,7 +298,9 @@ ${lines(columns, (c) => `  var sum${c} = 0.0;`)}${norm ? '\n  var square = 0.0;'
 ${lines(columns, (c) => `    sum${c} += dot(value, weightAt(weightRow${c} + at));`)}
   }
 ${lines(columns, (c) => `  shares[${c}][thread] = sum${c};`)}${norm ? `\n  shares[${columns}][thread] = square;` : ''}
-  workgroupBarrier();
+  workgroupBarrier();${
+    folds
+      ? `
   for (var n = thread; n < ${8 * sums}u; n += ${threads}u) {
     var sum = 0.0;
     for (var i = n % 8u; i < ${threads}u; i += 8u) {
@@ -272,12 +308,16 @@ ${lines(columns, (c) => `  shares[${c}][thread] = sum${c};`)}${norm ? `\n  share
     }
     parts[n / 8u][n % 8u] = sum;
   }
-  workgroupBarrier();
-  let column = columnBase + thread;
-  if (thread < ${outputs}u && column < shape.columns) {${
-    norm ? `\n    let root = inverseSqrt(total(${columns}u) / f32(4u * vectors) + shape.eps);` : ''
+  workgroupBarrier();`
+      : ''
   }
-    put(group.z, column, ${value});
+  for (var own = thread; own < ${outputs}u; own += ${threads}u) {
+    let column = columnBase + own;
+    if (column < shape.columns) {${
+      norm ? `\n      let root = inverseSqrt(total(${columns}u) / f32(4u * vectors) + shape.eps);` : ''
+    }
+      put(group.z, column, ${value});
+    }
   }
 }`,
   ])

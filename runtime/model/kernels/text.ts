@@ -41,14 +41,26 @@ export function reader(name: string, dtype: Dtype): string {
 }
 
 /** A kernel of declared buffers, in the order of their bindings. */
-export function kernelOf(id: string, buffers: readonly BufferText[], parts: readonly string[]): ModelKernel {
+export function kernelOf(
+  id: string,
+  buffers: readonly BufferText[],
+  parts: readonly string[],
+  enable: readonly string[] = [],
+): ModelKernel {
   const declared = buffers.map(
     ({ name, access, type }, n) =>
       `@group(0) @binding(${n}) var<${access === 'uniform' ? 'uniform' : `storage, ${access}`}> ${name}: ${type};`,
   )
   return {
     id,
-    code: [`// ${id}`, parts[0], declared.join('\n'), ...parts.slice(1), ''].join('\n\n'),
+    code: [
+      `// ${id}`,
+      ...enable.map((name) => `enable ${name};`),
+      parts[0],
+      declared.join('\n'),
+      ...parts.slice(1),
+      '',
+    ].join('\n\n'),
     bindings: buffers.map(({ access }, binding) => ({ binding, access })),
     entries: { attend: 'run', list: null },
   }
