@@ -26,6 +26,8 @@ export interface LoadOptions extends UploadOptions {
   readonly cache?: Dtype
   /** Bytes that the model may take on the device. */
   readonly maxBytes?: number
+  /** Runs when the model has been closed, for what was opened for it alone. */
+  readonly onClose?: () => void
 }
 
 /** Steps of this many tokens keep a GPU busy. */
@@ -73,7 +75,10 @@ export async function loadModel(files: LoadableFiles, options: LoadOptions): Pro
       kernel.release()
       throw error
     }
-    return new Model(gpu, files, network, kernel, release)
+    return new Model(gpu, files, network, kernel, () => {
+      release()
+      options.onClose?.()
+    })
   } catch (error) {
     release()
     throw error

@@ -28,6 +28,8 @@ export const SMALL: Json = {
 export interface RandomModel {
   readonly config: ModelConfig
   readonly weights: Weights
+  /** The file of its weights. */
+  readonly bytes: Uint8Array<ArrayBuffer>
   readonly files: LoadableFiles
 }
 
@@ -74,14 +76,16 @@ export async function randomModel(
   for (const needed of neededWeights(config)) {
     const values = drawn(needed, random)
     adjust(needed.name, values)
-    const bytes = STORED[dtype].bytes(values)
-    weights.set(needed.name, STORED[dtype].values(bytes))
-    tensors[needed.name] = { dtype, shape: needed.shape, data: new Uint8Array(bytes) }
+    const stored = STORED[dtype].bytes(values)
+    weights.set(needed.name, STORED[dtype].values(stored))
+    tensors[needed.name] = { dtype, shape: needed.shape, data: new Uint8Array(stored) }
   }
-  const checkpoint = await openSafetensors(memorySource({ [SINGLE_FILE]: safetensors(tensors) }))
+  const bytes = safetensors(tensors)
+  const checkpoint = await openSafetensors(memorySource({ [SINGLE_FILE]: bytes }))
   return {
     config,
     weights,
+    bytes,
     files: {
       config,
       checkpoint: checkpoint!,
