@@ -13,6 +13,7 @@ const DOCUMENTS = [
   'docs/measurements.md',
   'docs/selecting.md',
   'docs/profiles.md',
+  'docs/models.md',
   'bench/notes.md',
 ]
 const manifest = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {

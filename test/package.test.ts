@@ -138,10 +138,12 @@ describe('installed from its tarball', () => {
       join(app, 'use.ts'),
       `import { attention, loadKernel } from 'heddle/runtime'
 import { openDevice } from 'heddle/runtime/node'
+import { openModel } from 'heddle/model'
+import { folderSource } from 'heddle/model/node'
 import { checkPattern } from 'heddle/testing'
 import { mine } from './mine.js'
 
-export const parts: readonly unknown[] = [attention, loadKernel, openDevice, checkPattern]
+export const parts: readonly unknown[] = [attention, loadKernel, openDevice, checkPattern, openModel, folderSource]
 type Index = Parameters<typeof mine.mask>[0]
 export const kept = (ix: Index): boolean => mine.mask({ ...ix, q: 4, kv: 2 })
 export const stride: number = mine.params.stride.default

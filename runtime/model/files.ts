@@ -4,10 +4,11 @@ import { HeddleError } from '../messages.ts'
 import { CONFIG_FILE, readConfig, type ModelConfig } from './config.ts'
 import { fieldsOf, needRecord, readRecord } from './fields.ts'
 import { GENERATION_FILE, readGeneration, type Generation } from './generation.ts'
+import { remember } from './remember.ts'
 import { INDEX_FILE, openSafetensors, SINGLE_FILE } from './safetensors.ts'
-import type { ModelSource } from './source.ts'
+import { missing, type ModelSource } from './source.ts'
 import type { Checkpoint } from './tensors.ts'
-import { readTokenizer, type Tokenizer } from './tokenizer.ts'
+import type { Tokenizer } from './tokenizer.ts'
 import { checkWeights, type Weight } from './weights.ts'
 
 export interface ModelFiles {
@@ -50,13 +51,12 @@ export async function openModel(source: ModelSource, options: OpenModelOptions =
     )
     throw new HeddleError('no-weights', { place: source.place, looked: [SINGLE_FILE, INDEX_FILE], present })
   }
-  let tokenizer: Promise<Tokenizer> | null = null
   return {
     config,
     generation,
     checkpoint,
     weights: checkWeights(config, checkpoint),
-    tokenizer: () => (tokenizer ??= readTokenizer(source)),
+    tokenizer: remember(async () => (await import('./tokenizer.ts')).readTokenizer(source)),
   }
 }
 
@@ -64,5 +64,6 @@ export async function openModel(source: ModelSource, options: OpenModelOptions =
 async function onlyGguf(source: ModelSource): Promise<string | null> {
   if ((await source.size(CONFIG_FILE)) !== null) return null
   const files = ((await source.list?.()) ?? []).filter((name) => name.endsWith('.gguf'))
-  return files.length === 1 ? files[0]! : null
+  if (files.length > 1) throw missing(source.place, CONFIG_FILE, `name one of ${files.join(', ')} as gguf`)
+  return files[0] ?? null
 }

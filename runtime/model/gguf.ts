@@ -5,7 +5,7 @@ import type { Json } from './fields.ts'
 import { BLOCK_TYPES, OTHER_TYPES, type BlockType } from './gguf-blocks.ts'
 import { huggingFaceName, readGgufModel, ROPE_DIVISORS, type GgufModel } from './gguf-config.ts'
 import { readGgufHeader, type GgufHeader, type TensorInfo } from './gguf-header.ts'
-import { ggufTokenizer } from './gguf-tokenizer.ts'
+import { remember } from './remember.ts'
 import type { ModelSource } from './source.ts'
 import { chunkOf, elementsOf, streamRange, type Checkpoint, type StoredTensor } from './tensors.ts'
 import type { Tokenizer } from './tokenizer.ts'
@@ -35,7 +35,6 @@ export async function openGguf(source: ModelSource, file: string): Promise<GgufF
         ? config.kvHeads
         : null
   }
-  let tokenizer: Promise<Tokenizer> | null = null
   return {
     config,
     generation,
@@ -53,7 +52,7 @@ export async function openGguf(source: ModelSource, file: string): Promise<GgufF
           : inHalves(source, found, type, count, step)
       },
     },
-    tokenizer: () => (tokenizer ??= Promise.resolve().then(() => ggufTokenizer(file, metadata))),
+    tokenizer: remember(async () => (await import('./gguf-tokenizer.ts')).ggufTokenizer(file, metadata)),
   }
 }
 

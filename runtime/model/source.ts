@@ -1,6 +1,7 @@
 /** Where a model's bytes come from: a name and a range in, bytes out; from memory, or from a server with `fetch`. */
 
 import { HeddleError } from '../messages.ts'
+import { remember } from './remember.ts'
 
 /** Bytes from `begin` up to and without `end`. */
 export interface ByteRange {
@@ -86,7 +87,7 @@ export interface UrlOptions {
  */
 export function urlSource(base: string, options: UrlOptions = {}): ModelSource {
   const folder = base.endsWith('/') ? base : `${base}/`
-  const sizes = new Map<string, Promise<number | null>>()
+  const sizes = new Map<string, () => Promise<number | null>>()
 
   const request = async (name: string, begin: number, end: number): Promise<Response> => {
     const url = folder + encodeURIComponent(plainName(name, base))
@@ -111,11 +112,9 @@ export function urlSource(base: string, options: UrlOptions = {}): ModelSource {
   }
 
   const sizeOf = (name: string): Promise<number | null> => {
-    const known = sizes.get(name) ?? askSize(name)
-    sizes.set(name, known)
-    // A failure is not remembered: the next call asks again.
-    known.catch(() => sizes.delete(name))
-    return known
+    const ask = sizes.get(name) ?? remember(() => askSize(name))
+    sizes.set(name, ask)
+    return ask()
   }
 
   return {

@@ -1,10 +1,10 @@
-/** `heddle/model` in a browser: one bundler's output holds nothing of Node, and what only GGUF needs comes on demand. */
+/** `heddle/model` in a browser: one bundler's output holds nothing of Node, and what only some need comes on demand. */
 
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import { expect, test } from 'vitest'
 
-test('bundles for browsers, with GGUF in a part of its own', async () => {
+test('bundles for browsers, with tokenizers and GGUF in parts of their own', async () => {
   const { outputFiles, metafile } = await build({
     entryPoints: [fileURLToPath(new URL('../../../runtime/model.ts', import.meta.url))],
     bundle: true,
@@ -27,6 +27,6 @@ test('bundles for browsers, with GGUF in a part of its own', async () => {
     ...entry.imports.filter((i) => i.kind === 'import-statement').map((i) => metafile.outputs[i.path]!),
   ]
   const loaded = first.flatMap((output) => Object.keys(output.inputs))
-  expect(loaded.filter((input) => /gguf/.test(input))).toEqual([])
-  expect(first.reduce((bytes, output) => bytes + output.bytes, 0)).toBeLessThan(240_000)
+  expect(loaded.filter((input) => /gguf|huggingface/.test(input))).toEqual([])
+  expect(first.reduce((bytes, output) => bytes + output.bytes, 0)).toBeLessThan(90_000)
 })

@@ -119,4 +119,17 @@ describe('refusals', () => {
     const model = await openModel(without('tokenizer.json'))
     expect(await refusal(() => model.tokenizer())).toMatch(/^error\[no-tokenizer\]/)
   })
+
+  test('a tokenizer that could not be read is read again when it is asked for again', async () => {
+    let failing = true
+    const source = memorySource(FOLDER)
+    const model = await openModel({
+      ...source,
+      read: (name, range) =>
+        failing && name === 'tokenizer.json' ? Promise.reject(new Error('gone')) : source.read(name, range),
+    })
+    await expect(model.tokenizer()).rejects.toThrow('gone')
+    failing = false
+    expect((await model.tokenizer()).idOf('hello')).not.toBeNull()
+  })
 })

@@ -74,7 +74,7 @@ async function drained({ tensors, stream }: Checkpoint, fileBytes: number): Prom
 async function survives(call: () => Promise<unknown>): Promise<void> {
   const start = performance.now()
   await refusal(call)
-  expect(performance.now() - start).toBeLessThan(2000)
+  expect(performance.now() - start).toBeLessThan(10_000)
 }
 
 describe('damaged files', () => {

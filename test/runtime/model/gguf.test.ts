@@ -71,7 +71,7 @@ describe('a model', () => {
     const files = { 'a.gguf': gguf(llama), 'b.gguf': gguf(llama) }
     expect((await openModel(memorySource(files), { gguf: 'b.gguf' })).weights[0]?.tensor.file).toBe('b.gguf')
     expect(await refusal(() => openModel(memorySource(files, 'the folder')))).toBe(
-      'error[model-file-missing]: the folder has no config.json',
+      'error[model-file-missing]: the folder has no config.json; name one of a.gguf, b.gguf as gguf',
     )
   })
 })

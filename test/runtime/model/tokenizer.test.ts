@@ -1,5 +1,6 @@
 /** Texts to tokens and back, whole and one by one: two kinds of tokenizers under laws, special tokens, files that lack something. */
 
+import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Json } from '../../../runtime/model/fields.ts'
@@ -49,6 +50,41 @@ describe('encoding', () => {
       pieces.idOf('a'),
       ...[0xe2, 0x82, 0xac].map((byte) => 3 + byte),
     ])
+  })
+})
+
+interface Recorded {
+  readonly name: string
+  readonly tokenizer: Json
+  readonly encoded: readonly {
+    readonly text: string
+    readonly ids: readonly number[]
+    readonly decoded: string
+  }[]
+  readonly decoded: readonly { readonly ids: readonly number[]; readonly decoded: string }[]
+}
+
+/** Two tokenizers that Hugging Face's library in Rust (0.23.2) trained on this project's documents, and what it makes of texts. */
+const recorded = JSON.parse(
+  readFileSync(new URL('../../fixtures/tokenizers.json', import.meta.url), 'utf8'),
+) as Recorded[]
+
+describe.each(recorded)('as the library in Rust: $name', ({ tokenizer, encoded, decoded }) => {
+  const made = tokenizerOf(tokenizer)
+
+  test.each(encoded)('$text', ({ text, ids, decoded }) => {
+    expect(made.encode(text)).toEqual(ids)
+    expect(made.decode(ids)).toBe(decoded)
+    expect(streamed(made, ids).join('')).toBe(decoded)
+  })
+
+  // Bytes that are no characters are one mark each in Rust where they are fallbacks, and one a run here: no tokens at random.
+  if (decoded.length === 0) return
+  test('tokens at random', () => {
+    for (const { ids, decoded: text } of decoded) {
+      expect(made.decode(ids)).toBe(text)
+      expect(streamed(made, ids).join('')).toBe(text)
+    }
   })
 })
 
