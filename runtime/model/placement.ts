@@ -59,7 +59,7 @@ export interface Placement {
   readonly bytes: number
 }
 
-/** How matrices are stored: as the checkpoint has them (brain floats as halves), or all of one type. */
+/** How matrices are stored: as the checkpoint has them (brain floats and quantized numbers as halves), or all of one type. */
 export type WeightStorage = 'auto' | Dtype
 
 /** @param limit the largest buffer that can be bound */
@@ -108,12 +108,18 @@ function placeTensor(
   }
   const columns = weights[0]!.shape[1]!
   const rows = weights.reduce((n, w) => n + w.shape[0]!, 0)
-  const dtype = storage !== 'auto' ? storage : weights.some((w) => w.dtype === 'F32') ? 'f32' : 'f16'
+  const dtype = storage !== 'auto' ? storage : weights.some(isStoredWide) ? 'f32' : 'f16'
   const rowBytes = columns * (dtype === 'f16' ? 2 : 4)
   const most = parts ? Math.min(rows, Math.floor(limit / rowBytes)) : rows
   if (most === 0 || roundBinding(most * rowBytes) > limit)
     throw new HeddleError('model-buffer', { what, needed: rows * rowBytes, limit })
   return { what, dtype, columns, weights, parts: cut(rows, most, rowBytes) }
+}
+
+/** Numbers that take four bytes in the file; quantized ones take fewer, and only come as f32. */
+function isStoredWide({ dtype, shape, tensor }: Weight): boolean {
+  const elements = shape.reduce((n, size) => n * size, 1)
+  return dtype === 'F32' && tensor.end - tensor.begin >= 4 * elements
 }
 
 function cut(rows: number, most: number, rowBytes: number): PlacedPart[] {
