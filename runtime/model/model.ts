@@ -2,15 +2,14 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 
 import { HeddleError } from '../messages.ts'
-import { Lease } from '../pool.ts'
-import { readBack } from '../read-back.ts'
 import type { Gpu } from '../webgpu.ts'
 import type { Attention, AttentionKernel } from './attention.ts'
 import type { ModelConfig } from './config.ts'
 import type { ModelFiles } from './files.ts'
 import { shapeOf, type Network } from './network.ts'
-import { Recorder, Timer, type KernelTime } from './recorder.ts'
+import type { KernelTime, Recorder } from './recorder.ts'
 import { sampleToken, seededRandom, type Sampling } from './sampling.ts'
+import { Steps } from './steps.ts'
 import { stoppedStream } from './stops.ts'
 import type { TextStream } from './text-stream.ts'
 
@@ -58,21 +57,13 @@ export interface CallOptions {
   readonly onProgress?: (progress: StepProgress) => void
 }
 
-/** Tokens of a step and where the first one stands; `length` is that of the whole, as far as it is known. */
-interface Chunk {
-  readonly tokens: readonly number[]
-  readonly position: number
-  readonly length: number
-}
-
 export class Model implements Disposable {
   readonly config: ModelConfig
   readonly #gpu: Gpu
   readonly #files: LoadableFiles
   readonly #network: Network
   readonly #release: () => void
-  #attention: AttentionKernel
-  #timer: Timer | null = null
+  readonly #steps: Steps
   /** The tokens whose keys and values are in the cache. */
   #cached: number[] = []
   #busy = false
@@ -90,7 +81,7 @@ export class Model implements Disposable {
     this.#gpu = gpu
     this.#files = files
     this.#network = network
-    this.#attention = attention
+    this.#steps = new Steps(gpu, network, attention, () => this.#open())
     this.#release = release
   }
 
@@ -128,14 +119,14 @@ export class Model implements Disposable {
     await this.#alone(async () => {
       const { device } = this.#gpu
       const kernel = await attention(device, shapeOf(this.config, this.#network.sizes.cache))
-      this.#attention.release()
-      this.#attention = kernel
+      this.#steps.attention.release()
+      this.#steps.attention = kernel
       this.#cached = []
     })
   }
 
   get attention(): string {
-    return this.#attention.name
+    return this.#steps.attention.name
   }
 
   /**
@@ -211,12 +202,12 @@ export class Model implements Disposable {
         throw new HeddleError('model-layer', { layers, got: layer })
       const states = new Float32Array(tokens.length * hiddenSize)
       this.#cached = []
-      for (const { at, rows } of this.#chunks(0, tokens.length)) {
-        const chunk = { tokens: tokens.slice(at, at + rows), position: at, length: tokens.length }
-        await this.#step(chunk, layer, options.signal)
-        const size = 4 * rows * hiddenSize
-        states.set(await this.#read(this.#network.work.x, size, options.signal), at * hiddenSize)
-        options.onProgress?.({ done: at + rows, total: tokens.length })
+      for (const chunk of this.#steps.chunks(tokens, 0)) {
+        const rows = chunk.tokens.length
+        await this.#steps.run(chunk, layer, options.signal)
+        const part = await this.#steps.read(this.#network.work.x, 4 * rows * hiddenSize, options.signal)
+        states.set(part, chunk.position * hiddenSize)
+        options.onProgress?.({ done: chunk.position + rows, total: tokens.length })
       }
       // Of the layers behind it the cache has nothing.
       if (layer === layers) this.#cached = [...tokens]
@@ -237,49 +228,46 @@ export class Model implements Disposable {
       const { outputs } = this.#network.sizes
       this.#cached = []
       let sum = 0
-      for (const { at, rows } of this.#chunks(0, tokens.length)) {
-        const chunk = { tokens: tokens.slice(at, at + rows), position: at, length: tokens.length }
-        await this.#step(chunk, this.config.layers, options.signal)
-        for (let first = 0; first < rows; first += outputs) {
-          const targets = tokens.slice(at + first + 1, at + Math.min(rows, first + outputs) + 1)
-          if (targets.length > 0) sum += await this.#logProbability(first, targets, options.signal)
+      for (const chunk of this.#steps.chunks(tokens, 0)) {
+        await this.#steps.run(chunk, this.config.layers, options.signal)
+        const begin = chunk.position
+        const done = begin + chunk.tokens.length
+        for (let at = begin; at < done; at += outputs) {
+          const targets = tokens.slice(at + 1, Math.min(done, at + outputs) + 1)
+          if (targets.length > 0) sum += await this.#logProbability(at - begin, targets, options.signal)
         }
-        this.#cached = tokens.slice(0, at + rows)
-        options.onProgress?.({ done: at + rows, total: tokens.length })
+        this.#cached = tokens.slice(0, done)
+        options.onProgress?.({ done, total: tokens.length })
       }
       return Math.exp(-sum / (tokens.length - 1))
     })
   }
 
   async #logProbability(first: number, targets: readonly number[], signal?: AbortSignal): Promise<number> {
-    await this.#submit((recorder) => {
+    await this.#steps.submit((recorder) => {
       this.#network.head(recorder, first, targets.length)
       this.#network.scores(recorder, targets)
     })
-    const scores = await this.#read(this.#network.work.scores, 4 * targets.length, signal)
+    const scores = await this.#steps.read(this.#network.work.scores, 4 * targets.length, signal)
     return scores.reduce((a, b) => a + b, 0)
   }
 
   /** Switches timing on or off; needs the feature timestamp-query. What was measured before is forgotten. */
   set timed(on: boolean) {
     this.#open()
-    if (on && !this.#gpu.device.features.has('timestamp-query')) throw new HeddleError('no-timestamps', {})
-    this.#timer?.release()
-    // The most of one submission: a whole step, with parts of embedding and head.
-    this.#timer = on ? new Timer(this.#gpu, Math.min(2048, 8 * this.config.layers + 64)) : null
+    this.#steps.time(on)
   }
 
   /** What each kernel took since `timed` was set. */
   get times(): readonly KernelTime[] {
-    return this.#timer?.times() ?? []
+    return this.#steps.times()
   }
 
   /** Gives back all that the model holds on the device, even in the middle of a call, which then fails. */
   close(): void {
     if (this.#closed) return
     this.#closed = true
-    this.#timer?.release()
-    this.#attention.release()
+    this.#steps.release()
     this.#release()
   }
 
@@ -319,27 +307,18 @@ export class Model implements Disposable {
     return tokens
   }
 
-  *#chunks(start: number, end: number): Generator<{ readonly at: number; readonly rows: number }> {
-    const { chunk } = this.#network.sizes
-    // Steps end where a whole prompt's would, so that units of a pattern are cut alike whatever was in the cache.
-    for (let at = start; at < end;) {
-      const rows = Math.min(end - at, chunk - (at % chunk))
-      yield { at, rows }
-      at += rows
-    }
-  }
-
   /** The logits behind the last token; those in the cache are the first of them. */
   async #logitsBehind(tokens: readonly number[], { signal, onProgress }: CallOptions): Promise<Float32Array> {
-    for (const { at, rows } of this.#chunks(this.#cached.length, tokens.length)) {
-      const isLast = at + rows === tokens.length
+    const total = tokens.length
+    for (const chunk of this.#steps.chunks(tokens, this.length)) {
+      const rows = chunk.tokens.length
+      const done = chunk.position + rows
       const head = (recorder: Recorder) => this.#network.head(recorder, rows - 1, 1)
-      const chunk = { tokens: tokens.slice(at, at + rows), position: at, length: tokens.length }
-      await this.#step(chunk, this.config.layers, signal, isLast ? head : undefined)
-      this.#cached = tokens.slice(0, at + rows)
-      onProgress?.({ done: at + rows, total: tokens.length })
+      await this.#steps.run(chunk, this.config.layers, signal, done === total ? head : undefined)
+      this.#cached = tokens.slice(0, done)
+      onProgress?.({ done, total })
     }
-    return this.#read(this.#network.work.logits, 4 * this.config.vocabSize, signal)
+    return this.#steps.read(this.#network.work.logits, 4 * this.config.vocabSize, signal)
   }
 
   /** How many tokens in the cache are the prompt's; the last one is computed in any case, since its logits are wanted. */
@@ -355,70 +334,6 @@ export class Model implements Disposable {
 
   #keep(length: number): void {
     this.#cached = this.#cached.slice(0, length)
-  }
-
-  /** One step through the first `layers` layers. A prefill submits layer by layer: what they work in is used again. */
-  async #step(
-    { tokens, position, length }: Chunk,
-    layers: number,
-    signal: AbortSignal | undefined,
-    last: (recorder: Recorder) => void = () => {},
-  ): Promise<void> {
-    const network = this.#network
-    const rows = tokens.length
-    const layer = (recorder: Recorder, n: number) =>
-      network.layer(recorder, n, rows, position, this.#attention)
-    signal?.throwIfAborted()
-    this.#open()
-    network.place(tokens, position, length)
-    if (rows === 1) {
-      await this.#submit((recorder) => {
-        network.embed(recorder, rows)
-        for (let n = 0; n < layers; n++) layer(recorder, n)
-        last(recorder)
-      })
-      return
-    }
-    await this.#submit((recorder) => network.embed(recorder, rows))
-    for (let n = 0; n < layers; n++) await this.#submit((recorder) => layer(recorder, n))
-    await this.#submit(last)
-    await this.#wait(this.#gpu.device.queue.onSubmittedWorkDone(), signal)
-  }
-
-  async #submit(record: (recorder: Recorder) => void): Promise<void> {
-    this.#open()
-    await this.#gpu.scoped(
-      'step',
-      () => 0,
-      () => {
-        const recorder = new Recorder(this.#gpu, this.#timer)
-        record(recorder)
-        recorder.submit()
-      },
-    )
-  }
-
-  async #read(buffer: GPUBuffer, size: number, signal: AbortSignal | undefined): Promise<Float32Array> {
-    const lease = new Lease(this.#gpu.pool)
-    const reading = readBack(this.#gpu, lease, [{ buffer, offset: 0, size }])
-    // Whoever stops waiting leaves a buffer that is still being mapped.
-    const ended = reading.finally(() => lease.end('keep'))
-    ended.catch(() => {})
-    const [bytes] = await this.#wait(ended, signal)
-    await this.#timer?.collect()
-    return new Float32Array(bytes!)
-  }
-
-  /** The promise, or the signal's abortion or the device's loss if they come first. */
-  #wait<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-    const guarded = this.#gpu.guard(promise)
-    if (!signal) return guarded
-    return new Promise((resolve, reject) => {
-      const abort = () => reject(signal.reason)
-      if (signal.aborted) abort()
-      signal.addEventListener('abort', abort, { once: true })
-      guarded.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
-    })
   }
 }
 
