@@ -7,12 +7,16 @@ import { countOf, tableSizes } from '../runtime/tables.ts'
 import type { Shape } from '../runtime/tensor.ts'
 import { DeviceMemory } from './device-memory.ts'
 import { tooLong } from './growth.ts'
+import { keptShare } from './kept.ts'
 import { median, type Row } from './results.ts'
+import { DENSE_LENGTHS, TIMED_SETTINGS, type TimedSetting } from './selection-settings.ts'
 import { traced, type KernelTime, type Traced } from './traced.ts'
 
 export interface SelectionTimePlan {
-  /** Rising; rows are of those from `shown` on, the others say what the longer ones would take. */
+  /** By pattern; of others, and of dense attention, those of `lengths`. */
+  readonly settings: Readonly<Record<string, readonly TimedSetting[]>>
   readonly lengths: readonly number[]
+  /** The least length that rows are of, unless all are shorter. */
   readonly shown: number
   readonly heads: { readonly qHeads: number; readonly kvHeads: number }
   readonly headDim: number
@@ -27,7 +31,8 @@ export interface SelectionTimePlan {
 }
 
 export const SELECTION_TIMES: SelectionTimePlan = {
-  lengths: [1024, 4096, 8192, 32768],
+  settings: TIMED_SETTINGS,
+  lengths: DENSE_LENGTHS,
   shown: 8192,
   heads: { qHeads: 32, kvHeads: 8 },
   headDim: 128,
@@ -40,27 +45,28 @@ export const SELECTION_TIMES: SelectionTimePlan = {
   minutes: Infinity,
 }
 
-/** Patterns that are timed as decoding does: one query row. */
-const DECODE: readonly string[] = ['quest']
 const WARM_UP = 3
 const DENSE = 'causal'
 
 interface Timing {
   readonly ms: number
   readonly kernels: readonly KernelTime[]
+  /** Of the pairs that the mask keeps; null: it is not known. */
+  readonly kept: number | null
 }
 
 /** One length on one artefact; memory lives no longer than that. */
 async function timed(
-  { driver, trace }: Traced,
+  { driver, trace, lists }: Traced,
   kernel: CudaKernel,
-  qLen: number,
+  setting: TimedSetting,
   kvLen: number,
   plan: SelectionTimePlan,
 ): Promise<Timing> {
   const { artifact } = kernel
-  const { headDim, heads, indexer } = plan
-  const { qHeads, kvHeads } = heads
+  const { headDim, indexer } = plan
+  const { qHeads, kvHeads } = setting.heads ?? plan.heads
+  const qLen = setting.decodes ? 1 : kvLen
   const memory = new DeviceMemory(driver)
   try {
     const halves = (shape: Shape, seed: number) => ({
@@ -85,6 +91,7 @@ async function timed(
       v: halves([1, kvHeads, kvLen, headDim], 3),
       out: halves([1, qHeads, qLen, headDim], 0),
       lse: memory.blank(4 * qHeads * qLen),
+      params: setting.params,
       tables: Object.fromEntries(tables),
       ...(rows && rows.length > 0 ? { rows: Object.fromEntries(rows) } : {}),
     })
@@ -102,7 +109,13 @@ async function timed(
       times.push(driver.elapsed(...events))
     }
     for (const event of events) event.release()
-    return { ms: median(times), kernels }
+    const walked = fasterOf(artifact).find((f) => lists.has(f.variant.hash))
+    const block = walked && lists.get(walked.variant.hash)!
+    const kept =
+      walked && qLen === kvLen
+        ? keptShare(driver, artifact, { block: block!, faster: walked, heads: qHeads, length: kvLen })
+        : null
+    return { ms: median(times), kernels, kept }
   } finally {
     memory.free()
   }
@@ -117,6 +130,11 @@ const described = (kernels: readonly KernelTime[]): string =>
     )
     .join(', ')
 
+const fasterOf = ({ stages }: CudaArtifact) =>
+  (stages?.variants ?? []).flatMap((v) =>
+    v.steps.flatMap((step) => (step.kind === 'once' ? [step.kernel] : step.kernels)).flatMap((k) => k.faster),
+  )
+
 /** @param tell is told each length as it is measured */
 export async function timeSelections(
   driver: CudaDriver,
@@ -125,33 +143,47 @@ export async function timeSelections(
   tell: (text: string) => void = () => {},
 ): Promise<Row[]> {
   const end = performance.now() + 60_000 * plan.minutes
-  const names = Object.keys(artifacts).filter((name) => name !== DENSE && name.includes(plan.only))
+  const own: TimedSetting = { about: '', params: {}, lengths: plan.lengths }
   const rows: Row[] = []
-  for (const decodes of [false, true]) {
-    const some = names.filter((name) => DECODE.includes(name) === decodes)
-    if (some.length === 0) continue
-    const dense = new Map<number, number>()
-    for (const name of [DENSE, ...some]) {
-      const about = (length: number) => `${name}, N ${lengthOf(length)}${decodes ? ', one query row' : ''}`
-      const run = async (of: Traced, kernel: CudaKernel, length: number): Promise<Timing> => {
-        const timing = await timed(of, kernel, decodes ? 1 : length, length, plan)
-        tell(`${about(length)}: ${timing.ms.toPrecision(4)} ms; ${described(timing.kernels)}`)
-        return timing
-      }
-      const { timings, ended } = await timedLengths(driver, artifacts[name]!, plan, end, run)
-      if (ended !== null) tell(`${name}: ${ended}`)
-      if (name === DENSE) for (const { length, ms } of timings) dense.set(length, ms)
-      const shown = timings.filter(({ length }, i) => length >= plan.shown || i === timings.length - 1)
-      rows.push(
-        ...shown.map((timing, i) => {
-          const peer = name === DENSE ? undefined : dense.get(timing.length)
-          const note = i === shown.length - 1 ? ended : null
-          return rowOf(about(timing.length), plan, timing, peer, note)
-        }),
-      )
-      if (shown.length === 0 && performance.now() < end) rows.push(failedRow(name, plan, ended!))
+  /** Dense attention of the run, by the heads, rows and length. */
+  const dense = new Map<string, number>()
+  const timeAll = async (name: string, setting: TimedSetting): Promise<void> => {
+    const { heads = plan.heads, decodes = false } = setting
+    const key = (length: number) => JSON.stringify([heads, decodes, length])
+    const about = (length: number) =>
+      [name, `N ${lengthOf(length)}`, ...(setting.about === '' ? [] : [setting.about])].join(', ')
+    const run = async (of: Traced, kernel: CudaKernel, length: number): Promise<Timing> => {
+      const timing = await timed(of, kernel, setting, length, plan)
+      const kept = timing.kept === null ? '' : ` (${(100 * timing.kept).toFixed(1)} % kept)`
+      tell(`${about(length)}${kept}: ${timing.ms.toPrecision(4)} ms; ${described(timing.kernels)}`)
+      return timing
     }
+    const { timings, ended } = await timedLengths(driver, artifacts[name]!, setting, plan, end, run)
+    if (ended !== null) tell(`${name}: ${ended}`)
+    if (name === DENSE) for (const { length, ms } of timings) dense.set(key(length), ms)
+    const shown = timings.filter(({ length }, i) => length >= plan.shown || i === timings.length - 1)
+    rows.push(
+      ...shown.map((timing, i) => {
+        const peer = name === DENSE ? undefined : dense.get(key(timing.length))
+        return rowOf(about(timing.length), plan, timing, peer, i === shown.length - 1 ? ended : null)
+      }),
+    )
+    if (shown.length === 0 && performance.now() < end) rows.push(failedRow(name, plan, ended!))
   }
+  const peers = new Set<string>()
+  for (const name of Object.keys(artifacts).filter((n) => n !== DENSE && n.includes(plan.only)))
+    for (const setting of plan.settings[name] ?? [own]) {
+      const { heads, decodes } = setting
+      const peer = JSON.stringify([heads ?? plan.heads, decodes ?? false])
+      const words = [
+        ...(heads ? [`${heads.qHeads}/${heads.kvHeads} heads`] : []),
+        ...(decodes ? ['one query row'] : []),
+      ]
+      if (!peers.has(peer))
+        await timeAll(DENSE, { ...setting, about: words.join(', '), params: {}, lengths: plan.lengths })
+      peers.add(peer)
+      await timeAll(name, setting)
+    }
   return rows
 }
 
@@ -161,7 +193,8 @@ type LengthTiming = Timing & { readonly length: number }
 async function timedLengths(
   driver: CudaDriver,
   artifact: CudaArtifact,
-  { lengths, limits }: SelectionTimePlan,
+  { lengths }: TimedSetting,
+  { limits }: SelectionTimePlan,
   end: number,
   run: (of: Traced, kernel: CudaKernel, length: number) => Promise<Timing>,
 ): Promise<{ timings: LengthTiming[]; ended: string | null }> {
@@ -188,7 +221,7 @@ async function timedLengths(
 function rowOf(
   about: string,
   { headDim }: SelectionTimePlan,
-  { ms, kernels }: Timing,
+  { ms, kernels, kept }: Timing,
   dense: number | undefined,
   note: string | null,
 ): Row {
@@ -198,6 +231,7 @@ function rowOf(
     ours: { ms },
     ...(dense === undefined ? {} : { peer: { name: 'dense causal, ours', ms: dense }, ratio: dense / ms }),
     more: {
+      ...(kept === null ? {} : { 'kept %': Number((100 * kept).toPrecision(3)) }),
       'sum of kernels ms': kernels.reduce((sum, k) => sum + k.ms, 0),
       'kernels alone, ms': described(kernels),
     },

@@ -12,10 +12,14 @@ export interface Traced {
   readonly driver: CudaDriver
   /** What `run` launches, each launch once all before it are done; those of one name together, in the order of the first. */
   trace(run: () => void): KernelTime[]
+  /** The argument of the last traced launch of a kernel's entry `list`, by the kernel's hash. */
+  readonly lists: ReadonlyMap<string, Uint8Array>
 }
 
 export function traced(driver: CudaDriver): Traced {
   const names = new Map<CudaFunction, string>()
+  const listing = new Map<CudaFunction, string>()
+  const lists = new Map<string, Uint8Array>()
   let times: Map<string, KernelTime> | null = null
 
   const loadModule = async (source: ModuleSource): Promise<CudaModule> => {
@@ -25,6 +29,7 @@ export function traced(driver: CudaDriver): Traced {
         const entry = module.entry(name, sharedBytes)
         // Kernels of a program have but one entry, and a name of their own.
         names.set(entry, source.entries.length > 1 ? `${source.id} ${name}` : source.id)
+        if (name === 'list') listing.set(entry, source.hash)
         return entry
       },
       release: () => module.release(),
@@ -40,6 +45,8 @@ export function traced(driver: CudaDriver): Traced {
     const ms = driver.elapsed(...events)
     for (const event of events) event.release()
     const name = names.get(given.entry)!
+    const hash = listing.get(given.entry)
+    if (hash !== undefined) lists.set(hash, (given.params[0] as Uint8Array).slice())
     const before = times.get(name) ?? { name, ms: 0, launches: 0 }
     times.set(name, { name, ms: before.ms + ms, launches: before.launches + 1 })
   }
@@ -53,6 +60,7 @@ export function traced(driver: CudaDriver): Traced {
   })
   return {
     driver: proxy,
+    lists,
     trace(run) {
       times = new Map()
       try {

@@ -170,6 +170,11 @@ export interface StageModule {
   readonly share: Share | 'indexHead'
   readonly units: JsonExpr
   readonly inner: JsonExpr | null
+  /**
+   * Its units are finer than those that a chunk counts: `each` of them go into one, and `before` of the first one's are not of the
+   * call; null: they are the same.
+   */
+  readonly finer: { readonly each: number; readonly before: JsonExpr } | null
   /** A workgroup has a square of so many units and elements; null: as `inner` says. */
   readonly tile: number | null
   readonly workgroup: number

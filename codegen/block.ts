@@ -1,6 +1,6 @@
 /** Block: statements are put into it one after another, under names that are fresh in the module. */
 
-import { name, type Code, type Stmt } from './kernel.ts'
+import { name, type AtomicOp, type Code, type Memory, type Panel, type Stmt } from './kernel.ts'
 import type { Names } from './names.ts'
 
 export class Block {
@@ -33,7 +33,7 @@ export class Block {
     this.stmts.push({ kind: 'set', target, value })
   }
 
-  atomic(op: 'and' | 'or' | 'store', target: Code, value: Code): void {
+  atomic(op: AtomicOp, target: Code, value: Code): void {
     this.stmts.push({ kind: 'atomic', op, target, value })
   }
 
@@ -74,6 +74,29 @@ export class Block {
 
   return(value: Code | null = null): void {
     this.stmts.push({ kind: 'return', value })
+  }
+
+  /** Registers for a product's sums; a cell's is by its number among the thread's. */
+  sums(base: string): string {
+    const fresh = this.names.fresh(base)
+    this.stmts.push({ kind: 'sums', name: fresh })
+    return fresh
+  }
+
+  product(sums: string, memory: Memory, x: Panel, y: Panel, channels: Code): void {
+    this.stmts.push({ kind: 'product', sums, memory, x, y, channels })
+  }
+
+  /** Each of the thread's cells of a product's tile: its number, its row and its column within the tile. */
+  cells(body: (b: Block, cell: Code, row: Code, column: Code) => void): void {
+    const block = new Block(this.names.child())
+    const [cell, row, column] = [
+      block.names.fresh('cell'),
+      block.names.fresh('row'),
+      block.names.fresh('column'),
+    ]
+    body(block, name('i32', cell), name('i32', row), name('i32', column))
+    this.stmts.push({ kind: 'cells', cell, row, column, body: block.stmts })
   }
 
   barrier(): void {

@@ -45,6 +45,8 @@ export type Code =
   | { readonly kind: 'lane'; readonly type: Type; readonly of: Code; readonly lane: number }
   | { readonly kind: 'call'; readonly type: Type; readonly callee: string; readonly args: readonly Code[] }
 
+export type AtomicOp = 'and' | 'or' | 'add' | 'store'
+
 export type Stmt =
   | { readonly kind: 'comment'; readonly text: string }
   | { readonly kind: 'let'; readonly name: string; readonly value: Code }
@@ -71,10 +73,47 @@ export type Stmt =
   | { readonly kind: 'barrier' }
   | {
       readonly kind: 'atomic'
-      readonly op: 'and' | 'or' | 'store'
+      readonly op: AtomicOp
       readonly target: Code
       readonly value: Code
     }
+  /** Registers for the sums of a product's tile, all zero. */
+  | { readonly kind: 'sums'; readonly name: string }
+  /** All threads together: sums += x y, over `channels`. */
+  | {
+      readonly kind: 'product'
+      readonly sums: string
+      readonly memory: Memory
+      readonly x: Panel
+      readonly y: Panel
+      readonly channels: Code
+    }
+  /** For each cell of the tile that is this thread's, by its number among them, its row and its column. */
+  | {
+      readonly kind: 'cells'
+      readonly cell: string
+      readonly row: string
+      readonly column: string
+      readonly body: readonly Stmt[]
+    }
+
+/**
+ * Vectors of a product's tile, as a function of a row of the tile and a channel: `body`, then eight channels from there on.
+ * They lie side by side in a buffer from element `index` on, or are made one by one.
+ */
+export interface Panel {
+  readonly row: string
+  readonly channel: string
+  readonly body: readonly Stmt[]
+  readonly there: Code
+  readonly from:
+    /** `halves` of the storage's type, `brains` of two to a word. */
+    | { readonly kind: 'halves' | 'brains' | 'floats'; readonly buffer: Buffer; readonly index: Code }
+    /** Of the channel `at`. */
+    | { readonly kind: 'values'; readonly at: string; readonly value: Code }
+  /** How many numbers of eight bits a component is the sum of. */
+  readonly parts: 1 | 2 | 3
+}
 
 /** Workgroup memory; no dims: one element. */
 export interface Memory {

@@ -1,13 +1,15 @@
 /** print(): a Kernel and a Target in, the text of the module out. Printer: the same for loose statements and values. */
 
 import { evaluateConstant } from './constant.ts'
-import type { AnyOp, Code, Kernel, Stmt, Type } from './kernel.ts'
+import type { AnyOp, Code, Kernel, Panel, Stmt, Type } from './kernel.ts'
 import {
   STRENGTH,
   wrap,
   type Helper,
   type Language,
   type Piece,
+  type PrintedPanel,
+  type Products,
   type PrintedKernel,
   type Target,
 } from './target.ts'
@@ -105,6 +107,7 @@ export function printer(language: Language, memory: ReadonlySet<string> = new Se
     `${indent}${head} {\n${block(stmts, `${indent}  `)}${indent}}`
   const statement = (s: Stmt, indent: string): string => {
     const line = (t: string) => `${indent}${t}\n`
+    const lines = (t: string) => line(t.replaceAll('\n', `\n${indent}`))
     switch (s.kind) {
       case 'comment':
         return line(`// ${s.text}`)
@@ -144,8 +147,32 @@ export function printer(language: Language, memory: ReadonlySet<string> = new Se
         return line(statements.barrier)
       case 'atomic':
         return line(statements.atomic(s.op, text(s.target), text(s.value)))
+      case 'sums':
+        return line(products().sums(s.name))
+      case 'product': {
+        const [x, y] = [panel(s.x), panel(s.y)]
+        return lines(products().product(s.sums, placed(s.memory.name), x, y, text(s.channels)))
+      }
+      case 'cells': {
+        const { head, first } = products().cells(s.cell, s.row, s.column)
+        return `${lines(`${head} {`)}${line(`  ${first}`)}${block(s.body, `${indent}  `)}${line('}')}`
+      }
     }
   }
+  const products = (): Products => {
+    if (!language.products) throw new Error('the language has no matrix units')
+    need(language.products.helper)
+    return language.products
+  }
+  const panel = ({ body, there, from, ...rest }: Panel): PrintedPanel => ({
+    ...rest,
+    body: block(body, '  '),
+    there: text(there),
+    from:
+      from.kind === 'values'
+        ? { ...from, value: text(from.value) }
+        : { ...from, buffer: from.buffer.name, index: text(from.index) },
+  })
 
   return { text, block, helpers, ops, types }
 }

@@ -139,6 +139,49 @@ const ROWS: readonly Row[] = [
   },
 ]
 
+/** Workgroups of a stage whose threads have a row of cells in common. */
+export interface RowSchedule {
+  readonly threads: number
+  /** Cells whose reads a thread has under way at once. */
+  readonly ahead: number
+  /** Keys of a row that a choice keeps in workgroup memory; those beyond are made anew. A multiple of the threads. */
+  readonly kept: number
+  /** Bits that a choice counts keys by in one sweep over them: there are as many counters as threads, or a multiple. */
+  readonly digit: number
+}
+
+/** Rows over blocks are short and many, those over tokens long and often few. */
+export interface RowSchedules {
+  readonly blocks: RowSchedule
+  readonly tokens: RowSchedule
+}
+
+const PORTABLE_ROWS: RowSchedules = {
+  blocks: { threads: 64, ahead: 1, kept: 1024, digit: 8 },
+  tokens: { threads: 256, ahead: 1, kept: 2048, digit: 8 },
+}
+
+/** Counters take a word each, so digits of eleven bits take 8 KiB. */
+const LARGE_ROWS: RowSchedules = {
+  blocks: { threads: 256, ahead: 1, kept: 2048, digit: 11 },
+  tokens: { threads: 256, ahead: 4, kept: 4096, digit: 11 },
+}
+
+const ROW_SCHEDULES: Readonly<Record<Shape, RowSchedules>> = {
+  portable: PORTABLE_ROWS,
+  unrolled: {
+    blocks: { threads: 128, ahead: 1, kept: 1024, digit: 8 },
+    tokens: { threads: 256, ahead: 4, kept: 2048, digit: 8 },
+  },
+  large: LARGE_ROWS,
+  large48: {
+    blocks: { threads: 256, ahead: 1, kept: 2048, digit: 11 },
+    tokens: { threads: 1024, ahead: 4, kept: 8192, digit: 11 },
+  },
+  decode: LARGE_ROWS,
+  decodePortable: PORTABLE_ROWS,
+}
+
 interface CapabilityRow {
   readonly name: string
   readonly shape: Shape
@@ -178,6 +221,9 @@ export const DEFAULT_CAPABILITIES: readonly CapabilityName[] = ['large48', 'unro
 export const ceilingOf = (
   capability: CapabilityName,
 ): { readonly bytes: number; readonly invocations: number } => SHAPES[rowOf(capability).shape]
+
+export const rowSchedulesOf = (capability: CapabilityName): RowSchedules =>
+  ROW_SCHEDULES[rowOf(capability).shape]
 
 const rowOf = (capability: CapabilityName): CapabilityRow => CAPABILITIES.find((c) => c.name === capability)!
 

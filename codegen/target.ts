@@ -1,6 +1,6 @@
 /** Target: how a language spells types, ops and statements; and C_LIKE, the rows that C and its relatives share. */
 
-import type { AnyOp, Kernel, Type } from './kernel.ts'
+import type { AnyOp, AtomicOp, Kernel, Panel, Type } from './kernel.ts'
 
 /** Text of a value with the strength of its outermost operator: what it is put into parenthesises it when weaker. */
 export interface Piece {
@@ -28,6 +28,42 @@ export interface OpSpelling {
 
 export type Spelling = Readonly<Record<AnyOp, OpSpelling>>
 
+/** A panel of a product as text: the statements of its function, and its values. */
+export interface PrintedPanel extends Pick<Panel, 'row' | 'channel' | 'parts'> {
+  readonly body: string
+  readonly there: string
+  readonly from:
+    | { readonly kind: 'halves' | 'brains' | 'floats'; readonly buffer: string; readonly index: string }
+    | { readonly kind: 'values'; readonly at: string; readonly value: string }
+}
+
+/** Products on matrix units, of targets that have them: `sums`, `product` and `cells` of kernel.ts. */
+export interface Products {
+  /** Rows and columns of a tile, and the threads that have it together. */
+  readonly tile: number
+  readonly threads: number
+  /** Of workgroup memory: for panels of so many parts, and what a kernel may take in all. */
+  readonly bytes: (xParts: number, yParts: number) => number
+  readonly most: number
+  /** How many numbers of eight bits a half of the storage is the sum of. */
+  readonly halfParts: 1 | 2
+  readonly helper: Helper
+  readonly sums: (name: string) => string
+  readonly product: (
+    sums: string,
+    memory: string,
+    x: PrintedPanel,
+    y: PrintedPanel,
+    channels: string,
+  ) => string
+  /** The head of a loop over the thread's cells, and what stands first in it. */
+  readonly cells: (
+    cell: string,
+    row: string,
+    column: string,
+  ) => { readonly head: string; readonly first: string }
+}
+
 /** What statements and values are printed by. A language may spell fewer types and ops than there are. */
 export interface Language {
   readonly types: Partial<Readonly<Record<Type, string>>>
@@ -36,6 +72,8 @@ export interface Language {
   readonly typed?: Partial<Readonly<Record<`${AnyOp} ${Type}`, OpSpelling>>>
   readonly literal: (type: Type, value: number | boolean) => Spelled
   readonly reserved: ReadonlySet<string>
+  /** Absent: there are no matrix units, and kernels make products some other way. */
+  readonly products?: Products
   /** How workgroup memory is spoken of; by its name unless said. */
   readonly workgroup?: (name: string) => string
   readonly statements: {
@@ -44,13 +82,15 @@ export interface Language {
     readonly for: (name: string, type: string, from: string, below: string, step: string) => string
     readonly loop: string
     readonly barrier: string
-    readonly atomic: (op: 'and' | 'or' | 'store', target: string, value: string) => string
+    readonly atomic: (op: AtomicOp, target: string, value: string) => string
   }
 }
 
 export interface Target extends Language {
   readonly name: string
   readonly extension: string
+  /** Neighbouring threads that shuffles bring together on every device; absent: none for sure. */
+  readonly lanes?: number
   /** The file: declarations in the target's order around functions and entries that are printed already. */
   readonly module: (kernel: Kernel, printed: PrintedKernel) => string
 }

@@ -316,7 +316,7 @@ export const WGSL: Target = {
     loop: 'loop',
     barrier: 'workgroupBarrier();',
     atomic: (op, target, value) =>
-      `${{ and: 'atomicAnd', or: 'atomicOr', store: 'atomicStore' }[op]}(&${target}, ${value});`,
+      `${{ and: 'atomicAnd', or: 'atomicOr', add: 'atomicAdd', store: 'atomicStore' }[op]}(&${target}, ${value});`,
   },
   module,
 }

@@ -112,6 +112,7 @@ const stageModule = recordOf<StageModule>({
   share: oneOf('head', 'kvHead', 'request', 'indexHead'),
   units: size,
   inner: size,
+  finer: nullable(recordOf<NonNullable<StageModule['finer']>>({ each: count, before: size })),
   tile: nullable(count),
   workgroup: count,
   sharedBytes: place,

@@ -97,6 +97,24 @@ export function groupsOf(
   return inner === null ? units : Math.ceil((units * size(inner)) / workgroup)
 }
 
+export interface StageRun {
+  readonly base: number
+  readonly count: number
+}
+
+/** The units of a kernel within the units of a chunk: those that the call has. */
+export function unitsInChunk(
+  { units, finer }: Pick<StageModule, 'units' | 'finer'>,
+  { base, count }: StageRun,
+  size: (e: JsonExpr) => number,
+): StageRun {
+  if (finer === null) return { base, count }
+  const before = size(finer.before)
+  const first = Math.max(0, base * finer.each - before)
+  const end = Math.min(size(units), (base + count) * finer.each - before)
+  return { base: first, count: Math.max(0, end - first) }
+}
+
 export type StageGrid = Readonly<Record<'unitBase' | 'unitCount' | 'gridX' | 'groupCount', number>>
 
 export function stageUniforms(

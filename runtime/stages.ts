@@ -13,7 +13,14 @@ import { HeddleError } from './messages.ts'
 import type { CallStrides, Slice } from './meta.ts'
 import { USAGE, type Lease } from './pool.ts'
 import { roundBinding } from './slices.ts'
-import { groupsOf, sizesOfCall, stageUniforms, type RowsData } from './stage-sizes.ts'
+import {
+  groupsOf,
+  sizesOfCall,
+  stageUniforms,
+  unitsInChunk,
+  type RowsData,
+  type StageRun,
+} from './stage-sizes.ts'
 import { stridesOf } from './tensor.ts'
 import type { Compilable, Compiled, Gpu } from './webgpu.ts'
 
@@ -66,20 +73,21 @@ export function recordStages(
     [...call.rows].map(([name, { data }]) => [name, uploaded(device, lease, data)] as const),
   )
   const stage: Stage = { device, pass, call, strides, resources, lease, stored, rows, size }
-  const run = (kernel: AnyKernel, base: number, count: number | null): void => {
+  const run = (kernel: AnyKernel, chunk: StageRun | null): void => {
     if (kernel.when !== undefined && size(kernel.when) === 0) return
     const compiled = gpu.compileNow(compilable(kernel))
-    if (kernel.kind === 'attend') attend(stage, kernel, compiled)
-    else dispatch(stage, kernel, compiled, base, count ?? size(kernel.units))
+    if (kernel.kind === 'attend') return attend(stage, kernel, compiled)
+    const own = chunk ? unitsInChunk(kernel, chunk, size) : { base: 0, count: size(kernel.units) }
+    dispatch(stage, kernel, compiled, own)
   }
   for (const step of call.variant.steps) {
     if (step.kind === 'once') {
-      run(step.kernel, 0, null)
+      run(step.kernel, null)
       continue
     }
     const [rowsOfChunk, units] = [size(step.rows), size(step.units)]
     for (let base = 0; base < units; base += rowsOfChunk) {
-      for (const kernel of step.kernels) run(kernel, base, Math.min(rowsOfChunk, units - base))
+      for (const kernel of step.kernels) run(kernel, { base, count: Math.min(rowsOfChunk, units - base) })
     }
   }
 }
@@ -106,8 +114,7 @@ function dispatch(
   stage: Stage,
   kernel: StageModule,
   { layout, attend: pipeline }: Compiled,
-  base: number,
-  count: number,
+  { base, count }: StageRun,
 ): void {
   const { device, pass, call, lease, size } = stage
   const groups = groupsOf(call, kernel, count, size, kernel.workgroup)

@@ -15,6 +15,8 @@ const SIZE: Readonly<Record<CallType, number>> = { pointer: 8, i64: 8, i32: 4, f
 
 /** Tables that one pattern may read. */
 export const MAX_TABLES = 8
+/** Lists that one attend walks. */
+export const MAX_PARTS = 4
 
 /**
  * Name, type, count, C type, meaning. Strides are in elements: batch, head, row; of paged K and V: page, head, row in page.
@@ -42,7 +44,16 @@ const ROWS: readonly (readonly [
   ],
   ['pages', 'pointer', 1, 'int const*', '[batch][pageStride] page numbers, or null: K and V are contiguous'],
   ['list', 'pointer', 1, 'unsigned*', 'tile lists, where the pattern has them'],
-  ['parts', 'pointer', 1, 'int const*', 'lists that the call gives, where the kernel walks them'],
+  ['parts', 'pointer', MAX_PARTS, 'int const*', 'lists of units, where the kernel walks them'],
+  [
+    'order',
+    'pointer',
+    1,
+    'int const*',
+    '[batch, sharers, kvRows] the key at each place, where places are walked',
+  ],
+  ['before', 'pointer', 1, 'float const*', 'a state to go on with, [batch, qHeads, qRows, 4 + valueDim]'],
+  ['state', 'pointer', 1, 'float*', 'the state that is made in place of out and lse'],
   ['counters', 'pointer', 1, 'unsigned*', 'zero before a launch, and zero again after it'],
   ['scratch', 'pointer', 1, 'float*', 'partial results of split keys'],
   ['tables', 'pointer', MAX_TABLES, 'void const*', 'in the order of the manifest'],

@@ -1,35 +1,29 @@
 /** emitCuda(): a compiled pattern in, a CudaArtifact with a text per (skeleton, headDim, valueDim, dtype) out. */
 
-import { createHash } from 'node:crypto'
 import type { CompiledPattern } from '../../compiler/index.ts'
-import { printExpr } from '../../compiler/ir.ts'
-import { readsHead, type KernelPlan } from '../../compiler/plan.ts'
+import { readsHead } from '../../compiler/plan.ts'
 import type { ListInfo } from '../artifact.ts'
 import { contentHash } from '../hash.ts'
 import { checkHeadDim, derivedUniforms, VERSION } from '../record.ts'
 import { AMPERE } from './ampere.ts'
-import { CALL_BYTES, CALL_FIELDS, CALL_TEXT } from './call.ts'
+import { CALL_BYTES, CALL_FIELDS } from './call.ts'
 import { DECODE } from './decode.ts'
 import { HOPPER, RESIDUES } from './hopper.ts'
-import { listBytes, listEntry } from './list.ts'
-import { entryBytes, LISTS, walksNot } from './lists.ts'
+import { fasterOf } from './faster.ts'
+import { LISTS, walksNot } from './lists.ts'
 import {
   CUDA_ARTIFACT_VERSION,
   type CudaArtifact,
   type CudaDtype,
-  type CudaEntry,
   type CudaStageKernel,
   type CudaStageStep,
   type CudaVariant,
-  type SizeRule,
   type Skeleton,
 } from './manifest.ts'
-import { stepJson } from './order.ts'
 import { emitCudaStages } from './stages.ts'
-import { OVER_LISTS, passesOf, patternSection, type Pass } from './pattern.ts'
-import { and, le, min, mul, product, v } from './rules.ts'
+import { OVER_LISTS, passesOf, patternSection } from './pattern.ts'
 import type { Request, Shape, SkeletonSpec } from './skeleton.ts'
-import { textOf } from './text.ts'
+import { idOf, isListed, paddedDim, variantOf } from './variant.ts'
 
 /** Best first: what runs few query rows, then what is made for the newest devices, then what runs on all. */
 export const SKELETONS: readonly SkeletonSpec[] = [DECODE, RESIDUES, LISTS, HOPPER, AMPERE]
@@ -62,7 +56,9 @@ export function emitCuda(pattern: Emitted, options: EmitCudaOptions): CudaArtifa
   const { lists } = options
   const wanted = SKELETONS.filter(
     ({ name, walks }) =>
-      (options.skeletons?.includes(name) ?? true) && (walks === 'lists') === (lists !== undefined),
+      (options.skeletons?.includes(name) ?? true) &&
+      walks !== 'sets' &&
+      (walks === 'lists') === (lists !== undefined),
   )
   const dims = headDims.map((headDim, n) => [headDim, valueDims?.[n] ?? headDim] as const)
   dims.flat().forEach(checkHeadDim)
@@ -76,7 +72,12 @@ export function emitCuda(pattern: Emitted, options: EmitCudaOptions): CudaArtifa
     // The last is the one by residue, where there is such a one.
     const pass = passes.at(-1)
     if (pass === undefined) continue
-    const traits = { scored: plan.score !== null, plan: pass.plan, list: lists?.[0] ?? null }
+    const traits = {
+      scored: plan.score !== null,
+      plan: pass.plan,
+      list: lists?.[0] ?? null,
+      sets: null,
+    }
     const listed = lists !== undefined || isListed(pass.plan, spec)
     const sections = passes.map((p) => patternSection(p.plan, listed, p))
     const padded = dims.map(([h, v]) => [paddedDim(spec, h), paddedDim(spec, v)] as const)
@@ -110,9 +111,8 @@ export function emitCuda(pattern: Emitted, options: EmitCudaOptions): CudaArtifa
       rows: program.stages.graph.inputs,
       variants: dims.flatMap(([headDim, valueDim]) =>
         dtypes.map((dtype) => {
-          const overList = (own: KernelPlan, list: ListInfo) =>
-            listVariant(own, list, { headDim, valueDim, dtype, debug })
-          return emitCudaStages(program, { headDim, valueDim, dtype, overList })
+          const dims = { headDim, valueDim, dtype, debug }
+          return emitCudaStages(program, { ...dims, faster: (form) => fasterOf(form, dims) })
         }),
       ),
     },
@@ -121,23 +121,12 @@ export function emitCuda(pattern: Emitted, options: EmitCudaOptions): CudaArtifa
   return { ...record, hash: contentHash(withoutCubins(record)) }
 }
 
-/** Attention over a list, where the Hopper skeleton walks it. */
-function listVariant(
-  plan: KernelPlan,
-  list: ListInfo,
-  { headDim, valueDim, dtype, debug }: Pick<Request, 'headDim' | 'valueDim' | 'dtype'> & { debug: boolean },
-): CudaVariant | null {
-  if (walksNot([list], [headDim, valueDim]) !== null) return null
-  const options = { headDims: [headDim], valueDims: [valueDim], dtypes: [dtype], debug, lists: [list] }
-  return emitCuda({ plan }, options).variants[0]!
-}
-
 /** What the hash is over: cubins are made of the rest, when there is a compiler. */
 function withoutCubins({ variants, stages, ...record }: Omit<CudaArtifact, 'hash'>): object {
   const bare = <T extends { readonly cubins: unknown }>({ cubins: _, ...rest }: T) => rest
   const kernel = ({ faster, ...k }: CudaStageKernel) => ({
     ...bare(k),
-    faster: faster && { ...faster, variant: bare(faster.variant) },
+    faster: faster.map((f) => ({ ...f, variant: bare(f.variant) })),
   })
   const step = (s: CudaStageStep) =>
     s.kind === 'once' ? { ...s, kernel: kernel(s.kernel) } : { ...s, kernels: s.kernels.map(kernel) }
@@ -151,169 +140,4 @@ function withoutCubins({ variants, stages, ...record }: Omit<CudaArtifact, 'hash
   }
 }
 
-const isListed = (plan: KernelPlan, { sharesTests }: SkeletonSpec): boolean =>
-  plan.tiles.how === 'list' || (sharesTests && plan.tiles.how === 'test' && !readsHead(plan))
-
 const first: ShapeChoice = (_spec, _request, shapes) => shapes[0]!
-
-const paddedDim = ({ name, headDims }: SkeletonSpec, dim: number): number => {
-  const padded = headDims.find((d) => d >= dim)
-  if (padded === undefined) throw new Error(`the ${name} skeleton has no text for a head dim of ${dim}`)
-  return padded
-}
-
-const idOf = ({ name }: SkeletonSpec, { headDim, valueDim, dtype }: Request): string =>
-  `d${headDim}${valueDim === headDim ? '' : `x${valueDim}`}-${dtype}-${name}`
-
-function variantOf(
-  id: string,
-  spec: SkeletonSpec,
-  request: Request,
-  shape: Shape,
-  { plan, passes, listed, sections, debug }: Written,
-): CudaVariant {
-  const { headDim, valueDim, dtype } = request
-  const given = spec.walks === 'lists'
-  const file = (name: string): Part => [name, textOf(name)]
-  const parts: Part[] = [
-    ['configuration', configuration(request, shape, debug)],
-    ['call', CALL_TEXT],
-    ...[...PRELUDE, ...spec.preludes].map(file),
-    ...(spec.made ? [['shape', spec.made(request, shape).trimEnd()] as const] : []),
-    // A list's units are asked about as the tiles of its own size that they are.
-    ...(given ? inUnits([['pattern', sections[0]!.trimEnd()], ...['tiles.cuh', 'lists.cuh'].map(file)]) : []),
-    ...sections.flatMap((section, i) =>
-      inNamespace(passes.length > 1 ? i : null, [
-        ['pattern', section.trimEnd()],
-        ...['tiles.cuh', ...spec.texts, ...(listed && !given ? ['list.cuh'] : [])].map(file),
-      ]),
-    ),
-  ]
-  const code =
-    `${headOf(id, plan, spec, request, shape, debug)}\n` +
-    parts.map(([name, text]) => `\n${partLine(name)}\n\n${text}\n`).join('')
-  const entries = passes.flatMap((pass, i) =>
-    entriesOf(spec, request, shape, pass, passes.length > 1 ? i : null),
-  )
-  return {
-    id,
-    skeleton: spec.name,
-    headDim,
-    valueDim,
-    dtype,
-    capability: spec.capability,
-    suffix: spec.suffix,
-    needs: spec.needs,
-    pays: paysOf(passes.at(-1)!),
-    debug,
-    tile: shape.tile,
-    units: shape.units,
-    entries: listed && !given ? [listEntry(plan, shape.tile), ...entries] : entries,
-    splits: spec.splits,
-    workspace: {
-      counters: spec.counters,
-      list: given ? entryBytes(shape) : listed ? listBytes(plan, shape.tile) : 0,
-      scratch: passes.length > 1 ? partialBytes(valueDim) : spec.scratch,
-    },
-    hash: createHash('sha256').update(code).digest('hex'),
-    code,
-    cubins: [],
-  }
-}
-
-type Part = readonly [name: string, text: string]
-
-/** What a variant is written from, beside its shape. */
-interface Written {
-  /** The pattern's own; those of the passes say less. */
-  readonly plan: KernelPlan
-  readonly passes: readonly Pass[]
-  readonly listed: boolean
-  /** Of each pass. */
-  readonly sections: readonly string[]
-  readonly debug: boolean
-}
-
-const PRELUDE = ['prelude.cuh']
-
-/** Texts of several passes say the same names; their entries must differ even so. */
-function inNamespace(index: number | null, parts: readonly Part[]): readonly Part[] {
-  if (index === null) return parts
-  const space = `pass${index}`
-  const open: Part = [space, `#undef ENTRY\n#define ENTRY(name) name##${index}\nnamespace ${space} {`]
-  return [open, ...parts, [`end of ${space}`, '}']]
-}
-
-const inUnits = (parts: readonly Part[]): readonly Part[] => [
-  ['units', 'namespace units {\nconstexpr int TILE_KV = UNIT_KV;'],
-  ...parts,
-  ['end of units', '}'],
-]
-
-/** The entries of one launch: the maps of a pass by residue have its step. */
-const entriesOf = (
-  spec: SkeletonSpec,
-  request: Request,
-  shape: Shape,
-  { step }: Pass,
-  index: number | null,
-): CudaEntry[] =>
-  spec.entries(request, shape).map((entry) => ({
-    ...entry,
-    name: index === null ? entry.name : `${entry.name}${index}`,
-    tensorMaps: entry.tensorMaps.map((rule) => (step ? { ...rule, step: stepJson(step) } : rule)),
-  }))
-
-/** f32 outputs of all rows, as wide as the text's value dim. */
-const partialBytes = (valueDim: number): SizeRule =>
-  product(v('batch'), v('qHeads'), v('qRows'), 4 * valueDim)
-
-/** Classes of fewer rows than this leave most of a tile empty. */
-const LEAST_CLASS = 32
-
-function paysOf({ step }: Pass): CudaVariant['pays'] {
-  if (step === null) return null
-  const json = stepJson(step)
-  return and(le(2, json), le(mul(json, LEAST_CLASS), min(v('qRows'), v('kvRows'))))
-}
-
-/** What a part of the text begins with. */
-export const partLine = (name: string): string => `// ==== ${name} ====`
-
-function headOf(
-  id: string,
-  plan: KernelPlan,
-  spec: SkeletonSpec,
-  { headDim, valueDim, dtype, traits }: Request,
-  shape: Shape,
-  debug: boolean,
-): string {
-  const { tile, threads, reason } = shape
-  const dims = `--head-dim ${headDim}${valueDim === headDim ? '' : ` --value-dim ${valueDim}`}`
-  return [
-    `${plan.name}: ${printExpr(plan.mask)}${plan.score ? `; score ${printExpr(plan.score)}` : ''}`,
-    `${id}: ${tile.q} x ${tile.kv} tiles found by ${traits.plan.tiles.how}; ${threads} threads`,
-    `shape: ${reason}`,
-    `npx heddle build ${plan.name} --target cuda ${dims} --dtype ${dtype} --skeleton ${spec.name}${debug ? ' --debug' : ''}`,
-  ]
-    .map((line) => `// ${line}`)
-    .join('\n')
-}
-
-function configuration({ headDim, valueDim, dtype }: Request, shape: Shape, debug: boolean): string {
-  const constants = {
-    BF16: dtype === 'bf16',
-    DEBUG: debug,
-    HEAD_DIM: headDim,
-    VALUE_DIM: valueDim,
-    TILE_Q: shape.tile.q,
-    TILE_KV: shape.tile.kv,
-    UNITS: shape.units,
-    UNIT_KV: shape.tile.kv / shape.units,
-    THREADS: shape.threads,
-    ...shape.constants,
-  }
-  return Object.entries(constants)
-    .map(([name, value]) => `constexpr ${typeof value === 'boolean' ? 'bool' : 'int'} ${name} = ${value};`)
-    .join('\n')
-}

@@ -84,6 +84,8 @@ function shapesOf({ headDim, valueDim, traits }: Request): Shape[] {
       threads: 128 * (consumers + 1),
       sharedBytes,
       constants: {
+        GATHERS: false,
+        ROWS_DIFFER: false,
         CONSUMERS: consumers,
         BLOCKS: 1,
         STAGES: stages,
@@ -109,7 +111,7 @@ export const HOPPER: SkeletonSpec = {
   needs: { vectors: true, qRows: null, pages: false },
   shapes: shapesOf,
   preludes: ['prelude-hopper.cuh'],
-  texts: ['hopper.cuh'],
+  texts: ['hopper.cuh', 'bring.cuh', 'multiply.cuh'],
   made: ({ valueDim, dtype }, { tile }) =>
     [
       productText({ name: 'productScores', columns: tile.kv, a: 'shared', transposed: false }, dtype),

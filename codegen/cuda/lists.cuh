@@ -21,7 +21,7 @@ KERNEL(LIST_THREADS, 1) ENTRY(list)(const __grid_constant__ Call call) {
   int count = 0;
   if (first < past) {
     int const qLo = rowAt(place, first) + place.qShift, qHi = rowAt(place, past - 1) + place.qShift;
-    int const* const given = call.parts;
+    int const* const given = call.parts[0];
     int const units = readOnly(given);
     int const sharers = LIST_SHARE == 2 ? call.qHeads : LIST_SHARE == 1 ? call.kvHeads : 1;
     int const sharer = LIST_SHARE == 2 ? head : LIST_SHARE == 1 ? place.kvHead : 0;

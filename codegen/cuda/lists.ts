@@ -4,7 +4,7 @@ import type { ListInfo } from '../artifact.ts'
 import { HOPPER } from './hopper.ts'
 import type { CudaEntry, SizeRule } from './manifest.ts'
 import { add, ceilDiv, floorDiv, min, mul, product, v } from './rules.ts'
-import type { Request, Shape, SkeletonSpec } from './skeleton.ts'
+import { SHARES, type Request, type Shape, type SkeletonSpec } from './skeleton.ts'
 
 const BOOK_BYTES = 1024
 /** Units that an entry of several names at most: which one a column is in is kept in registers. */
@@ -33,8 +33,6 @@ const ROWS: readonly Row[] = [
   { headDim: 256, valueDim: 256, q: 64, kv: 64, stages: 2, qStages: 1, blocks: 2, reason: 'what shared memory holds' }, // oxfmt-ignore
 ]
 
-const SHARES = { request: 0, kvHead: 1, head: 2 } as const
-
 function shapesOf({ headDim, valueDim, traits }: Request): Shape[] {
   const list = traits.list!
   return ROWS.filter((r) => fits(r, list) && headDim <= r.headDim && valueDim <= r.valueDim).map((row) => {
@@ -48,6 +46,8 @@ function shapesOf({ headDim, valueDim, traits }: Request): Shape[] {
       threads: 128 * (consumers + 1),
       sharedBytes,
       constants: {
+        GATHERS: false,
+        ROWS_DIFFER: false,
         CONSUMERS: consumers,
         BLOCKS: blocks,
         STAGES: stages,

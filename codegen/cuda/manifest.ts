@@ -10,6 +10,7 @@ import type {
   ListInfo,
   RowsInfo,
   Share,
+  StageModule,
   StageStep,
   StoredValue,
   UniformField,
@@ -17,7 +18,7 @@ import type {
 } from '../artifact.ts'
 import type { CallField } from './call.ts'
 
-export const CUDA_ARTIFACT_VERSION = 2
+export const CUDA_ARTIFACT_VERSION = 3
 
 export type CudaDtype = 'bf16' | 'f16'
 
@@ -26,7 +27,7 @@ export type CudaDtype = 'bf16' | 'f16'
  * call name. ampere: mma.sync and cp.async, sm_80 and later, any alignment. decode: the same instructions,
  * few query rows against split keys, contiguous or paged.
  */
-export type Skeleton = 'hopper' | 'residues' | 'lists' | 'ampere' | 'decode'
+export type Skeleton = 'hopper' | 'residues' | 'lists' | 'gather' | 'rows' | 'ampere' | 'decode'
 
 export type Arch = 'sm_80' | 'sm_86' | 'sm_89' | 'sm_90a'
 
@@ -135,6 +136,8 @@ export type CudaStageGrid =
       readonly share: Share | 'indexHead'
       readonly units: JsonExpr
       readonly inner: JsonExpr | null
+      /** As StageModule says. */
+      readonly finer: StageModule['finer']
       /** A block has a square of so many units and elements; null: as `inner` says. */
       readonly tile: number | null
     }
@@ -167,8 +170,20 @@ export interface CudaStageKernel {
   readonly hash: string
   readonly code: string
   readonly cubins: readonly Cubin[]
-  /** A kernel of a mask's own kind that does the same over the stored list named, where the device and the alignment allow. */
-  readonly faster: { readonly variant: CudaVariant; readonly list: string } | null
+  /** Kernels of a mask's own kind that do the same, one behind the other, where the device and the alignment allow; none: []. */
+  readonly faster: readonly CudaFaster[]
+}
+
+/** Attention by a variant over stored values, by name. */
+export interface CudaFaster {
+  readonly variant: CudaVariant
+  /** Behind `parts`. */
+  readonly lists: readonly string[]
+  readonly order: string | null
+  readonly before: string | null
+  readonly state: string | null
+  /** What the entry `list` makes: words of a record, and how many records; null: `workspace.list` says it. */
+  readonly records: { readonly stride: JsonExpr; readonly count: JsonExpr } | null
 }
 
 export type CudaStageStep =

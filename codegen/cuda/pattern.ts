@@ -16,8 +16,11 @@ export interface PassForm {
   readonly part: 'whole' | 'first' | 'last'
   /** Query tiles are cut at positions that are multiples of their size, as the query units of lists are. */
   readonly aligned: boolean
+  /** Of an attend that goes on with a state, and of one that makes a state. */
+  readonly before: boolean
+  readonly makes: 'output' | 'state'
 }
-const ALONE: PassForm = { step: null, part: 'whole', aligned: false }
+export const ALONE: PassForm = { step: null, part: 'whole', aligned: false, before: false, makes: 'output' }
 export const OVER_LISTS: PassForm = { ...ALONE, aligned: true }
 
 /** One launch of a call: its pairs are those of its plan. */

@@ -16,6 +16,7 @@ import {
   type Target,
 } from '../target.ts'
 import { CUDA } from './target.ts'
+import { panelProducts } from './product.ts'
 import { textOf } from './text.ts'
 
 const TYPES: Readonly<Partial<Record<Type, string>>> = {
@@ -101,6 +102,7 @@ const OPS: Partial<Spelling> = {
   unpackHalf: form((word, half) => `unpackHalf((u16)((${word}) >> (16 * (${half}))))`),
   packHalf: { ...form((x) => `packHalves(clampHalf(${x}), 0.0f)`), helpers: [CLAMP] },
   roundEven: call('rintf'),
+  shuffleXor: call('shuffleXor'),
   atomicLoad: form((x) => x),
   uniformLoad: call('uniformLoad', UNIFORM_LOAD),
   groupX: form(() => 'blockIdx.x'),
@@ -163,8 +165,11 @@ export const portableCuda = (bf16: boolean): Target => ({
   ...CUDA,
   name: 'cuda',
   extension: 'cu',
+  products: panelProducts(bf16),
+  lanes: 32,
   types: TYPES,
   ops: OPS,
+  typed: { ...CUDA.typed, 'shl u32': form((x, n) => `((u32)(${x}) << (${n}))`) },
   literal: (type, value) =>
     type === 'u32' ? { text: `${value}u`, strength: STRENGTH.atom } : CUDA.literal(type, value),
   workgroup: (name) => `shared().${name}`,
@@ -173,7 +178,7 @@ export const portableCuda = (bf16: boolean): Target => ({
     atomic: (op, target, value) =>
       op === 'store'
         ? `${target} = ${value};`
-        : `${{ and: 'atomicAnd', or: 'atomicOr' }[op]}(&${target}, ${value});`,
+        : `${{ and: 'atomicAnd', or: 'atomicOr', add: 'atomicAdd' }[op]}(&${target}, ${value});`,
   },
   module: (kernel, printed) => module(kernel, printed, bf16),
 })

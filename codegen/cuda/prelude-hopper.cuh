@@ -17,6 +17,10 @@ DEVICE void barrierInitFence() { asm volatile("fence.mbarrier_init.release.clust
 DEVICE void barrierArrive(u32 barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
+// One more arrival is awaited, and comes when all that the thread has asked for by copyAsync16 is there.
+DEVICE void barrierArriveCopies(u32 barrier) {
+  asm volatile("cp.async.mbarrier.arrive.shared::cta.b64 [%0];" ::"r"(barrier) : "memory");
+}
 DEVICE void barrierExpect(u32 barrier, u32 bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
 }

@@ -1,8 +1,12 @@
 /** SkeletonSpec: what emit() asks of a machine model: which texts, which shape for which dims, how it is launched. */
 
 import type { KernelPlan } from '../../compiler/plan.ts'
-import type { ListInfo } from '../artifact.ts'
+import type { ListInfo, Share } from '../artifact.ts'
+import type { SetsInfo } from './gather.ts'
 import type { CudaDtype, CudaEntry, CudaVariant, Skeleton } from './manifest.ts'
+
+/** Whose a list is, as the texts say it. */
+export const SHARES: Readonly<Record<Share, number>> = { request: 0, kvHead: 1, head: 2 }
 
 /** What a tile shape may depend on, beside the dims. */
 export interface Traits {
@@ -10,6 +14,8 @@ export interface Traits {
   readonly plan: KernelPlan
   /** What is walked, if a call gives it. */
   readonly list: ListInfo | null
+  /** What is walked, of an attend of a program that is over sets. */
+  readonly sets: SetsInfo | null
 }
 
 export interface Request {
@@ -57,9 +63,9 @@ export interface SkeletonSpec {
   readonly sharesTests: boolean
   /**
    * mask: any plan. residues: rows and keys by remainder, for plans that have such an order; another kernel beside it takes them
-   * as they are. lists: of what a call's lists name.
+   * as they are. lists: of what a call's lists name. sets: of what the lists of a program name, whatever their forms.
    */
-  readonly walks: 'mask' | 'residues' | 'lists'
+  readonly walks: 'mask' | 'residues' | 'lists' | 'sets'
   readonly splits: CudaVariant['splits']
   /** Bytes; that of lists is emit's. */
   readonly counters: CudaVariant['workspace']['counters']

@@ -4,21 +4,20 @@ import { createHash } from 'node:crypto'
 import type { CompiledPattern } from '../../compiler/index.ts'
 import type { StagePlan } from '../../compiler/stages/plan.ts'
 import { Sizes } from '../../compiler/stages/sizes.ts'
-import type { KernelPlan } from '../../compiler/plan.ts'
-import type { ListInfo, StageAttend, StageBinding, StageModule } from '../artifact.ts'
+import type { StageAttend, StageBinding, StageModule } from '../artifact.ts'
 import { tileOf } from '../frame.ts'
 import { scheduleOf } from '../schedule.ts'
-import { listAlone } from '../stages/attend.ts'
+import { attendForm, type AttendForm } from '../stages/attend.ts'
 import { emitStages, type StagesOptions } from '../stages/emit.ts'
-import type { CudaDtype, CudaStageKernel, CudaStageVariant, CudaVariant } from './manifest.ts'
+import type { CudaDtype, CudaFaster, CudaStageKernel, CudaStageVariant } from './manifest.ts'
 import { portableCuda } from './portable.ts'
 
 export interface CudaStagesOptions {
   readonly headDim: number
   readonly valueDim: number
   readonly dtype: CudaDtype
-  /** The kernel that is made for attention over such a list; null: there is none. */
-  readonly overList: (plan: KernelPlan, list: ListInfo) => CudaVariant | null
+  /** Kernels that are made for such attention; none: []. */
+  readonly faster: (form: AttendForm) => readonly CudaFaster[]
 }
 
 type Program = Pick<CompiledPattern, 'plan' | 'ir'> & { readonly stages: StagePlan }
@@ -41,7 +40,7 @@ function shapeFor(stages: StagePlan, valueDim: number): (typeof SHAPES)[number] 
 
 export function emitCudaStages(
   { plan: pattern, stages, ir }: Program,
-  { headDim, valueDim, dtype, overList }: CudaStagesOptions,
+  { headDim, valueDim, dtype, faster }: CudaStagesOptions,
 ): CudaStageVariant {
   const options: StagesOptions = {
     pattern,
@@ -55,16 +54,15 @@ export function emitCudaStages(
     dtype: 'f16',
   }
   const made = emitStages(options)
-  const faster = new Map<string, CudaStageKernel['faster']>()
+  const fasterFor = new Map<string, readonly CudaFaster[]>()
   for (const kernel of stages.steps.flatMap((s) => (s.kind === 'once' ? [s.kernel] : s.kernels))) {
-    const alone = kernel.kind === 'attend' ? listAlone(options, kernel) : null
-    const variant = alone && overList(alone.plan, alone.list)
-    if (alone && variant) faster.set(kernel.name, { variant, list: alone.stored })
+    const form = kernel.kind === 'attend' ? attendForm(options, kernel) : null
+    if (form) fasterFor.set(kernel.name, faster(form))
   }
   const kernelOf = (kernel: StageModule | StageAttend): CudaStageKernel => ({
     ...(kernel.kind === 'stage' ? stageKernel(kernel) : attendKernel(kernel)),
     when: kernel.when ?? null,
-    faster: faster.get(kernel.name) ?? null,
+    faster: fasterFor.get(kernel.name) ?? [],
   })
   if (made === null) throw new Error('there is a shape for halves')
   return {
@@ -101,6 +99,7 @@ function stageKernel({
   share,
   units,
   inner,
+  finer,
   tile,
   workgroup,
   sharedBytes,
@@ -112,7 +111,7 @@ function stageKernel({
     name,
     threads: workgroup,
     sharedBytes,
-    grid: { kind: 'units', share, units, inner, tile },
+    grid: { kind: 'units', share, units, inner, finer, tile },
     uniforms,
     buffers: bindings.filter((b) => b.role !== 'uniforms').map(bufferOf),
     ...textOf(code),

@@ -67,7 +67,11 @@ const isOpen = (mask: Expr): boolean => mask.op === 'const' && mask.arg === true
 const isMasked = (plan: KernelPlan): boolean => !isOpen(plan.mask)
 
 /** `listed`: the skeleton walks a list of tiles, whichever way it was made. */
-export function traitsText(plan: KernelPlan, listed: boolean, { step, part, aligned }: PassForm): string {
+export function traitsText(
+  plan: KernelPlan,
+  listed: boolean,
+  { step, part, aligned, before, makes }: PassForm,
+): string {
   const scoreReadsHead = plan.score !== null && readsHead({ ...plan, mask: plan.score })
   const rows: readonly (readonly [name: string, value: boolean, about: string])[] = [
     ['MASKED', isMasked(plan), 'some pair may be dropped; if not, tiles inside kvLen are full'],
@@ -80,6 +84,12 @@ export function traitsText(plan: KernelPlan, listed: boolean, { step, part, alig
     ['ORDERED', step !== null, 'rows and keys are taken by classes of the same remainder'],
     ['ALIGNED', aligned, 'query tiles begin at positions that are multiples of TILE_Q'],
     ['PARTIAL', part === 'first', 'outputs go to the scratch as they are, for a pass that joins its own'],
+    [
+      'STATE',
+      makes === 'state',
+      'outputs and sums go to call.state as they are, for an attend that goes on with them',
+    ],
+    ['BEFORE', before, 'call.before holds what an attend before made of other pairs'],
     ['MERGES', part === 'last', 'scratch and lse hold what an earlier pass made of other pairs'],
     ['MASK_READS_HEAD', readsHead(plan), 'keeps and the tiles may differ between heads'],
     ['SCORE_READS_HEAD', scoreReadsHead, 'scoreOf may differ between heads'],

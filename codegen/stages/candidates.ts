@@ -1,61 +1,95 @@
-/** Candidates: a row of scores in; its cells by keys that compare as their values do, and which of them are forced, out. */
+/** Candidates: a row of scores in; its cells out, by keys that compare as their values do and that a workgroup keeps. */
 
 import type { StageNode } from '../../compiler/stages/graph.ts'
 import { scoresOf } from '../../compiler/stages/typing.ts'
+import type { RowSchedule } from '../schedule.ts'
 import type { Block } from '../block.ts'
-import { and, bool, eq, f32, lt, not, op, select, u32, type Code } from '../kernel.ts'
+import { add, and, at, eq, f32, i32, lt, max, min, not, op, select, sub, u32 } from '../kernel.ts'
+import type { Code } from '../kernel.ts'
 import { seenAt, valueAt } from './cells.ts'
-import { TOGETHER, type GridUnit } from './grid.ts'
+import type { GridUnit } from './grid.ts'
+import type { Team } from './team.ts'
 import { countOf } from './units.ts'
 import { cellVars, unitsOf, type CellPlace, type Cells } from './place.ts'
 
 /** Below it a value counts as -Infinity. */
 const LOW = -3.0e38
 
-/** A cell of the row that is chosen from. */
+/** The key of a cell that is taken whatever its value is: no number's bits give it. That of one that cannot be chosen is 0. */
+export const FORCED = 2 ** 32 - 1
+export const isForced = (key: Code): Code => eq(key, u32(FORCED))
+/** True of a cell that is chosen by its value: neither 0 nor FORCED, in one comparison. */
+export const isOpen = (key: Code): Code => lt(sub(key, u32(1)), u32(FORCED - 1))
+
+/** A cell of the row when it is first met. */
 export interface Candidate {
-  /** 0 where it cannot be chosen but by force. */
-  readonly key: (b: Block) => Code
-  readonly forced: (b: Block) => Code
+  readonly key: Code
   readonly value: Code
-  readonly column: Code
 }
 
 export interface Row {
   readonly columns: Code
-  readonly at: (b: Block, column: Code) => Candidate
-  readonly each: (b: Block, lane: Code, visit: (b: Block, cell: Candidate) => void) => void
+  /** Threads of the team one beside the other, each a column; all cells are met once in this way before any other. */
+  readonly first: (b: Block, visit: (b: Block, cell: Candidate) => void) => void
+  /** Columns from `from` to before `end`; `from` is a multiple of the threads. */
+  readonly again: (
+    b: Block,
+    from: Code,
+    end: Code,
+    visit: (b: Block, column: Code, key: Code) => void,
+  ) => void
 }
 
 export function candidates(
   c: Cells,
   node: StageNode<'topK'> | StageNode<'topP'>,
   { of, row }: GridUnit,
+  { threads, lane, room }: Team,
+  { ahead, kept }: RowSchedule,
 ): Row {
   const { text: t } = c
   const source = node.src[0]!
   const { force } = node.arg
   const columns = countOf(t, scoresOf(source).kv)
-  const at = (b: Block, column: Code): Candidate => {
+  const keys = room('keys', kept)
+  const cellAt = (b: Block, column: Code): Candidate => {
     const place: CellPlace = { of, q: row, kv: column }
     const seen = b.let('seen', seenAt(c, source, place))
     const value = b.let('value', valueAt(c, source, place))
-    const forced = force
-      ? b.let('forced', and(seen, t.write(b, force, { ...of, vars: cellVars(t, unitsOf(source, place)) })))
-      : bool(false)
-    const open = b.let('open', and(seen, not(forced), lt(f32(LOW), value)))
-    return {
-      value,
-      column,
-      forced: () => forced,
-      key: (d) => d.let('key', select(open, orderKey(d, value), u32(0))),
-    }
+    const open = and(seen, lt(f32(LOW), value))
+    const key = select(open, orderKey(b, value), u32(0))
+    if (!force) return { key: b.let('key', key), value }
+    const forced = and(seen, t.write(b, force, { ...of, vars: cellVars(t, unitsOf(source, place)) }))
+    return { key: b.let('key', select(forced, u32(FORCED), key)), value }
   }
+  const sweep = (
+    b: Block,
+    from: Code,
+    end: Code,
+    visit: (b: Block, column: Code, cell: Candidate) => void,
+  ): void =>
+    b.for('column', add(from, lane), end, threads * ahead, (d, column) => {
+      if (ahead === 1) return visit(d, column, cellAt(d, column))
+      // Read whether they are there or not, so that no branch parts the reads and a thread waits for all together.
+      const cells = [...Array(ahead).keys()].map((i) => {
+        const own = d.let('own', add(column, i32(i * threads)))
+        return { own, cell: cellAt(d, d.let('there', min(own, sub(end, i32(1))))) }
+      })
+      for (const { own, cell } of cells) d.if(lt(own, end), (e) => visit(e, own, cell))
+    })
   return {
     columns,
-    at,
-    each: (b, lane, visit) =>
-      b.for('column', lane, columns, TOGETHER, (d, column) => visit(d, at(d, column))),
+    first: (b, visit) =>
+      sweep(b, i32(0), columns, (d, column, cell) => {
+        d.if(lt(column, i32(kept)), (e) => e.set(at(keys, column), cell.key))
+        visit(d, cell)
+      }),
+    again: (b, from, end, visit) => {
+      b.for('column', add(from, lane), min(end, i32(kept)), threads, (d, column) =>
+        visit(d, column, d.let('key', at(keys, column))),
+      )
+      sweep(b, max(from, i32(kept)), end, (d, column, { key }) => visit(d, column, key))
+    },
   }
 }
 

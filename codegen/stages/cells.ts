@@ -1,6 +1,7 @@
 /** Cells: a node of scores, a sharer and a pair of units in; the cell's value, and whether it is visible, as code out. */
 
-import { isWord, type ScoresType, type StageNode } from '../../compiler/stages/graph.ts'
+import { isWord, type Axis, type ScoresType, type StageNode } from '../../compiler/stages/graph.ts'
+import type { Finer } from '../../compiler/stages/plan.ts'
 import { rowsOf, scoresOf } from '../../compiler/stages/typing.ts'
 import type { Block } from '../block.ts'
 import {
@@ -14,6 +15,7 @@ import {
   le,
   lt,
   max,
+  min,
   mul,
   not,
   op,
@@ -44,7 +46,8 @@ export const seenAt = (c: Cells, node: StageNode, place: CellPlace): Code => ask
 
 /** `place.of` may be finer than the scores, and their axes whole where the place has units. */
 function ask(c: Cells, node: StageNode, { of, q, kv }: CellPlace, use: Use): Code {
-  const { text: t } = c
+  const { text: t, given } = c
+  if (node === given?.node) return use === 'seen' ? given.seen : given.value
   const type = scoresOf(node)
   const args = [
     of.batch,
@@ -52,9 +55,18 @@ function ask(c: Cells, node: StageNode, { of, q, kv }: CellPlace, use: Use): Cod
     isWhole(type.q) ? i32(0) : q,
     isWhole(type.kv) ? i32(0) : kv,
   ]
-  const key = `${node.word}${node.id}${use === 'seen' ? 'Seen' : ''}`
-  return t.call(key, use === 'seen' ? 'bool' : 'f32', PARAMETERS, args, (b, [batch, sharer, row, column]) => {
+  const own = given?.path.has(node) ? given : null
+  const key = `${node.word}${node.id}${own ? `Of${own.node.id}` : ''}${use === 'seen' ? 'Seen' : ''}`
+  const parameters = own ? [...PARAMETERS, 'known', 'visible'] : PARAMETERS
+  if (own) args.push(own.value, own.seen)
+  return t.call(key, use === 'seen' ? 'bool' : 'f32', parameters, args, (b, inside) => {
+    const [batch, sharer, row, column, known, visible] = inside
     const place = { of: { batch: batch!, share: type.share, at: sharer! }, q: row!, kv: column! }
+    if (own) {
+      const mine = c.with({ ...own, value: known!, seen: visible! })
+      b.return(use === 'seen' ? seen(mine, b, node, place) : value(mine, b, node, place))
+      return
+    }
     const stored = t.find(node, 'scores')
     if (stored && !t.writes(stored)) {
       const bits = b.let('bits', at(t.stored(stored), storedIndex(t, node, place)))
@@ -163,10 +175,21 @@ export function storedRow(
   { of, q }: Pick<CellPlace, 'of' | 'q'>,
 ): Code {
   const type = scoresOf(node)
-  const chunk = t.find(node, holds)!.life === 'chunk'
-  const rows = chunk ? t.uniform('unitCount') : countOf(t, type.q)
-  const row = chunk ? sub(q, t.uniform('unitBase')) : q
+  const { life, finer } = t.find(node, holds)!
+  const { base, count } = life === 'chunk' ? rowsOfChunk(t, finer, type.q) : { base: i32(0), count: null }
+  const rows = count ?? countOf(t, type.q)
+  const row = sub(q, base)
   return add(mul(add(mul(of.batch, t.sharers(type.share)), of.at), rows), row)
+}
+
+/** Rows of a chunk, as runtimes count them: of a finer axis those that the call has. */
+function rowsOfChunk(t: StageText, finer: Finer | null, axis: Axis): { base: Code; count: Code } {
+  const [base, count] = [t.uniform('unitBase'), t.uniform('unitCount')]
+  if (finer === null || t.problem.isFiner) return { base, count }
+  const before = t.size(finer.before)
+  const placeOf = (unit: Code) => sub(mul(unit, i32(finer.each)), before)
+  const first = max(placeOf(base), i32(0))
+  return { base: first, count: sub(min(placeOf(add(base, count)), countOf(t, axis)), first) }
 }
 
 function greatest(c: Cells, b: Block, node: StageNode<'argmax'>, place: CellPlace): Code {

@@ -6,10 +6,12 @@ import { stateVectors } from '../artifact.ts'
 import {
   add,
   at,
+  eq,
   f32,
   i32,
   lt,
   max,
+  min,
   mul,
   op,
   quotient,
@@ -22,7 +24,7 @@ import {
 import type { Block } from '../block.ts'
 import { valueAt } from './cells.ts'
 import { elementwise } from './grid.ts'
-import type { StageText } from './text.ts'
+import type { Sharer, StageText } from './text.ts'
 import { Unsupported } from './units.ts'
 import type { Cells } from './place.ts'
 
@@ -32,14 +34,19 @@ const MINUS_INFINITY_BITS = 0xff800000
 /** A gated sum has no log-sum-exp. */
 const NAN_BITS = 0x7fc00000
 
-/** One thread a row: a number of each state, then the components one after another. */
+/** Components that a thread makes: two halves share a word. Threads one beside the other have neighbours. */
+export const COMPONENTS = 2
+
+/** A number of each state, then the thread's components of all of them. */
 export function combineEntry(c: Cells, { node, makes }: CombineKernel): Entry {
   const { text: t } = c
   const gated = isWord(node, 'gated')
   if (!gated && !isWord(node, 'merge')) throw new Unsupported(`a choice between states`)
   const states = node.src.filter((n) => n.type.kind === 'state')
   const stride = i32(4 * stateVectors(t.problem.valueDim))
-  return elementwise(t, 'head', i32(1), (b, { of, row }) => {
+  const { valueDim } = t.problem
+  return elementwise(t, 'head', i32(Math.ceil(valueDim / COMPONENTS)), (b, { of, row }, pair) => {
+    const first = b.let('first', mul(pair, i32(COMPONENTS)))
     const line = b.let('line', add(mul(add(mul(of.batch, t.sharers('head')), of.at), t.qLen), row))
     const start = b.let('start', mul(line, stride))
     const own = states.map((s) => ({ buffer: t.stored(t.find(s, 'state') ?? missing()), s }))
@@ -56,11 +63,14 @@ export function combineEntry(c: Cells, { node, makes }: CombineKernel): Entry {
     })
     const total = gated ? f32(1) : b.let('total', sums.map((l, n) => mul(l, shares[n]!)).reduce(add))
     const component = (i: Code) => states.map((_, n) => mul(shares[n]!, word(n, add(i32(4), i)))).reduce(add)
+    const opens = (then: (d: Block) => void) => b.if(eq(pair, i32(0)), then)
     if (makes === 'state') {
       const target = t.stored(t.find(node, 'state')!)
-      b.set(at(target, start), select(lt(f32(0), total), top, f32(FLOOR)))
-      b.set(at(target, add(start, i32(1))), total)
-      b.for('i', i32(0), i32(t.problem.valueDim), 1, (d, i) =>
+      opens((d) => {
+        d.set(at(target, start), select(lt(f32(0), total), top, f32(FLOOR)))
+        d.set(at(target, add(start, i32(1))), total)
+      })
+      b.for('i', first, ofPair(first, valueDim), 1, (d, i) =>
         d.set(at(target, add(add(start, i32(4)), i)), component(i)),
       )
       return
@@ -70,16 +80,20 @@ export function combineEntry(c: Cells, { node, makes }: CombineKernel): Entry {
       'factor',
       gated ? f32(1) : select(some, op('f32', 'div', f32(1), select(some, total, f32(1))), f32(0)),
     )
-    writeOutput(t, b, of.batch, of.at, row, (d, i) => d.let('value', mul(component(i), factor)))
-    const lse = t.output('lse')
-    const bits = b.var('bits', u32(gated ? NAN_BITS : MINUS_INFINITY_BITS))
-    if (!gated)
-      b.if(some, (d) =>
-        d.set(bits, op('u32', 'floatBits', mul(add(top, op('f32', 'log2', total)), f32(LN2)))),
-      )
-    b.set(at(lse, line), bits)
+    writeOutput(t, b, { ...of, row, first }, (d, i) => d.let('value', mul(component(i), factor)))
+    opens((d) => {
+      const bits = d.var('bits', u32(gated ? NAN_BITS : MINUS_INFINITY_BITS))
+      if (!gated)
+        d.if(some, (e) =>
+          e.set(bits, op('u32', 'floatBits', mul(add(top, op('f32', 'log2', total)), f32(LN2)))),
+        )
+      d.set(at(t.output('lse'), line), bits)
+    })
   })
 }
+
+/** Where the components of a thread end. */
+const ofPair = (first: Code, valueDim: number): Code => min(add(first, i32(COMPONENTS)), i32(valueDim))
 
 const missing = (): never => {
   throw new Unsupported('a state that is not stored')
@@ -98,13 +112,11 @@ function gateOf(
   return select(some, op('f32', 'div', valueAt(c, gate, place), select(some, sum, f32(1))), f32(0))
 }
 
-/** A row of the output, two components at a time where they share a word. */
+/** A thread's components of a row of the output, both of a word where they share one. */
 function writeOutput(
   t: StageText,
   b: Block,
-  batch: Code,
-  head: Code,
-  row: Code,
+  { batch, at: head, row, first }: Sharer & { readonly row: Code; readonly first: Code },
   value: (b: Block, i: Code) => Code,
 ): void {
   const out = t.output('out')
@@ -112,14 +124,12 @@ function writeOutput(
   const start = b.let('outStart', add(add(along('Batch', batch), along('Head', head)), along('Row', row)))
   const { valueDim, dtype } = t.problem
   if (dtype === 'f32') {
-    b.for('i', i32(0), i32(valueDim), 1, (d, i) => d.set(at(out, add(start, toU32(i))), value(d, i)))
+    b.for('i', first, ofPair(first, valueDim), 1, (d, i) => d.set(at(out, add(start, toU32(i))), value(d, i)))
     return
   }
   if (valueDim % 2 !== 0) throw new Unsupported('combined states of halves in odd numbers')
   const half = (e: Code) => op('u32', 'bitAnd', op('u32', 'packHalf', e), u32(65535))
-  b.for('i', i32(0), i32(valueDim), 2, (d, i) => {
-    const [low, high] = [value(d, i), value(d, add(i, i32(1)))]
-    const word = op('u32', 'bitOr', half(low), op('u32', 'shl', half(high), u32(16)))
-    d.set(at(out, quotient(add(start, toU32(i)), u32(2))), word)
-  })
+  const [low, high] = [value(b, first), value(b, add(first, i32(1)))]
+  const word = op('u32', 'bitOr', half(low), op('u32', 'shl', half(high), u32(16)))
+  b.set(at(out, quotient(add(start, toU32(first)), u32(2))), word)
 }

@@ -2,14 +2,8 @@
 
 import { substitute, type Expr } from '../../compiler/ir.ts'
 import type { KernelPlan } from '../../compiler/plan.ts'
-import type { Axis, StageNode } from '../../compiler/stages/graph.ts'
-import type {
-  AttendKernel,
-  ScoresKernel,
-  StageBuffer,
-  StageKernel,
-  StagePlan,
-} from '../../compiler/stages/plan.ts'
+import { isWord, type Axis, type StageNode } from '../../compiler/stages/graph.ts'
+import type { AttendKernel, StageBuffer, StageKernel, StagePlan } from '../../compiler/stages/plan.ts'
 import type { Sizes } from '../../compiler/stages/sizes.ts'
 import { setOf } from '../../compiler/stages/typing.ts'
 import {
@@ -26,17 +20,23 @@ import {
 import type { Kernel } from '../kernel.ts'
 import { print } from '../print.ts'
 import { jsonOf } from '../record.ts'
+import { ceilingOf, rowSchedulesOf } from '../schedule.ts'
 import { bytesOf, type VariantOptions } from '../variant.ts'
 import { storageType } from '../wgsl.ts'
 import { scoresOf } from '../../compiler/stages/typing.ts'
 import { attendKernel } from './attend.ts'
-import { combineEntry } from './combine.ts'
-import { filterEntry, listsEntry, rowsEntry, scoresEntry } from './elements.ts'
+import { COMPONENTS, combineEntry } from './combine.ts'
+import { filterEntry, rowsEntry, scoresEntry } from './elements.ts'
+import { listsEntry } from './lists.ts'
+import { leafOf } from './panels.ts'
+import { bitsEntry, productBits, productEntry } from './product.ts'
+import { productCells } from './product-cells.ts'
 import { CELLS, dotEntry } from './tiled.ts'
+import { isScaled } from './quantized.ts'
 import { cellsOf } from './sets.ts'
 import { StageText, type StageProblem } from './text.ts'
 import { selectEntry } from './select.ts'
-import { sortEntry, statisticsEntry } from './together.ts'
+import { quantizeEntry, sortEntry, statisticsEntry } from './together.ts'
 import { Unsupported } from './units.ts'
 
 export interface StagesOptions extends Pick<
@@ -151,7 +151,7 @@ function storedValue(
 }
 
 function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, AttendKernel>): StageModule {
-  const { pattern, plan, sizes, target, headDim, valueDim, dtype } = options
+  const { pattern, plan, sizes, target, capability, headDim, valueDim, dtype } = options
   const problem: StageProblem = {
     pattern,
     sizes,
@@ -159,24 +159,36 @@ function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, Attend
     buffers: plan.buffers.filter(
       (b) => b.life !== 'chunk' || kernel.reads.includes(b) || kernel.writes.includes(b),
     ),
+    patches: plan.patches,
+    isFiner: kernel.grid.finer !== undefined,
     inputs: plan.graph.inputs,
     headDim,
     valueDim,
     dtype,
+    rows: rowSchedulesOf(capability),
+    lanes: target.lanes ?? 1,
   }
   const text = new StageText(problem, kernel.writes, target.reserved)
+  const { products } = target
+  // Cells of products alone are worth a tile of them at once.
+  const leaf = kernel.kind === 'scores' ? leafOf(text, kernel.node) : null
+  const product = products && kernel.kind === 'scores' ? productCells(text, kernel.node) : null
+  const bits = products && kernel.kind === 'filter' ? productBits(text, products, kernel) : null
   const cells = cellsOf(text, pattern.tiles)
   const alone = (entry: ReturnType<typeof rowsEntry>) => ({ entry, memory: [] })
   const made = (() => {
     switch (kernel.kind) {
       case 'rows':
-        return alone(rowsEntry(cells, kernel))
+        return isVector(kernel.node)
+          ? quantizeEntry(cells, kernel.node, kernel)
+          : alone(rowsEntry(cells, kernel))
       case 'scores':
-        return tiled(kernel) ? dotEntry(cells, kernel) : alone(scoresEntry(cells, kernel))
+        if (product) return productEntry(cells, products!, kernel, product)
+        return leaf ? dotEntry(cells, kernel, leaf) : alone(scoresEntry(cells, kernel))
       case 'filter':
-        return alone(filterEntry(cells, kernel))
+        return bits ? bitsEntry(cells, products!, kernel, bits) : filterEntry(cells, kernel)
       case 'lists':
-        return alone(listsEntry(cells, kernel))
+        return listsEntry(cells, kernel)
       case 'combine':
         return alone(combineEntry(cells, kernel))
       case 'statistics':
@@ -200,7 +212,8 @@ function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, Attend
     functions: text.functions,
     entries: [made.entry],
   }
-  if (bytesOf(made.memory) > 16384)
+  const bytes = product || bits ? products!.most : ceilingOf(capability).bytes
+  if (bytesOf(made.memory) > bytes || made.entry.threads > ceilingOf(capability).invocations)
     throw new Error(`${kernel.name} takes more workgroup memory than there is`)
   const bindings: StageBinding[] = [
     { binding: 0, role: 'uniforms', access: 'uniform', type: 'Uniforms' },
@@ -214,14 +227,18 @@ function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, Attend
       type: `array<${storageType(buffer)}>`,
     })),
   ]
-  const inner = innerOf(options, kernel)
+  // A tile of bits has the rows and columns of the cells that are asked.
+  const units = sizes.product(sizes.units(gridAxis(kernel)), sizes.num(bits?.each ?? 1))
+  const inner = bits ? sizes.units(setOf(bits.where).kv) : innerOf(options, kernel)
+  const { finer } = kernel.grid
   return {
     kind: 'stage',
     name: kernel.name,
     share: kernel.kind === 'combine' ? 'head' : kernel.grid.share,
-    units: jsonOf(options.sizes.units(gridAxis(kernel))),
+    units: jsonOf(units),
     inner: inner && jsonOf(inner),
-    tile: tiled(kernel) ? CELLS : null,
+    finer: finer ? { each: finer.each, before: jsonOf(finer.before) } : null,
+    tile: product || bits ? products!.tile : leaf ? CELLS : null,
     workgroup: made.entry.threads,
     sharedBytes: bytesOf(made.memory),
     bindings,
@@ -230,9 +247,9 @@ function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, Attend
   }
 }
 
-/** Cells of a dot alone: worth a tile of them at once. */
-const tiled = (kernel: StageKernel): kernel is ScoresKernel & { readonly node: StageNode<'dot'> } =>
-  kernel.kind === 'scores' && kernel.node.word === 'dot'
+/** Vectors that a workgroup has in common. */
+const isVector = (node: StageNode): node is StageNode<'quantize'> =>
+  isWord(node, 'quantize') && isScaled(node)
 
 /** What the grid's units are: q units of what is made, tokens of rows and of states, the groups within which an order sorts. */
 function gridAxis({ kind, node }: Exclude<StageKernel, AttendKernel>): Axis {
@@ -254,17 +271,22 @@ function gridAxis({ kind, node }: Exclude<StageKernel, AttendKernel>): Axis {
 }
 
 /** Elements of a unit, one thread each; null: a workgroup has the unit. */
-function innerOf({ sizes }: StagesOptions, { kind, node }: Exclude<StageKernel, AttendKernel>): Expr | null {
+function innerOf(
+  { sizes, capability, valueDim }: StagesOptions,
+  { kind, node }: Exclude<StageKernel, AttendKernel>,
+): Expr | null {
   switch (kind) {
     case 'rows':
-      return node.type.kind === 'rows' ? node.type.channels : null
+      return node.type.kind === 'rows' && !isVector(node) ? node.type.channels : null
     case 'scores':
       return sizes.units(scoresOf(node).kv)
-    case 'filter':
-      return sizes.ceilDiv(sizes.units(setOf(node).kv), 32)
-    case 'lists':
+    case 'filter': {
+      // Whole workgroups.
+      const { threads } = rowSchedulesOf(capability).blocks
+      return sizes.product(sizes.ceilDiv(sizes.units(setOf(node).kv), threads), sizes.num(threads))
+    }
     case 'combine':
-      return sizes.num(1)
+      return sizes.num(Math.ceil(valueDim / COMPONENTS))
     default:
       return null
   }

@@ -1,10 +1,9 @@
-/** Grid: which element or which row of a stage's value a thread or a workgroup has; the frame of every stage kernel. */
+/** Grid: which unit of a stage's value a thread or a workgroup has, and which element of it a thread that works alone. */
 
 import type { Share } from '../../compiler/stages/graph.ts'
 import { Block } from '../block.ts'
 import {
   add,
-  at,
   fromU32,
   i32,
   le,
@@ -12,16 +11,15 @@ import {
   op,
   quotient,
   remainder,
+  toU32,
   u32,
   type Code,
   type Entry,
-  type Memory,
 } from '../kernel.ts'
 import type { Sharer, StageText } from './text.ts'
 
-/** Threads of a workgroup whose threads work alone, and of one that has a row in common. */
+/** Threads of a workgroup whose threads work alone. */
 export const ALONE = 64
-export const TOGETHER = 64
 
 /** A unit of the grid: a sharer and a q unit, by its place along its axis. */
 export interface GridUnit {
@@ -35,7 +33,7 @@ export interface GridUnit {
 export const groupOf = (t: StageText): Code =>
   add(op('u32', 'groupX'), mul(op('u32', 'groupY'), t.uniform('gridX')))
 
-function unitAt(t: StageText, block: Block, share: Share, number: Code): GridUnit {
+export function unitAt(t: StageText, block: Block, share: Share, number: Code): GridUnit {
   const units = t.uniform('unitCount')
   const row = block.let('row', add(t.uniform('unitBase'), remainder(number, units)))
   const pair = block.let('pair', quotient(number, units))
@@ -52,48 +50,51 @@ export function elementwise(
   body: (block: Block, unit: GridUnit, element: Code) => void,
 ): Entry {
   const block = new Block(t.names.child())
-  const index = block.let('index', fromU32(add(mul(groupOf(t), u32(ALONE)), op('u32', 'thread'))))
-  const units = mul(mul(t.uniform('batches'), t.sharers(share)), t.uniform('unitCount'))
-  const count = block.let('inner', inner)
+  // Elements may be more than an i32 counts, though their units are not.
+  const index = block.let('index', add(mul(groupOf(t), u32(ALONE)), op('u32', 'thread')))
+  const units = toU32(mul(mul(t.uniform('batches'), t.sharers(share)), t.uniform('unitCount')))
+  const count = block.let('inner', toU32(inner))
   block.if(le(mul(units, count), index), (b) => b.return())
-  const element = block.let('element', remainder(index, count))
-  body(block, unitAt(t, block, share, block.let('number', quotient(index, count))), element)
+  const element = block.let('element', fromU32(remainder(index, count)))
+  const number = block.let('number', fromU32(quotient(index, count)))
+  body(block, unitAt(t, block, share, number), element)
   return { name: 'run', threads: ALONE, body: block.stmts }
 }
 
-/** One workgroup for each unit. */
-export function rowwise(
-  t: StageText,
-  share: Share,
-  body: (block: Block, unit: GridUnit, thread: Code) => void,
-): Entry {
+/** A tile of cells: the block that has them, their sharer, and where the tile begins among the rows and columns there are. */
+export interface GridTile {
+  readonly block: Block
+  readonly of: Sharer
+  /** Rows of the dispatch, and the q unit of the first of them. */
+  readonly rows: Code
+  readonly columns: Code
+  readonly base: Code
+  readonly firstRow: Code
+  readonly firstColumn: Code
+}
+
+/** One workgroup for each square of `side` rows and columns. */
+export function tileAt(t: StageText, share: Share, width: Code, side: number): GridTile {
   const block = new Block(t.names.child())
   const own = block.let('own', groupOf(t))
   block.if(le(t.uniform('groupCount'), own), (b) => b.return())
-  const unit = unitAt(t, block, share, block.let('number', fromU32(own)))
-  body(block, unit, block.let('lane', fromU32(op('u32', 'thread'))))
-  return { name: 'run', threads: TOGETHER, body: block.stmts }
-}
-
-/** One number a thread into one for all, each adding up what all left: few words, and one barrier in place of six. */
-export function reduceAll(
-  block: Block,
-  scratch: Memory,
-  lane: Code,
-  value: Code,
-  combine: (a: Code, b: Code) => Code,
-  wish: string,
-): Code {
-  shareAll(block, scratch, lane, value)
-  const total = block.var(wish, at(scratch, i32(0)))
-  block.for('other', i32(1), i32(TOGETHER), 1, (b, other) => b.set(total, combine(total, at(scratch, other))))
-  return total
-}
-
-/** Each thread's number where the others find it. */
-export function shareAll(block: Block, scratch: Memory, lane: Code, value: Code): void {
-  // What was there before may still be read.
-  block.barrier()
-  block.set(at(scratch, lane), value)
-  block.barrier()
+  const rows = t.uniform('unitCount')
+  const tiles = (n: Code) => quotient(add(n, i32(side - 1)), i32(side))
+  const columns = block.let('columns', width)
+  const across = block.let('across', tiles(columns))
+  const down = block.let('down', tiles(rows))
+  const number = block.let('number', fromU32(own))
+  const above = block.let('above', quotient(number, across))
+  const pair = block.let('pair', quotient(above, down))
+  const batch = block.let('batch', quotient(pair, t.sharers(share)))
+  const at = block.let('sharer', remainder(pair, t.sharers(share)))
+  return {
+    block,
+    of: { batch, share, at },
+    rows,
+    columns,
+    base: t.uniform('unitBase'),
+    firstRow: block.let('firstRow', mul(remainder(above, down), i32(side))),
+    firstColumn: block.let('firstColumn', mul(remainder(number, across), i32(side))),
+  }
 }

@@ -9,7 +9,7 @@ import { LOWEST } from './rows.ts'
 import type { Sharer, StageText } from './text.ts'
 import { joinVars, sourcesOf, unitVars, type Run, type Sources } from './units.ts'
 import { maskSees } from './visible.ts'
-import { cellVars, unitsOf, type CellPlace, type Cells } from './place.ts'
+import { cellVars, isRead, unitsOf, type CellPlace, type Cells } from './place.ts'
 
 interface Pool {
   readonly shares: Run
@@ -34,14 +34,13 @@ export function finerSharers(t: StageText, finer: Share, of: Sharer): Run {
   return { lo: i32(0), hi: t.sharers(finer) }
 }
 
-/** Each visible source cell of a pooled one that the filter lets pass. */
-function eachSource(
-  c: Cells,
-  b: Block,
-  node: StageNode<'poolScores'>,
-  place: CellPlace,
-  visit: (b: Block, cell: CellPlace, fraction: Code | null) => void,
-): void {
+type Visit = (b: Block, cell: CellPlace, fraction: Code | null, seen: Code) => void
+
+/**
+ * Each source cell of a pooled one that the filter lets pass: the visible ones, or, where cells are read, all with whether they are
+ * visible, so that no branch parts the reads.
+ */
+function eachSource(c: Cells, b: Block, node: StageNode<'poolScores'>, place: CellPlace, visit: Visit): void {
   const { text: t } = c
   const source = node.src[0]!
   const { share } = scoresOf(source)
@@ -60,8 +59,11 @@ function eachSource(
         )
         const passes = (d: Block) => (filter ? t.write(d, filter, { ...cell.of, vars }) : bool(true))
         const parts = [q.fraction?.(row), kv.fraction?.(column)].filter((f) => f !== undefined)
-        const take = (d: Block) => visit(d, cell, parts.length === 0 ? null : parts.reduce(mul))
-        const visible = (d: Block) => d.if(c.seen(source, cell), take)
+        const fraction = parts.length === 0 ? null : parts.reduce(mul)
+        const visible = (d: Block) =>
+          isRead(t, source)
+            ? visit(d, cell, fraction, d.let('seen', c.seen(source, cell)))
+            : d.if(c.seen(source, cell), (e) => visit(e, cell, fraction, bool(true)))
         if (filter) b3.if(passes(b3), visible)
         else visible(b3)
       }),
@@ -74,26 +76,45 @@ function over(b: Block, wish: string, { lo, hi }: Run, body: (b: Block, n: Code)
   b.for(wish, lo, hi, 1, body)
 }
 
-export function pooled(c: Cells, b: Block, node: StageNode<'poolScores'>, place: CellPlace): { value: Code } {
+export interface PooledCell {
+  readonly value: Code
+  /** How many visible cells went into it, or the sum of their fractions. */
+  readonly count: Code
+}
+
+export function pooled(c: Cells, b: Block, node: StageNode<'poolScores'>, place: CellPlace): PooledCell {
   const { how } = node.arg
   const start = how === 'max' ? LOWEST : how === 'min' ? -LOWEST : 0
   const total = b.var('total', f32(start))
   const count = b.var('count', f32(0))
-  eachSource(c, b, node, place, (d, cell, fraction) => {
-    const own = c.value(node.src[0]!, cell)
+  eachSource(c, b, node, place, (d, cell, fraction, seen) => {
+    const own = d.let('own', select(seen, c.value(node.src[0]!, cell), f32(start)))
     if (how === 'max' || how === 'min') d.set(total, how === 'max' ? max(total, own) : min(total, own))
     else d.set(total, fraction ? op('f32', 'mad', own, fraction, total) : add(total, own))
-    d.set(count, add(count, fraction ?? f32(1)))
+    d.set(count, add(count, select(seen, fraction ?? f32(1), f32(0))))
   })
-  if (how === 'sum') return { value: total }
+  if (how === 'sum') return { value: total, count }
   const none = lt(f32(0), count)
   if (how === 'mean')
-    return { value: select(none, op('f32', 'div', total, select(none, count, f32(1))), f32(0)) }
-  return { value: select(none, total, f32(LOWEST)) }
+    return { value: select(none, op('f32', 'div', total, select(none, count, f32(1))), f32(0)), count }
+  return { value: select(none, total, f32(LOWEST)), count }
+}
+
+/** A pooled cell and whether it is seen, its sources met once; null where the one says nothing of the other. */
+export function pooledOnce(
+  c: Cells,
+  b: Block,
+  node: StageNode<'poolScores'>,
+  place: CellPlace,
+): { readonly value: Code; readonly seen: Code } | null {
+  const { asksSources, byMask } = visibility(c, node, place)
+  if (!asksSources || node.arg.of) return null
+  const { value, count } = pooled(c, b, node, place)
+  return { value, seen: and(lt(f32(0), count), byMask) }
 }
 
 /** A pooled cell over other units is seen anew by the mask; one that only within() could hide, and distances, by their sources. */
-export function pooledSeen(c: Cells, b: Block, node: StageNode<'poolScores'>, place: CellPlace): Code {
+function visibility(c: Cells, node: StageNode<'poolScores'>, place: CellPlace) {
   const { text: t, tiles } = c
   const [from, to] = [scoresOf(node.src[0]!), scoresOf(node)]
   const same = sameUnits(from.q, to.q) && sameUnits(from.kv, to.kv)
@@ -101,14 +122,20 @@ export function pooledSeen(c: Cells, b: Block, node: StageNode<'poolScores'>, pl
   const units = unitsOf(node, place)
   const byMask =
     to.visible === 'sources' || same ? bool(true) : maskSees(t, tiles, 'any', place.of, units.q, units.kv)
-  if (to.visible !== 'sources' && !same && !limited) return byMask
+  return { asksSources: to.visible === 'sources' || same || limited, byMask }
+}
+
+export function pooledSeen(c: Cells, b: Block, node: StageNode<'poolScores'>, place: CellPlace): Code {
+  const { text: t } = c
+  const { asksSources, byMask } = visibility(c, node, place)
+  if (!asksSources) return byMask
   const found = b.var('found', bool(false))
   const source = node.src[0]!
   const { shares, q, kv } = poolOf(t, node, place)
   over(b, 'sharer', shares, (b1, sharer) =>
     over(b1, 'row', q, (b2, row) =>
       over(b2, 'column', kv, (b3, column) => {
-        const cell = { of: { ...place.of, share: from.share, at: sharer }, q: row, kv: column }
+        const cell = { of: { ...place.of, share: scoresOf(source).share, at: sharer }, q: row, kv: column }
         b3.set(found, or(found, c.seen(source, cell)))
       }),
     ),

@@ -1,6 +1,7 @@
 /** Rows: a node of vectors, and a sharer, a unit and a channel, in; the component's value as code out. */
 
 import { isWord, type Args, type RowsType, type StageNode } from '../../compiler/stages/graph.ts'
+import type { StageBuffer } from '../../compiler/stages/plan.ts'
 import { rowsOf } from '../../compiler/stages/typing.ts'
 import type { Block } from '../block.ts'
 import {
@@ -9,7 +10,6 @@ import {
   at,
   f32,
   i32,
-  le,
   lt,
   max,
   min,
@@ -23,6 +23,7 @@ import {
   u32,
   type Code,
 } from '../kernel.ts'
+import { quantized } from './quantized.ts'
 import type { Sharer, StageText } from './text.ts'
 import {
   countOf,
@@ -45,6 +46,11 @@ export function element(t: StageText, node: StageNode, of: Sharer, place: Code, 
   const own = t.coarser(of, share)
   return t.call(`${node.word}${node.id}`, 'f32', PARAMETERS, [of.batch, own, place, channel], (b, args) => {
     const [batch, sharer, unit, c] = args as [Code, Code, Code, Code]
+    const codes = t.find(node, 'codes')
+    if (codes && !t.writes(codes)) {
+      const own: Sharer = { batch, share, at: sharer }
+      return b.return(mul(codeAt(t, node, codes, own, unit, c), scaleAt(t, node, own, unit)!))
+    }
     const stored = t.find(node, 'rows')
     const mine: Sharer = { batch, share, at: sharer }
     const at = { node, of: mine, place: unit, channel: c }
@@ -65,9 +71,39 @@ function load(t: StageText, { node, of, place, channel }: Place): Code {
 
 /** Where a component of stored rows is. */
 export function rowIndex(t: StageText, node: StageNode, of: Sharer, place: Code, channel: Code): Code {
-  const type = rowsOf(node)
-  const sharer = add(mul(of.batch, t.sharers(type.share)), of.at)
-  return add(mul(add(mul(sharer, countOf(t, type.axis)), place), channelsOf(t, type)), channel)
+  return add(mul(unitIndex(t, node, of, place), channelsOf(t, rowsOf(node))), channel)
+}
+
+/** A unit's number among those of all sharers. */
+export function unitIndex(t: StageText, node: StageNode, of: Sharer, place: Code): Code {
+  const { share, axis } = rowsOf(node)
+  return add(mul(add(mul(of.batch, t.sharers(share)), of.at), countOf(t, axis)), place)
+}
+
+/** Words of a row of codes. */
+export const codeWords = (t: StageText, node: StageNode): Code =>
+  quotient(add(channelsOf(t, rowsOf(node)), i32(1)), i32(2))
+
+/** A code is the upper half of an f32's bits. */
+function codeAt(
+  t: StageText,
+  node: StageNode,
+  codes: StageBuffer,
+  of: Sharer,
+  place: Code,
+  channel: Code,
+): Code {
+  const index = add(mul(unitIndex(t, node, of, place), codeWords(t, node)), quotient(channel, i32(2)))
+  const word = at(t.stored(codes), index)
+  const isSecond = op('bool', 'eq', remainder(channel, i32(2)), i32(1))
+  const bits = select(isSecond, op('u32', 'bitAnd', word, u32(0xffff0000)), op('u32', 'shl', word, u32(16)))
+  return op('f32', 'bitsFloat', bits)
+}
+
+/** What the codes of a unit are multiplied by; null: the rows are no codes that a kernel reads. */
+export function scaleAt(t: StageText, node: StageNode, of: Sharer, place: Code): Code | null {
+  const scales = t.find(node, 'scales')
+  return scales && !t.writes(scales) ? at(t.stored(scales), unitIndex(t, node, of, place)) : null
 }
 
 /** The component as the word says, into a function's body. */
@@ -98,7 +134,7 @@ export function made(t: StageText, b: Block, { node, of, place, channel }: Place
     const position = positionAt(t, rowsOf(node).axis, of, place)
     return from(node.src[0]!, sub(position, rowsOf(node).axis.side === 'q' ? t.qStart : i32(0)))
   }
-  if (isWord(node, 'quantize')) return quantized(t, b, node.arg.precision, node.src[0]!, from)
+  if (isWord(node, 'quantize')) return quantized(t, b, node, from)
   if (isWord(node, 'rope')) return rotated(t, b, node.arg, rowsOf(node), unit, from, node.src[0]!, channel)
   throw new Unsupported(`rows of ${node.word}`)
 }
@@ -202,39 +238,6 @@ function pooled(t: StageText, b: Block, node: StageNode<'poolRows'>, unit: Unit,
 
 /** The least f32: what stands for -Infinity where no infinity can be written. */
 export const LOWEST = -3.4028234663852886e38
-
-/** The greatest number of each type that is rounded to; signs have no scale. */
-const GREATEST = { int8: 127, int4: 7, fp8: 448 } as const
-
-/** Symmetric, one scale a row, to the nearest, ties to even. */
-function quantized(
-  t: StageText,
-  b: Block,
-  precision: Args['quantize']['precision'],
-  x: StageNode,
-  from: (n: StageNode, p?: Code, c?: Code) => Code,
-): Code {
-  const value = b.let('value', from(x))
-  if (precision === 'sign') return select(lt(f32(0), value), f32(1), f32(-1))
-  const most = b.var('most', f32(0))
-  b.for('i', i32(0), channelsOf(t, rowsOf(x)), 1, (c, i) =>
-    c.set(most, max(most, op('f32', 'abs', from(x, undefined, i)))),
-  )
-  const scale = b.let('scale', op('f32', 'div', most, f32(GREATEST[precision])))
-  const scaled = b.let('scaled', op('f32', 'div', value, max(scale, f32(1e-38))))
-  const rounded = precision === 'fp8' ? roundFp8(b, scaled) : op('f32', 'roundEven', scaled)
-  return select(le(most, f32(0)), f32(0), mul(rounded, scale))
-}
-
-/** e4m3: three bits behind the leading one, exponents from -6 on, subnormals below. */
-function roundFp8(b: Block, x: Code): Code {
-  const size = b.let('size', op('f32', 'abs', x))
-  const biased = op('i32', 'shr', op('i32', 'fromU32', op('u32', 'floatBits', size)), i32(23))
-  const exponent = b.let('exponent', max(sub(biased, i32(127)), i32(-6)))
-  const step = b.let('unit', op('f32', 'bitsFloat', op('i32', 'shl', add(exponent, i32(124)), i32(23))))
-  const near = min(mul(op('f32', 'roundEven', op('f32', 'div', size, step)), step), f32(448))
-  return select(lt(x, f32(0)), op('f32', 'neg', near), near)
-}
 
 function rotated(
   t: StageText,

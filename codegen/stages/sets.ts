@@ -33,15 +33,17 @@ import { finerSharers } from './pooled.ts'
 import { countIndex, idsIndex, mostOf, recordOf, wordsOf } from './layout.ts'
 import type { Sharer, StageText } from './text.ts'
 import { joinVars, sourcesOf, unitAround, Unsupported } from './units.ts'
-import { cellVars, type Cells, type Pair } from './place.ts'
+import { cellVars, type Cells, type Given, type Pair } from './place.ts'
 
 const PARAMETERS = ['batch', 'at', 'row', 'column'] as const
 
 /** What the functions of a file share. */
-export function cellsOf(text: StageText, tiles: KvTiles): Cells {
+export function cellsOf(text: StageText, tiles: KvTiles, given: Given | null = null): Cells {
   const cells: Cells = {
     text,
     tiles,
+    given,
+    with: (own) => cellsOf(text, tiles, own),
     holds: (node, pair) => holds(cells, node, pair),
     value: (node, place) => valueAt(cells, node, place),
     seen: (node, place) => seenAt(cells, node, place),

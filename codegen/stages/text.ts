@@ -3,6 +3,7 @@
 import type { Expr } from '../../compiler/ir.ts'
 import type { ParamInfo, PatternIr } from '../../compiler/plan.ts'
 import type { RowsInput, Share, StageNode } from '../../compiler/stages/graph.ts'
+import type { Patches } from '../../compiler/stages/patches.ts'
 import type { Holds, StageBuffer } from '../../compiler/stages/plan.ts'
 import type { Sizes } from '../../compiler/stages/sizes.ts'
 import type { VarName } from '../../compiler/vars.ts'
@@ -11,6 +12,7 @@ import { Block } from '../block.ts'
 import { Values, write, type Leaves } from '../expr.ts'
 import { add, at, i32, mul, name, op, quotient, type Buffer, type Code, type Type } from '../kernel.ts'
 import { Module } from '../module.ts'
+import type { RowSchedules } from '../schedule.ts'
 
 export type StageRole = 'meta' | 'q' | 'k' | 'v' | 'out' | 'lse' | 'rows' | 'stored' | 'table'
 
@@ -19,10 +21,17 @@ export interface StageProblem {
   readonly pattern: PatternIr
   readonly sizes: Sizes
   readonly buffers: readonly StageBuffer[]
+  readonly patches: ReadonlyMap<StageNode, Patches>
+  /** Of a chunk's kernel: its rows are finer than the units that the chunk counts. */
+  readonly isFiner: boolean
   readonly inputs: readonly RowsInput[]
   readonly headDim: number
   readonly valueDim: number
   readonly dtype: Dtype
+  /** How workgroups go over rows of cells. */
+  readonly rows: RowSchedules
+  /** Threads of a workgroup that shuffles bring together; 1: none. */
+  readonly lanes: number
 }
 
 const ofCall = (wish: string, type: 'i32' | 'f32'): ParamInfo => ({
@@ -239,7 +248,7 @@ export class StageText extends Module<StageRole> {
     }
   }
 
-  /** A function of i32 parameters, made once under a key. */
+  /** A function, made once under a key; its parameters are of the arguments' types. */
   readonly #functions = new Map<string, string>()
   call(
     key: string,
@@ -253,10 +262,10 @@ export class StageText extends Module<StageRole> {
       callee = this.names.fresh(key)
       this.#functions.set(key, callee)
       const block = new Block(this.names.child())
-      const made = parameters.map((p) => ({ name: block.names.fresh(p), type: 'i32' as const }))
+      const made = parameters.map((p, i) => ({ name: block.names.fresh(p), type: args[i]!.type }))
       build(
         block,
-        made.map((p) => name('i32', p.name)),
+        made.map((p) => name(p.type, p.name)),
       )
       this.functions.push({ name: callee, parameters: made, result: type, body: block.stmts })
     }

@@ -3,10 +3,9 @@
  * in workgroup memory a few channels at a time, so that each is read once a tile and not once a cell.
  */
 
-import type { StageNode } from '../../compiler/stages/graph.ts'
 import type { ScoresKernel } from '../../compiler/stages/plan.ts'
-import { rowsOf, scoresOf } from '../../compiler/stages/typing.ts'
-import { Block } from '../block.ts'
+import { scoresOf } from '../../compiler/stages/typing.ts'
+import type { Block } from '../block.ts'
 import {
   add,
   and,
@@ -15,7 +14,6 @@ import {
   f32,
   fromU32,
   i32,
-  le,
   lt,
   min,
   mul,
@@ -23,15 +21,14 @@ import {
   quotient,
   remainder,
   u32,
-  type Code,
   type Entry,
   type Memory,
 } from '../kernel.ts'
 import { HIDDEN_BITS, scaleOf, seenAt, storedIndex } from './cells.ts'
-import { groupOf } from './grid.ts'
+import { tileAt } from './grid.ts'
 import type { CellPlace, Cells } from './place.ts'
-import { channelsOf, element } from './rows.ts'
-import type { Sharer } from './text.ts'
+import { leafChannels, leafRows, type Leaf } from './panels.ts'
+import { element } from './rows.ts'
 import { countOf } from './units.ts'
 
 /** Cells of a tile's side, those of a thread, and the channels that are staged at once. */
@@ -48,10 +45,10 @@ const times = [...Array(EACH).keys()]
 
 export function dotEntry(
   c: Cells,
-  { node, grid }: ScoresKernel & { readonly node: StageNode<'dot'> },
+  { node, grid }: ScoresKernel,
+  leaf: Leaf,
 ): { readonly entry: Entry; readonly memory: readonly Memory[] } {
   const { text: t } = c
-  const [queries, keys] = node.src as [StageNode, StageNode]
   const target = t.stored(t.find(node, 'scores')!)
   const staged = [
     t.workgroup('queries', 'f32', [STEP, PITCH]),
@@ -60,29 +57,16 @@ export function dotEntry(
   const votes = t.workgroup('votes', 'u32', [], true)
   const word = t.workgroup('word', 'u32', [])
 
-  const block = new Block(t.names.child())
-  const own = block.let('own', groupOf(t))
-  block.if(le(t.uniform('groupCount'), own), (b) => b.return())
+  const { block, of, rows, columns, base, firstRow, firstColumn } = tileAt(
+    t,
+    grid.share,
+    countOf(t, scoresOf(node).kv),
+    CELLS,
+  )
   const lane = block.let('lane', fromU32(op('u32', 'thread')))
-  const rows = t.uniform('unitCount')
-  const columns = block.let('columns', countOf(t, scoresOf(node).kv))
-  const tiles = (n: Code) => quotient(add(n, i32(CELLS - 1)), i32(CELLS))
-  const across = block.let('across', tiles(columns))
-  const down = block.let('down', tiles(rows))
-  const number = block.let('number', fromU32(own))
-  const above = block.let('above', quotient(number, across))
-  const pair = block.let('pair', quotient(above, down))
-  const of: Sharer = {
-    batch: block.let('batch', quotient(pair, t.sharers(grid.share))),
-    share: grid.share,
-    at: block.let('sharer', remainder(pair, t.sharers(grid.share))),
-  }
-  const firstRow = block.let('firstRow', mul(remainder(above, down), i32(CELLS)))
-  const firstColumn = block.let('firstColumn', mul(remainder(number, across), i32(CELLS)))
   const [y, x] = [block.let('y', quotient(lane, i32(SIDE))), block.let('x', remainder(lane, i32(SIDE)))]
   const rowAt = (i: number) => add(add(firstRow, y), i32(SIDE * i))
   const columnAt = (j: number) => add(add(firstColumn, x), i32(SIDE * j))
-  const base = t.uniform('unitBase')
   const placeAt = (i: number, j: number): CellPlace => ({ of, q: add(base, rowAt(i)), kv: columnAt(j) })
   const inside = (i: number, j: number) => and(lt(rowAt(i), rows), lt(columnAt(j), columns))
 
@@ -104,22 +88,25 @@ export function dotEntry(
 
   const sums = times.map((i) => times.map((j) => block.var(`sum${i}${j}`, f32(0))))
   block.if(lt(u32(0), block.let('some', op('u32', 'uniformLoad', at(word)))), (b) => {
-    const channels = b.let('channels', channelsOf(t, rowsOf(queries)))
+    const channels = b.let('channels', leafChannels(t, leaf))
+    const vectors = [
+      leafRows(t, leaf, 'q', of, add(base, firstRow), (row) => lt(add(firstRow, row), rows)),
+      leafRows(t, leaf, 'kv', of, firstColumn, (row) => lt(add(firstColumn, row), columns)),
+    ] as const
     b.for('begin', i32(0), channels, STEP, (d, begin) => {
       d.barrier()
       d.for('n', lane, i32(STEP * CELLS), THREADS, (e, n) => {
         const channel = e.let('channel', remainder(n, i32(STEP)))
         const unit = e.let('unit', quotient(n, i32(STEP)))
-        const there = lt(add(begin, channel), channels)
-        const stage = (which: 0 | 1, rowsNode: StageNode, from: Code, place: Code, count: Code) => {
+        const wanted = e.let('wanted', add(begin, channel))
+        vectors.forEach(({ node: from, at: rowAt }, which) => {
           const value = e.var('value', f32(0))
-          e.if(and(there, lt(add(from, unit), count)), (f) =>
-            f.set(value, element(t, rowsNode, of, place, add(begin, channel))),
-          )
-          e.set(at(staged[which], channel, unit), value)
-        }
-        stage(0, queries, firstRow, add(add(base, firstRow), unit), rows)
-        stage(1, keys, firstColumn, add(firstColumn, unit), columns)
+          e.if(lt(wanted, channels), (f) => {
+            const { place, channel: own, there } = rowAt(f, unit, wanted)
+            f.if(there, (g) => g.set(value, element(t, from, of, place, own)))
+          })
+          e.set(at(staged[which]!, channel, unit), value)
+        })
       })
       d.barrier()
       d.for('k', i32(0), min(i32(STEP), d.let('left', add(channels, mul(begin, i32(-1))))), 1, (e, k) => {
@@ -130,7 +117,7 @@ export function dotEntry(
       })
     })
   })
-  const scale = block.let('scaled', scaleOf(t, block, node, of))
+  const scale = block.let('scaled', scaleOf(t, block, leaf.dot, of))
   for (const i of times)
     for (const j of times)
       block.if(inside(i, j), (b) => {

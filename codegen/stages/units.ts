@@ -5,6 +5,7 @@ import type { Axis, Grouping } from '../../compiler/stages/graph.ts'
 import type { UnitField, UnitSlot } from '../../compiler/vars.ts'
 import { unitVar } from '../../compiler/vars.ts'
 import { add, at, i32, max, min, mul, op, sub, type Code } from '../kernel.ts'
+import type { RowSchedule } from '../schedule.ts'
 import type { Sharer, StageText, Vars } from './text.ts'
 
 /** A unit by its place along the axis, counted from the first that the call has. */
@@ -41,6 +42,10 @@ const base = (t: StageText, side: Axis['side']): Code => (side === 'q' ? t.qStar
 export const countOf = (t: StageText, axis: Axis): Code => t.size(t.problem.sizes.units(axis))
 
 const firstBlock = (t: StageText, side: Axis['side'], size: number): Code => floorDiv(base(t, side), size)
+
+/** How a workgroup goes over a row of units. */
+export const rowScheduleOf = (t: StageText, { units }: Axis): RowSchedule =>
+  t.problem.rows[units.kind === 'block' || units.kind === 'whole' ? 'blocks' : 'tokens']
 
 /** A slice's unit among those it was cut from. */
 export function slicedPlace(

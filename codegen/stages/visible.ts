@@ -9,7 +9,7 @@ import type { Sharer, StageText } from './text.ts'
 import { fieldOf, Unsupported, type Unit } from './units.ts'
 
 /** Bounds of a pair of units, as positions. */
-interface Bounds {
+export interface Bounds {
   readonly qLo: Code
   readonly qHi: Code
   readonly kvLo: Code
@@ -21,19 +21,29 @@ const PARAMETERS = ['batch', 'at', 'qLo', 'qHi', 'kvLo', 'kvHi'] as const
 /** True if a cell may be seen by the mask's rule. */
 export function maskSees(t: StageText, tiles: KvTiles, rule: Visible, of: Sharer, q: Unit, kv: Unit): Code {
   if (rule === 'off') return bool(true)
+  return maskSeesWithin(t, tiles, rule, of, {
+    qLo: fieldOf(t, q, 'first'),
+    qHi: fieldOf(t, q, 'last'),
+    kvLo: fieldOf(t, kv, 'first'),
+    kvHi: fieldOf(t, kv, 'last'),
+  })
+}
+
+/** True if the mask keeps some pair, or all pairs, of tokens within bounds. */
+export function maskSeesWithin(
+  t: StageText,
+  tiles: KvTiles,
+  rule: 'any' | 'all',
+  of: Sharer,
+  { qLo: q0, qHi: q1, kvLo: kv0, kvHi: kv1 }: Bounds,
+): Code {
   if (tiles.how === 'list') throw new Unsupported('units seen through a mask that has no closed form')
-  const bounds = [
-    fieldOf(t, q, 'first'),
-    fieldOf(t, q, 'last'),
-    fieldOf(t, kv, 'first'),
-    fieldOf(t, kv, 'last'),
-  ]
   const terms = rule === 'any' ? tiles.kept : tiles.dropped
   return t.call(
     `${rule === 'any' ? 'seesSome' : 'seesAll'}_${of.share}`,
     'bool',
     PARAMETERS,
-    [of.batch, of.at, ...bounds],
+    [of.batch, of.at, q0, q1, kv0, kv1],
     (b, args) => {
       const [batch, at, qLo, qHi, kvLo, kvHi] = args as [Code, Code, Code, Code, Code, Code]
       const mine: Sharer = { batch, share: of.share, at }

@@ -25,11 +25,22 @@ function storeRows(p: Planner, node: StageNode): Set<StageBuffer> {
   const computes: StageNode[] = []
   const reads = fused(p, node, computes)
   const { share, axis, channels } = rowsOf(node)
-  const made = p.buffer(node, 'rows', share, [p.sizes.units(axis), channels])
-  const grid = { share, units: p.sizes.units(axis) }
-  p.kernel({ kind: 'rows', node, grid, reads, writes: [made], streams: [], computes })
-  return new Set([made])
+  const units = p.sizes.units(axis)
+  const writes = isCoded(p, node)
+    ? [
+        p.buffer(node, 'codes', share, [units, p.sizes.ceilDiv(channels, 2)]),
+        p.buffer(node, 'scales', share, [units]),
+      ]
+    : [p.buffer(node, 'rows', share, [units, channels])]
+  p.kernel({ kind: 'rows', node, grid: { share, units }, reads, writes, streams: [], computes })
+  return new Set(writes)
 }
+
+/** Numbers of few bits that only products and pools read are kept as they are, beside their row's scale. */
+const isCoded = (p: Planner, node: StageNode): boolean =>
+  isWord(node, 'quantize') &&
+  node.arg.precision !== 'sign' &&
+  p.readersOf(node).every((word) => word === 'dot' || word === 'poolRows')
 
 /**
  * The words that one kernel computes together: down to what others read too, and to rows over other units, of which a

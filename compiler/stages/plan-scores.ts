@@ -1,10 +1,10 @@
 /** Scores: what a cell is made of stored, statistics and small vectors as kernels; cells themselves stay virtual. */
 
 import type { Expr } from '../ir.ts'
-import type { StageNode } from './graph.ts'
-import type { StageBuffer } from './plan.ts'
-import type { Planner } from './planner.ts'
-import { growth } from './sizes.ts'
+import type { Axis, Share, StageNode } from './graph.ts'
+import type { Finer, StageBuffer } from './plan.ts'
+import { tokensOf, type Planner } from './planner.ts'
+import { atMost, growth, type Sizes } from './sizes.ts'
 import { stageRow } from './table.ts'
 import { scoresOf } from './typing.ts'
 
@@ -12,10 +12,20 @@ import { scoresOf } from './typing.ts'
 export function prepareScores(p: Planner, node: StageNode): Set<StageBuffer> {
   const known = p.stored.get(node)
   if (known?.some((b) => b.holds === 'scores')) return new Set(known)
+  const here = p.ofChunk.get(node)
+  if (here) return new Set(node.word === 'softmax' ? [...p.prepare(...node.src), ...here] : here)
   if (node.word === 'softmax') return new Set([...p.prepare(...node.src), ...statistics(p, node)])
+  if (node.word === 'dot' && isShallow(p, node)) return storeScores(p, node)
   const isReduction = stageRow(node.word).had === 'reduce'
   return isReduction && isSmall(p, node) ? storeScores(p, node) : p.prepare(...node.src)
 }
+
+/** Rows of a dot that are stored rather than made again by each kernel that reads them: statistics, pools, orders. */
+const SHALLOW = 128
+
+/** True of a few rows against all keys, as the last queries are: one product then serves every reader. */
+const isShallow = (p: Planner, node: StageNode): boolean =>
+  isSmall(p, node) && atMost(p.sizes.units(scoresOf(node).q)) <= SHALLOW
 
 /** True if at most one axis grows with the length. */
 export const isSmall = (p: Planner, node: StageNode): boolean => growth(p.sizes.cells(node.type)) <= 1
@@ -37,10 +47,96 @@ export const storeChunk = (p: Planner, node: StageNode, rows: Expr): Set<StageBu
     return p.buffer(node, 'scores', share, [rows, p.sizes.units(kv)], 'chunk')
   })
 
-function writeScores(p: Planner, node: StageNode, rows: Expr, make: () => StageBuffer): Set<StageBuffer> {
+/** A softmax within a chunk, and the inner product that it is made of, whose rows the chunk stores for it. */
+export interface ChunkSoftmax {
+  readonly softmax: StageNode
+  readonly product: StageNode
+  /** Null: their rows are the units that the chunk counts. */
+  readonly finer: Finer | null
+}
+
+/**
+ * The softmaxes that only a chunk of `scores` reads and whose operands are a row of inner products: the product of a row is then
+ * made once, and not for the statistics and for the cells.
+ */
+export function chunkSoftmaxes(p: Planner, scores: StageNode, user: StageNode): readonly ChunkSoftmax[] {
+  // Another reader would find nothing of what a chunk had.
+  if (!p.isOnlyFor(scores, user)) return []
+  const { q } = scoresOf(scores)
+  const found: ChunkSoftmax[] = []
+  const go = (node: StageNode): void => {
+    if (node.type.kind !== 'scores' || p.stored.has(node)) return
+    for (const source of node.src) if (p.isOnlyFor(source, node)) go(source)
+    if (node.word !== 'softmax') return
+    const product = productUnder(p, node.src[0]!, node)
+    const finer = product && finerRows(p.sizes, scoresOf(product).q, q)
+    if (product && isCoarse(product) && finer !== undefined) found.push({ softmax: node, product, finer })
+  }
+  go(scores)
+  return found
+}
+
+/** Of pairs of tokens themselves a chunk would have too few rows for a tile. */
+const isCoarse = (product: StageNode): boolean => {
+  const { q, kv } = scoresOf(product)
+  return tokensOf(q.units) * tokensOf(kv.units) >= 8
+}
+
+/** The dot, or the pool that is one, that cells are made of by functions alone. */
+function productUnder(p: Planner, node: StageNode, user: StageNode): StageNode | null {
+  if (!p.isOnlyFor(node, user) || p.stored.has(node)) return null
+  if (node.word === 'dot' || p.patches.has(node)) return node
+  return node.word === 'map' && node.src.length === 1 ? productUnder(p, node.src[0]!, node) : null
+}
+
+/** How rows of one axis lie in the units of another of the same line; undefined: some lie in several. */
+export function finerRows(sizes: Sizes, own: Axis, chunk: Axis): Finer | null | undefined {
+  if (own === chunk) return null
+  const [a, b] = [own.units, chunk.units]
+  const size = a.kind === 'token' ? 1 : a.kind === 'block' ? a.size : NaN
+  if (own.order || chunk.order || b.kind !== 'block' || b.size % size !== 0) return undefined
+  const start = sizes.difference(sizes.var('kvLen'), sizes.var('qLen'))
+  const each = b.size / size
+  const before = sizes.difference(
+    sizes.floorDiv(start, size),
+    sizes.product(sizes.floorDiv(start, b.size), sizes.num(each)),
+  )
+  return { each, before }
+}
+
+/** Bytes that a row of a chunk takes of these, for each sharer of the scores that the chunk is of. */
+export function bytesOfRows({ sizes }: Planner, all: readonly ChunkSoftmax[], share: Share): Expr {
+  const { ir } = sizes
+  return sizes.sum(
+    ...all.map(({ product, finer }) => {
+      const { share: own, kv } = scoresOf(product)
+      const sharers = ir.make('floorDiv', [sizes.sharers(own), sizes.max(sizes.num(1), sizes.sharers(share))])
+      const cells = sizes.sum(sizes.units(kv), sizes.num(2))
+      return sizes.product(own === share ? sizes.num(1) : sharers, sizes.num(4 * (finer?.each ?? 1)), cells)
+    }),
+  )
+}
+
+/** The rows of a softmax's product, and its statistics, of one chunk. */
+export function storeSoftmax(p: Planner, { softmax, product, finer }: ChunkSoftmax, chunk: Expr): void {
+  const rows = p.sizes.product(chunk, p.sizes.num(finer?.each ?? 1))
+  const { share, kv } = scoresOf(product)
+  const buffer = () => p.buffer(product, 'scores', share, [rows, p.sizes.units(kv)], 'chunk', finer)
+  p.ofChunk.delete(product)
+  p.ofChunk.set(product, [...writeScores(p, product, rows, buffer, finer)])
+  p.ofChunk.set(softmax, writeStatistics(p, softmax, rows, 'chunk', finer))
+}
+
+function writeScores(
+  p: Planner,
+  node: StageNode,
+  rows: Expr,
+  make: () => StageBuffer,
+  finer: Finer | null = null,
+): Set<StageBuffer> {
   const reads =
     node.word === 'softmax'
-      ? new Set([...p.prepare(...node.src), ...statistics(p, node)])
+      ? new Set([...p.prepare(...node.src), ...(p.ofChunk.get(node) ?? statistics(p, node))])
       : p.prepare(...node.src)
   const computes = p.virtualUnder(node)
   const made = make()
@@ -49,7 +145,7 @@ function writeScores(p: Planner, node: StageNode, rows: Expr, make: () => StageB
   p.kernel({
     kind: 'scores',
     node,
-    grid: { share, units: rows },
+    grid: { share, units: rows, ...(finer ? { finer } : {}) },
     reads,
     writes: [made],
     streams: [node],
@@ -70,18 +166,25 @@ function membersOf(p: Planner, node: StageNode): Expr {
 
 /** Maximum and sum of each row of a softmax. */
 function statistics(p: Planner, node: StageNode): readonly StageBuffer[] {
-  const known = p.stored.get(node)
-  if (known) return known
+  return p.stored.get(node) ?? writeStatistics(p, node, p.sizes.units(scoresOf(node).q))
+}
+
+function writeStatistics(
+  p: Planner,
+  node: StageNode,
+  units: Expr,
+  life?: 'chunk',
+  finer: Finer | null = null,
+): readonly StageBuffer[] {
   const [operand] = node.src as [StageNode]
-  const { share, q } = scoresOf(node)
-  const units = p.sizes.units(q)
+  const { share } = scoresOf(node)
   const reads = p.prepare(operand)
   const computes = p.virtualUnder(operand)
-  const writes = [p.buffer(node, 'max', share, [units]), p.buffer(node, 'sum', share, [units])]
+  const writes = (['max', 'sum'] as const).map((holds) => p.buffer(node, holds, share, [units], life, finer))
   p.kernel({
     kind: 'statistics',
     node,
-    grid: { share, units },
+    grid: { share, units, ...(finer ? { finer } : {}) },
     reads,
     writes,
     streams: [operand],

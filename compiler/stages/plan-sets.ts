@@ -2,9 +2,10 @@
 
 import { nodesOf, type Expr } from '../ir.ts'
 import { nesting } from './axes.ts'
+import { drawnRoom } from './drawn.ts'
 import { isWord, type StageNode } from './graph.ts'
 import type { SetForm, StageBuffer } from './plan.ts'
-import { isSmall, storeChunk, storeScores } from './plan-scores.ts'
+import { bytesOfRows, chunkSoftmaxes, isSmall, storeChunk, storeScores, storeSoftmax } from './plan-scores.ts'
 import type { Planner } from './planner.ts'
 import { tokensOf } from './planner.ts'
 import { growth } from './sizes.ts'
@@ -57,18 +58,24 @@ function isRepeat(node: StageNode): boolean {
 export function formOf(node: StageNode): SetForm {
   const { kv, most } = setOf(node)
   if (kv.units.kind === 'span' || kv.units.kind === 'units') return 'spans'
-  if (node.word === 'poolSet' && setOf(node.src[0]!).kv.units.kind === 'offset' && kv.units.kind !== 'offset')
-    return 'spans'
+  if (isDrawn(node)) return 'spans'
   return node.word === 'topK' && growth(most) === 0 ? 'ids' : 'bits'
 }
+
+/** Distances drawn for groups of queries. */
+const isDrawn = (node: StageNode): boolean =>
+  node.word === 'poolSet' &&
+  setOf(node.src[0]!).kv.units.kind === 'offset' &&
+  setOf(node).kv.units.kind !== 'offset'
 
 function setBuffers(p: Planner, node: StageNode): StageBuffer[] {
   const { share, q, kv, most } = setOf(node)
   const units = p.sizes.units(q)
   const form = formOf(node)
+  const room = isDrawn(node) ? drawnRoom(p.sizes, setOf(node)) : null
   const dims = {
     ids: [units, most],
-    spans: [units, most, p.sizes.num(2)],
+    spans: room ? [p.sizes.sum(units, room.parts), room.each, p.sizes.num(2)] : [units, most, p.sizes.num(2)],
     bits: [units, p.sizes.ceilDiv(p.sizes.units(kv), 32)],
   }[form]
   const made = [p.buffer(node, 'counts', share, [units]), p.buffer(node, form, share, dims)]
@@ -106,11 +113,17 @@ function select(p: Planner, node: StageNode): Set<StageBuffer> {
   if (isSmall(p, scores)) return new Set(pick(storeScores(p, scores), units, []))
   // All rows of a head at once: two sweeps over the scores, the first of which counts them by size.
   if (scope === 'head') return new Set(pick(p.prepare(scores), units, [scores]))
+  const softmaxes = chunkSoftmaxes(p, scores, node)
+  // Their statistics are the chunk's: what is prepared before it is what their products read.
+  for (const { softmax } of softmaxes) p.ofChunk.set(softmax, [])
   p.prepare(scores)
   let made: StageBuffer[] = []
-  p.chunked(q, share, p.sizes.product(p.sizes.units(kv), p.sizes.num(4)), (rows) => {
+  const own = p.sizes.product(p.sizes.units(kv), p.sizes.num(4))
+  p.chunked(q, share, p.sizes.sum(own, bytesOfRows(p, softmaxes, share)), (rows) => {
+    for (const softmax of softmaxes) storeSoftmax(p, softmax, rows)
     made = pick(storeChunk(p, scores, rows), rows, [])
   })
+  p.ofChunk.clear()
   return new Set(made)
 }
 

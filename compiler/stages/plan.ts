@@ -6,8 +6,10 @@
  * dots of rows (inputs, stored rows, and what a loader makes of them element by element), and stored vectors. The rule of
  * what is stored:
  *   rows     a pool, linear, rope or quantize that a dot, an attend or another kernel reads
- *   scores   a pool or argmax of which at most one axis grows with the length; statistics of a softmax, two numbers a row;
- *            of a plane that topK or topP chooses from, one chunk of q units at a time
+ *   scores   a pool or argmax of which at most one axis grows with the length; a dot of a few rows; statistics of a softmax,
+ *            two numbers a row;
+ *            of a plane that topK or topP chooses from, one chunk of q units at a time, and with it the rows of the inner
+ *            products whose softmax it is made of
  *   sets     lists of what topK chose, bits of what where and topP let pass
  * A buffer never has a place for each pair of tokens: where one that grows with both lengths would be over tokens on both
  * sides, the program is refused.
@@ -17,22 +19,28 @@ import type { Expr } from '../ir.ts'
 import type { KvTiles } from '../plan.ts'
 import type { Typing } from './typing.ts'
 import type { FilterRange } from './filter-range.ts'
+import type { Patches } from './patches.ts'
 import type { Axis, Share, StageGraph, StageNode, Until, Visible } from './graph.ts'
 
 /**
  * What a buffer is, its dims in order after [batch, sharer of its share]:
  *   rows     [unit, channel]     f32, of the numbers that the node's precision has
+ *   codes    [unit, word]       u32: numbers of few bits, two brain floats a word, which hold them as they are
+ *   scales   [unit]             f32: what the codes of a row are multiplied by
  *   scores   [q unit, kv unit]   f32; a cell that is not visible is -infinity
  *   max, sum [q unit]            f32: the greatest cell of a row and the sum of exp(cell - max); an empty row has sum 0
  *   counts   [q unit]            i32: units that the row of a set has
  *   ids      [q unit, most]      i32: the units of a list, ascending, or by falling score where the set is sorted so
- *   spans    [q unit, most, 2]   i32: start and end of the units of a list of spans, in tokens, ascending and disjoint
+ *   spans    [q unit, most, 2]   i32: start and end of the units of a list of spans, in tokens, ascending and disjoint; of
+ *                                distances that blocks draw with room for more blocks in place of parts of one (drawn.ts)
  *   bits     [q unit, words]     u32: bit (v & 31) of word (v >> 5) is kv unit v
  *   order    [token]             i32: the original token at each place of a permutation
  *   state    [token, valueDim + 2]  f32: maximum, sum, weighted values
  */
 export type Holds =
   | 'rows'
+  | 'codes'
+  | 'scales'
   | 'scores'
   | 'max'
   | 'sum'
@@ -42,6 +50,14 @@ export type Holds =
   | 'bits'
   | 'order'
   | 'state'
+
+/** Rows of units that are finer than those that a chunk counts. */
+export interface Finer {
+  /** How many of them go into one unit of the chunk. */
+  readonly each: number
+  /** How many of the first unit's are not of this call. */
+  readonly before: Expr
+}
 
 export interface StageBuffer {
   /** `rows3`: what it holds and the node that it belongs to. */
@@ -55,6 +71,8 @@ export interface StageBuffer {
   readonly bytes: Expr
   /** One call; one chunk, so that the space is used again; or between calls, in the cache's state. */
   readonly life: 'call' | 'chunk' | 'kept'
+  /** Of a chunk's rows; null: they are the units that the chunk counts. */
+  readonly finer: Finer | null
 }
 
 /** What all kernels have. One workgroup's work is one (batch, sharer, unit) of the grid, or a part of it. */
@@ -63,7 +81,7 @@ interface Kernel {
   readonly name: string
   /** What it makes. */
   readonly node: StageNode
-  readonly grid: { readonly share: Share; readonly units: Expr }
+  readonly grid: { readonly share: Share; readonly units: Expr; readonly finer?: Finer }
   readonly reads: readonly StageBuffer[]
   readonly writes: readonly StageBuffer[]
   /** The nodes of scores whose cells it evaluates on the fly. */
@@ -196,7 +214,7 @@ export type Step =
     }
 
 /** What the buffers of a chunk may take together. */
-export const CHUNK_BYTES = 2 ** 26
+export const CHUNK_BYTES = 2 ** 27
 
 export interface StagePlan {
   readonly graph: StageGraph
@@ -206,6 +224,8 @@ export interface StagePlan {
   readonly stored: ReadonlyMap<StageNode, readonly StageBuffer[]>
   /** The filters of pools that are intervals of columns; others are asked of every cell. */
   readonly filters: ReadonlyMap<StageNode, FilterRange>
+  /** The pools each of whose cells is one inner product. */
+  readonly patches: ReadonlyMap<StageNode, Patches>
   readonly steps: readonly Step[]
   readonly buffers: readonly StageBuffer[]
   /** Bytes of all buffers of a call, and of those kept between calls. */

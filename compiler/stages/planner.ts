@@ -6,6 +6,7 @@ import type { Code, MessageArgs } from '../messages.ts'
 import type { PatternIr } from '../plan.ts'
 import { LONGEST } from '../vars.ts'
 import type { FilterRange } from './filter-range.ts'
+import type { Patches } from './patches.ts'
 import {
   nodesUnder,
   type Axis,
@@ -18,6 +19,7 @@ import {
 import { guardsOf, keptNodes, type Guard } from './guards.ts'
 import {
   CHUNK_BYTES,
+  type Finer,
   type Holds,
   type StageBuffer,
   type StageKernel,
@@ -47,6 +49,9 @@ export class Planner {
   readonly session: Session
   readonly stored = new Map<StageNode, readonly StageBuffer[]>()
   readonly filters = new Map<StageNode, FilterRange>()
+  readonly patches = new Map<StageNode, Patches>()
+  /** What the chunk that is being planned has stored for its own kernels, and what it will. */
+  readonly ofChunk = new Map<StageNode, readonly StageBuffer[]>()
   readonly #buffers: StageBuffer[] = []
   readonly #steps: Step[] = []
   readonly #prepare: (p: Planner, node: StageNode) => ReadonlySet<StageBuffer>
@@ -91,7 +96,8 @@ export class Planner {
   virtualUnder(node: StageNode): StageNode[] {
     const seen = new Set<StageNode>()
     // Statistics of a softmax are stored, and its cells are not.
-    const isStored = (n: StageNode) => this.stored.get(n)?.some((b) => b.holds === 'scores') ?? false
+    const isStored = (n: StageNode) =>
+      [...(this.stored.get(n) ?? []), ...(this.ofChunk.get(n) ?? [])].some((b) => b.holds === 'scores')
     const go = (n: StageNode): void => {
       if (seen.has(n) || n.type.kind !== 'scores' || isStored(n)) return
       seen.add(n)
@@ -107,6 +113,11 @@ export class Planner {
     return users !== undefined && users.size === 1 && users.has(user)
   }
 
+  /** The words that read a node. */
+  readersOf(node: StageNode): readonly Word[] {
+    return [...(this.#users.get(node) ?? [])].map((user) => user.word)
+  }
+
   report<C extends Code>(code: C, node: StageNode, args: MessageArgs<C>): void {
     this.session.report(code, node.span, args)
   }
@@ -118,6 +129,7 @@ export class Planner {
     share: Share,
     dims: readonly Expr[],
     life: StageBuffer['life'] = this.#kept.has(node) ? 'kept' : 'call',
+    finer: Finer | null = null,
   ): StageBuffer {
     const { sizes } = this
     const shape = [sizes.var('batches'), sizes.sharers(share), ...dims]
@@ -130,6 +142,7 @@ export class Planner {
       shape,
       bytes: sizes.product(...shape, sizes.num(4)),
       life,
+      finer,
     }
     this.#buffers.push(made)
     // A chunk's rows are there for its own kernels alone.
@@ -213,20 +226,18 @@ export class Planner {
     const total = (life: StageBuffer['life']) =>
       sizes.sum(...this.#buffers.filter((b) => b.life === life).map((b) => b.bytes))
     // One chunk's buffers are given back before the next step: the space of the largest serves all.
-    const chunks = this.#steps.flatMap((step) =>
-      step.kind === 'chunks'
-        ? step.kernels
-            .flatMap((k) => k.writes)
-            .filter((b) => b.life === 'chunk')
-            .map((b) => ofChunk(sizes, b.bytes, step.rows))
-        : [],
-    )
+    const chunks = this.#steps.flatMap((step) => {
+      if (step.kind !== 'chunks') return []
+      const own = step.kernels.flatMap((k) => k.writes).filter((b) => b.life === 'chunk')
+      return [sizes.sum(...own.map((b) => ofChunk(sizes, b.bytes, step.rows)))]
+    })
     const most = chunks.length === 0 ? sizes.num(0) : chunks.reduce((a, b) => sizes.max(a, b))
     return {
       graph: this.graph,
       typing: this.typing,
       stored: this.stored,
       filters: this.filters,
+      patches: this.patches,
       steps: this.#steps,
       buffers: this.#buffers,
       workspace: sizes.sum(total('call'), most),
@@ -240,6 +251,8 @@ const ofChunk = ({ ir }: Sizes, size: Expr, rows: Expr): Expr =>
 
 const DTYPES: Readonly<Record<Holds, StageBuffer['dtype']>> = {
   rows: 'f32',
+  codes: 'u32',
+  scales: 'f32',
   scores: 'f32',
   max: 'f32',
   sum: 'f32',

@@ -5,6 +5,7 @@ import type { PatternIr } from '../plan.ts'
 import { filterRange } from './filter-range.ts'
 import { isWord, type StageGraph, type StageNode } from './graph.ts'
 import { checkMerge } from './kept.ts'
+import { patchesOf } from './patches.ts'
 import { prepareOrder, prepareRows } from './plan-rows.ts'
 import { prepareScores } from './plan-scores.ts'
 import { prepareSet } from './plan-sets.ts'
@@ -47,8 +48,11 @@ function findFilters(p: Planner): void {
   for (const node of p.graph.nodes) {
     if (!isWord(node, 'poolScores') || node.arg.of === null) continue
     const range = filterRange(p.typing, node)
-    if (range) p.filters.set(node, range)
-    else p.report('filter-by-cell', node, {})
+    if (range) {
+      p.filters.set(node, range)
+      const patches = patchesOf(node, range)
+      if (patches) p.patches.set(node, patches)
+    } else p.report('filter-by-cell', node, {})
   }
 }
 

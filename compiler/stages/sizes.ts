@@ -204,3 +204,10 @@ export function growth(e: Expr): number {
       return Math.max(0, ...e.src.map(growth))
   }
 }
+
+/** The greatest that a size can be, as far as its form says so: 64 for min(64, kvLen), infinite for kvLen / 64. */
+export function atMost(e: Expr): number {
+  const constant = constOf(e)
+  if (constant !== null) return constant
+  return e.op === 'min' ? Math.min(...e.src.map(atMost)) : Infinity
+}

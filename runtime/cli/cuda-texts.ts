@@ -1,13 +1,19 @@
 /** A CUDA artefact in; every text of it by a name of its own, and the artefact with what was compiled of them, out. */
 
-import type { Cubin, CudaArtifact, CudaStageKernel, CudaVariant } from '../../codegen/cuda/manifest.ts'
+import type {
+  Cubin,
+  CudaArtifact,
+  CudaFaster,
+  CudaStageKernel,
+  CudaVariant,
+} from '../../codegen/cuda/manifest.ts'
 
 /** What a compiler needs to know of a text. */
 export type CudaText = Pick<CudaVariant, 'id' | 'code' | 'capability' | 'suffix'>
 
 const kernelId = (program: string, { name }: CudaStageKernel) => `${program}.${name}`
-const fasterId = (program: string, kernel: CudaStageKernel) =>
-  `${kernelId(program, kernel)}.${kernel.faster!.variant.skeleton}`
+const fasterId = (program: string, kernel: CudaStageKernel, { variant }: CudaFaster) =>
+  `${kernelId(program, kernel)}.${variant.skeleton}`
 
 /** Variants, then of each program its kernels and what is faster in place of one. */
 export function textsOf({ variants, stages }: Pick<CudaArtifact, 'variants' | 'stages'>): CudaText[] {
@@ -19,7 +25,7 @@ export function textsOf({ variants, stages }: Pick<CudaArtifact, 'variants' | 's
         .flatMap((s) => (s.kind === 'once' ? [s.kernel] : s.kernels))
         .flatMap((kernel) => [
           { id: kernelId(id, kernel), code: kernel.code, capability, suffix: '' } as const,
-          ...(kernel.faster ? [{ ...kernel.faster.variant, id: fasterId(id, kernel) }] : []),
+          ...kernel.faster.map((f) => ({ ...f.variant, id: fasterId(id, kernel, f) })),
         ]),
     ),
   ]
@@ -34,10 +40,10 @@ export function withCubins(
   const made = (program: string, kernel: CudaStageKernel): CudaStageKernel => ({
     ...kernel,
     cubins: cubinsOf(kernelId(program, kernel)),
-    faster: kernel.faster && {
-      ...kernel.faster,
-      variant: { ...kernel.faster.variant, cubins: cubinsOf(fasterId(program, kernel)) },
-    },
+    faster: kernel.faster.map((f) => ({
+      ...f,
+      variant: { ...f.variant, cubins: cubinsOf(fasterId(program, kernel, f)) },
+    })),
   })
   return {
     ...artifact,

@@ -35,10 +35,10 @@ import {
 import { CALL_KNOWN, MOST_TABLES } from './block.ts'
 import { SIZE_VARS } from './sizes.ts'
 import { stageDisagreement, stagesCheck } from './stage-schema.ts'
-import { kernelsOf } from './stages.ts'
+import { kernelsOf } from './stored.ts'
 
 /** The one version that this runtime reads. */
-export const READS_CUDA_VERSION: CudaArtifact['version'] = 2
+export const READS_CUDA_VERSION: CudaArtifact['version'] = 3
 
 const callField = recordOf<CudaArtifact['call']['fields'][number]>({
   name: string,
@@ -79,7 +79,7 @@ const cubin = recordOf<Cubin>({
 
 const variant = recordOf<CudaVariant>({
   id: string,
-  skeleton: oneOf('hopper', 'residues', 'lists', 'ampere', 'decode'),
+  skeleton: oneOf('hopper', 'residues', 'lists', 'gather', 'rows', 'ampere', 'decode'),
   headDim: count,
   valueDim: count,
   dtype: oneOf('bf16', 'f16'),

@@ -5,6 +5,8 @@ import type { CudaArtifact } from '../../codegen/cuda/manifest.ts'
 
 /** Tables that one pattern may read. */
 export const MOST_TABLES = 8
+/** Lists that one kernel walks. */
+export const MOST_PARTS = 4
 
 const one = (type: CallType, ...names: string[]) => names.map((name) => [name, { type, count: 1 }] as const)
 const many = (type: CallType, count: number, ...names: string[]) =>
@@ -23,11 +25,14 @@ export const CALL_KNOWN: ReadonlyMap<string, Pick<CallField, 'type' | 'count'>> 
     'values',
     'pages',
     'list',
-    'parts',
+    'order',
+    'before',
+    'state',
     'counters',
     'scratch',
   ),
   ...many('pointer', MOST_TABLES, 'tables'),
+  ...many('pointer', MOST_PARTS, 'parts'),
   ...many('i64', 3, 'qStride', 'kStride', 'vStride', 'outStride'),
   ...one('i32', 'batch', 'qHeads', 'kvHeads', 'qRows', 'kvRows', 'headDim', 'valueDim'),
   ...one('i32', 'pageSize', 'pageStride', 'pageCount', 'splits', 'vectors', 'listStride'),

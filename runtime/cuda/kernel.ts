@@ -10,7 +10,8 @@ import { checkCudaCall, checkProgramCall, launchOf, type CheckedCall, type CudaC
 import type { Address, CudaDriver, CudaFunction, CudaModule, ModuleSource, Stream } from './driver.ts'
 import { mapSpec, TensorMaps } from './maps.ts'
 import { metaWords } from '../meta.ts'
-import { checkAlignment, chooseStages, kernelsOf, planStages, takesFaster } from './stages.ts'
+import { checkAlignment, chooseStages, planStages, takesFaster } from './stages.ts'
+import { kernelsOf } from './stored.ts'
 import { workspaceOf } from './workspace.ts'
 
 export interface CudaKernelOptions {
@@ -92,10 +93,10 @@ export class CudaKernel {
     checkAlignment(Object.values(operands.views), variant.align)
     if (operands.sizes.qRows === 0) return { variant: variant.id, run: () => {} }
     const views = Object.values(operands.views)
-    const entries = { plain: new Map<CudaStageKernel, CudaFunction>(), faster: new Map<CudaStageKernel, readonly CudaFunction[]>() } // oxfmt-ignore
+    const entries = { plain: new Map<CudaStageKernel, CudaFunction>(), faster: new Map<CudaStageKernel, readonly (readonly CudaFunction[])[]>() } // oxfmt-ignore
     for (const kernel of kernelsOf(variant)) {
       if (takesFaster(kernel, 10 * major + minor, driver.maxSharedBytes, views))
-        entries.faster.set(kernel, await this.#load(kernel.faster!.variant))
+        entries.faster.set(kernel, await Promise.all(kernel.faster.map((f) => this.#load(f.variant))))
       else entries.plain.set(kernel, await this.#loadStage(kernel))
     }
     this.#open()
@@ -113,28 +114,33 @@ export class CudaKernel {
           })
         : null,
     )
+    const most = (of: 'counters' | 'list' | 'scratch') => Math.max(0, ...own.map((o) => o?.plan[of] ?? 0))
+    const lists = work.launches.map((l) => (l.kind === 'faster' ? (l.list?.bytes ?? 0) : 0))
+    const need = {
+      counters: most('counters'),
+      list: Math.max(most('list'), ...lists),
+      // What kernels hand on from one launch to the next lies behind the stored values.
+      scratch: Math.max(1, work.bytes + most('scratch')),
+    }
     const run = (stream: Stream = 0n): void => {
       this.#open()
-      const most = (of: 'counters' | 'list') => Math.max(0, ...own.map((o) => o?.plan[of] ?? 0))
-      const room = workspace.room(stream, {
-        counters: most('counters'),
-        list: most('list'),
-        scratch: Math.max(1, work.bytes),
-      })
+      const room = workspace.room(stream, need)
       const words = workspace.words(meta, stream)
       const at = (name: string) => room.scratch + BigInt(work.stored.get(name)!.offset)
-      for (const [name, { header }] of work.stored)
-        if (header) driver.copyIn(at(name), new Uint8Array(header.buffer), stream)
       work.launches.forEach((l, i) => {
+        if (l.kind === 'header') return driver.copyIn(at(l.name), new Uint8Array(l.words.buffer), stream)
         if (l.kind === 'faster') {
-          this.#launch(
-            l.variant,
-            l.entries,
-            own[i]!,
-            { ...room, scratch: 0n, parts: at(l.list) },
-            stream,
-            about,
-          )
+          const named = (name: string | null) => (name === null ? 0n : at(name))
+          const given = {
+            ...room,
+            scratch: room.scratch + BigInt(work.bytes),
+            parts: l.lists.map(at),
+            order: named(l.order),
+            before: named(l.before),
+            state: named(l.state),
+            ...(l.list ? { listStride: l.list.stride } : {}),
+          }
+          this.#launch(l.variant, l.entries, own[i]!, given, stream, about)
           return
         }
         const { entry, grid, threads, sharedBytes, block, patches } = l
@@ -205,8 +211,9 @@ export class CudaKernel {
     await this.#load(variant)
   }
 
+  /** Kernels of one program may be called the same. */
   #load({ id, code, hash, suffix, entries, cubins }: CudaVariant): Promise<readonly CudaFunction[]> {
-    return this.#once(id, { id, code, hash, suffix, entries, cubins })
+    return this.#once(hash, { id, code, hash, suffix, entries, cubins })
   }
 
   /** A text's functions, loaded when first asked for. */

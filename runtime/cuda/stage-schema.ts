@@ -1,7 +1,13 @@
 /** What a manifest's `forward` program looks like: checks of its form, and of the names that its parts use of each other. */
 
 import type { RowsInfo, StoredValue } from '../../codegen/artifact.ts'
-import type { Cubin, CudaArtifact, CudaStageKernel, CudaStageVariant } from '../../codegen/cuda/manifest.ts'
+import type {
+  Cubin,
+  CudaArtifact,
+  CudaFaster,
+  CudaStageKernel,
+  CudaStageVariant,
+} from '../../codegen/cuda/manifest.ts'
 import { unknownNames } from '../derived.ts'
 import {
   anything,
@@ -17,7 +23,7 @@ import {
   string,
   type Check,
 } from '../schema.ts'
-import { kernelsOf } from './stages.ts'
+import { kernelsOf } from './stored.ts'
 
 /** Sizes of what kernels hand on read lengths and heads, and how wide rows are. */
 const SIZE_VARS: readonly string[] = [
@@ -47,6 +53,12 @@ export function stagesCheck(cubin: Check, variantCheck: Check): Check {
         share: sharer,
         units: anything,
         inner: anything,
+        finer: nullable(
+          recordOf<NonNullable<Extract<CudaStageKernel['grid'], { kind: 'units' }>['finer']>>({
+            each: count,
+            before: anything,
+          }),
+        ),
         tile: nullable(count),
       }),
       recordOf<Extract<CudaStageKernel['grid'], { kind: 'tiles' }>>({
@@ -68,8 +80,17 @@ export function stagesCheck(cubin: Check, variantCheck: Check): Check {
     hash: string,
     code: string,
     cubins: listOf(cubin as ReturnType<typeof recordOf<Cubin>>),
-    faster: nullable(
-      recordOf<NonNullable<CudaStageKernel['faster']>>({ variant: variantCheck, list: string }),
+    faster: listOf(
+      recordOf<CudaFaster>({
+        variant: variantCheck,
+        lists: listOf(string),
+        order: nullable(string),
+        before: nullable(string),
+        state: nullable(string),
+        records: nullable(
+          recordOf<NonNullable<CudaFaster['records']>>({ stride: anything, count: anything }),
+        ),
+      }),
     ),
   })
   const variant = recordOf<CudaStageVariant>({
@@ -117,7 +138,9 @@ export function stageDisagreement({ stages, params, tables }: CudaArtifact): str
     const stored = variant.stored.map((s) => s.name)
     const names = { stored, rows, table: tables.map((t) => t.name) }
     const kernels = kernelsOf(variant)
+    const faster = kernels.flatMap((k) => k.faster)
     const rules = [
+      ...faster.flatMap(({ records }) => (records === null ? [] : [records.stride, records.count])),
       ...variant.stored.flatMap(({ words, units }) => [words, ...(units === null ? [] : [units])]),
       ...variant.steps.flatMap((s) => (s.kind === 'chunks' ? [s.rows, s.count, s.units] : [])),
       ...kernels.flatMap(({ when }) => (when === null ? [] : [when])),
@@ -126,9 +149,9 @@ export function stageDisagreement({ stages, params, tables }: CudaArtifact): str
       ),
     ]
     const unknown = rules.flatMap((rule) => unknownNames(rule, known, SIZE_VARS))[0]
-    const lists = kernels.flatMap((k) => (k.faster ? [k.faster.list] : []))
-    const lostList = lists.find((name) => !stored.includes(name))
-    if (lostList !== undefined) return `${variant.id} reads stored ${lostList}, which there is not`
+    const read = faster.flatMap((f) => [...f.lists, f.order, f.before, f.state])
+    const lostList = read.find((name) => name !== null && !stored.includes(name))
+    if (lostList) return `${variant.id} reads stored ${lostList}, which there is not`
     const lost = kernels
       .flatMap((k) => k.buffers)
       .find(({ role, name }) => role in names && !names[role as keyof typeof names].includes(name ?? ''))

@@ -2,18 +2,26 @@
 
 import type {
   CudaArtifact,
+  CudaFaster,
   CudaStageKernel,
   CudaStageVariant,
-  CudaVariant,
 } from '../../codegen/cuda/manifest.ts'
 import { HeddleError } from '../messages.ts'
 import { uniformBlock, type CallStrides } from '../meta.ts'
 import { gridOf } from '../slices.ts'
-import { groupsOf, sizesOfCall, stageUniforms, type StageSizes } from '../stage-sizes.ts'
+import {
+  groupsOf,
+  sizesOfCall,
+  stageUniforms,
+  unitsInChunk,
+  type StageRun,
+  type StageSizes,
+} from '../stage-sizes.ts'
 import { countOf, tableSizes } from '../tables.ts'
 import { extentOf, stridesOf } from '../tensor.ts'
 import type { Operands, ProgramOperands } from './call.ts'
 import type { Address, CudaFunction } from './driver.ts'
+import { placeStored, storedOf } from './stored.ts'
 import { misalignment, type DeviceView } from './tensor.ts'
 
 /** Vectors on the device that a call gives beside q, k and v: f32, contiguous. */
@@ -36,20 +44,29 @@ export interface StageLaunch {
   readonly patches: readonly { readonly at: number; readonly name: string | null }[]
 }
 
-/** Launches of a kernel of a mask's own kind, over a stored list. */
-export interface FasterLaunch {
+/** Launches of a kernel of a mask's own kind, over stored values. */
+export interface FasterLaunch extends CudaFaster {
   readonly kind: 'faster'
-  readonly variant: CudaVariant
   readonly entries: readonly CudaFunction[]
-  readonly list: string
+  /** Words of a record, and bytes of all; null: the variant says it. */
+  readonly list: { readonly stride: number; readonly bytes: number } | null
 }
 
+/** Words that a list begins with, copied before the kernel that makes it. */
+export interface HeaderCopy {
+  readonly kind: 'header'
+  readonly name: string
+  readonly words: Int32Array<ArrayBuffer>
+}
+
+type Work = StageLaunch | FasterLaunch | HeaderCopy
+
 export interface StageWork {
-  readonly launches: readonly (StageLaunch | FasterLaunch)[]
-  /** Bytes of all stored values. */
+  readonly launches: readonly Work[]
+  /** Bytes of the stored values that are there at once, at most. */
   readonly bytes: number
-  /** Where each begins, and for lists the word that it begins with. */
-  readonly stored: ReadonlyMap<string, { readonly offset: number; readonly header: Int32Array | null }>
+  /** Where each begins. */
+  readonly stored: ReadonlyMap<string, { readonly offset: number }>
 }
 
 /** Of what lies in the call's own memory. */
@@ -59,13 +76,9 @@ export interface StageAddresses {
   readonly tables: Readonly<Record<string, Address>>
 }
 
-const GRANULE = 256
 const MOST_BLOCKS = 2 ** 31 - 1
-const HEADER_WORDS = 4
-
-export function kernelsOf({ steps }: CudaStageVariant): CudaStageKernel[] {
-  return steps.flatMap((s) => (s.kind === 'once' ? [s.kernel] : s.kernels))
-}
+/** Elements of sixteen bytes: what a tensor's rows are read in. */
+const VECTOR = 8
 
 /** The first for the call's dims and type. */
 export function chooseStages(
@@ -118,7 +131,7 @@ export function checkAlignment(views: readonly DeviceView[], align: number): voi
 /** The functions of a program's kernels, each of one of the two kinds. */
 export interface Entries {
   readonly plain: ReadonlyMap<CudaStageKernel, CudaFunction>
-  readonly faster: ReadonlyMap<CudaStageKernel, readonly CudaFunction[]>
+  readonly faster: ReadonlyMap<CudaStageKernel, readonly (readonly CudaFunction[])[]>
 }
 
 /** True if the device and the call's tensors allow the faster kernel. */
@@ -128,11 +141,14 @@ export const takesFaster = (
   maxSharedBytes: number,
   views: readonly DeviceView[],
 ): boolean =>
-  faster !== null &&
-  faster.variant.capability.min <= capability &&
-  capability <= faster.variant.capability.max &&
-  faster.variant.entries.every((e) => e.sharedBytes <= maxSharedBytes) &&
-  (!faster.variant.needs.vectors || misalignment(views) === null)
+  faster.length > 0 &&
+  faster.every(
+    ({ variant: { capability: able, entries, needs } }) =>
+      able.min <= capability &&
+      capability <= able.max &&
+      entries.every((e) => e.sharedBytes <= maxSharedBytes) &&
+      (!needs.vectors || (misalignment(views) === null && views.every((v) => v.shape[3] % VECTOR === 0))),
+  )
 
 /** Everything about a call's launches that its streams share. */
 export function planStages(
@@ -145,14 +161,9 @@ export function planStages(
   const { sizes, scale, params, views, rows, indexHeads } = operands
   const call: StageSizes = { sizes, scale, params, rows, indexHeads }
   const size = sizesOfCall(call)
-  const stored = new Map<string, { offset: number; words: number; header: Int32Array | null }>()
-  let bytes = 0
-  for (const { name, words, units } of variant.stored) {
-    const count = Math.max(HEADER_WORDS, size(words))
-    const header = units === null ? null : Int32Array.of(size(units), 0, 0, 0)
-    stored.set(name, { offset: bytes, words: count, header })
-    bytes += Math.ceil((4 * count) / GRANULE) * GRANULE
-  }
+  const { stored, bytes, headers: begins } = placeStored(variant, size)
+  /** Of the lists whose first kernel is not launched yet. */
+  const headers = new Map(begins)
   const strides: CallStrides = {
     q: views.q.strides,
     k: views.k.strides,
@@ -189,16 +200,27 @@ export function planStages(
     const along = (dim: number) => stridesOf([batch, kvHeads, units, dim], 'bhld')
     return { ...strides, k: along(headDim), v: along(valueDim) }
   }
-  const launches: (StageLaunch | FasterLaunch)[] = []
-  const launch = (kernel: CudaStageKernel, base: number, units: number | null): void => {
+  const launches: Work[] = []
+  const launch = (kernel: CudaStageKernel, chunk: StageRun | null): void => {
     if (kernel.when !== null && size(kernel.when) === 0) return
+    for (const name of storedOf(kernel)) {
+      const words = headers.get(name)
+      // Not before: what is there until now may be another value's.
+      if (words) launches.push({ kind: 'header', name, words })
+      headers.delete(name)
+    }
     const faster = entries.faster.get(kernel)
-    if (faster && kernel.faster) {
-      launches.push({ kind: 'faster', ...kernel.faster, entries: faster })
+    if (faster) {
+      kernel.faster.forEach((f, i) => {
+        const stride = f.records && size(f.records.stride)
+        const list = f.records && { stride: stride!, bytes: 4 * stride! * size(f.records.count) }
+        launches.push({ kind: 'faster', ...f, entries: faster[i]!, list })
+      })
       return
     }
     const { grid } = kernel
-    const own = units ?? (grid.kind === 'units' ? size(grid.units) : 0)
+    const all = { base: 0, count: grid.kind === 'units' ? size(grid.units) : 0 }
+    const { base, count: own } = chunk && grid.kind === 'units' ? unitsInChunk(grid, chunk, size) : all
     const slice = { batchBase: 0, batch: sizes.batch, headBase: 0, heads: sizes.qHeads }
     const tile = grid.kind === 'tiles' ? grid.tile : null
     const tiles = grid.kind === 'tiles' ? gridOf(slice, sizes, grid, MOST_BLOCKS) : null
@@ -235,12 +257,12 @@ export function planStages(
   }
   for (const step of variant.steps) {
     if (step.kind === 'once') {
-      launch(step.kernel, 0, null)
+      launch(step.kernel, null)
       continue
     }
     const [ofChunk, units] = [size(step.rows), size(step.units)]
     for (let base = 0; base < units; base += ofChunk)
-      for (const kernel of step.kernels) launch(kernel, base, Math.min(ofChunk, units - base))
+      for (const kernel of step.kernels) launch(kernel, { base, count: Math.min(ofChunk, units - base) })
   }
   return { launches, bytes, stored }
 }

@@ -143,7 +143,7 @@ describe('growth', () => {
 })
 
 describe('times', () => {
-  const tiny = { heads: { qHeads: 2, kvHeads: 1 }, runs: 1, shown: 128 }
+  const tiny = { heads: { qHeads: 2, kvHeads: 1 }, runs: 1, shown: 128, settings: {} }
 
   test(
     'on CUDA stand beside dense attention of the run, kernel by kernel',

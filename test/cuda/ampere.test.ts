@@ -13,7 +13,7 @@ import { runSkeleton, type Case, type Meaning } from './skeleton-run.ts'
 const driver = await openEmulation()
 afterAll(() => driver.release())
 
-const traits = { scored: false, plan: compiled(causalPattern).plan, list: null }
+const traits = { scored: false, plan: compiled(causalPattern).plan, list: null, sets: null }
 const shapesOf = (headDim: number, valueDim: number) =>
   AMPERE.shapes({ headDim, valueDim, dtype: 'bf16', traits })
 const padded = (dim: number) => AMPERE.headDims.find((d) => dim <= d)!

@@ -280,7 +280,7 @@ describe('launches', () => {
   })
 
   test('every shape fits a block of the smallest device', () => {
-    const traits = { scored: false, plan: PATTERNS.full.plan, list: null }
+    const traits = { scored: false, plan: PATTERNS.full.plan, list: null, sets: null }
     for (const headDim of DECODE.headDims)
       for (const valueDim of DECODE.headDims) {
         const shapes = DECODE.shapes({ headDim, valueDim, dtype: 'bf16', traits })

@@ -128,7 +128,7 @@ describe('what is left out of the text is noticed', () => {
   const given: Case = { heads: [2, 1], rows: [210, 300], lengths: [{ kvLen: 290, qLen: 210, kvStart: 3 }] }
 
   test.each<[about: string, from: string, to: string, message: RegExp]>([
-    ['waiting for K', 'auto awaitKeys = [&]() { barrierWait(sharedAddress(&book->kFull[k.stage]), k.parity); };', 'auto awaitKeys = [&]() {};', /product in line \d+ reads what the box of line \d+ is still to bring/],
+    ['waiting for K', '    barrierWait(sharedAddress(&book->kFull[k.stage]), k.parity);\n', '', /product in line \d+ reads what the box of line \d+ is still to bring/],
     ['the parity of a second round', 'parity ^= 1u;', '', /has its 1 arrivals already/],
     ['releasing V', 'release(book->vEmpty[v.stage]);', '', /no thread can go on: .*for parity 0 of barrier \d+.* of 12 arrivals/],
     ['half the bytes of V', 'barrierExpect(full, V_BYTES);', 'barrierExpect(full, V_BYTES / 2);', /more than its phase expects/],

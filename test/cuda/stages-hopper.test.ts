@@ -1,12 +1,21 @@
-/** Programs whose attention is over one list of blocks: on a device with Hopper's instructions the skeleton for lists runs it. */
+/** Programs whose attention a device with Hopper's instructions runs by kernels of a mask's own kind: over ranges, lists, sets. */
 
 import { afterAll, expect, test } from 'vitest'
 import { emitCuda } from '../../codegen/index.ts'
 import { PACKAGE_ROOT } from '../../compiler/package-root.ts'
 import type { Pattern } from '../../dsl/index.ts'
-import { minferenceBlock, xattention } from '../../patterns/index.ts'
+import {
+  anchor,
+  minference,
+  minferenceBlock,
+  minferenceVerticalSlash,
+  moba,
+  pbs,
+  xattention,
+} from '../../patterns/index.ts'
 import { bfloatArray } from '../../runtime/bfloat.ts'
 import { cudaAttention, loadCudaKernel } from '../../runtime/cuda.ts'
+import type { ParamValues } from '../../runtime/params.ts'
 import { openEmulation } from '../../runtime/cuda/emulated.ts'
 import { plain16, reference, type ReferencePattern } from '../../runtime/reference.ts'
 import type { Shape, Tensor } from '../../runtime/tensor.ts'
@@ -26,14 +35,53 @@ function tensor(shape: Shape, random: () => number): Tensor {
   }
 }
 
-const CASES = [
-  // Lists of ids, and bits; blocks of a tile's size, and of half a tile's.
-  ['minference-block', minferenceBlock, { block: 64 }, { k: 2 }],
-  ['xattention', xattention, { block: 64, step: 16 }, { mass: 0.6 }],
-] as const
+type Case = readonly [
+  name: string,
+  pattern: unknown,
+  consts: Readonly<Record<string, number>>,
+  params: ParamValues,
+  skeletons: readonly string[],
+]
 
-test.each(CASES)('%s', { timeout: 240_000 }, async (name, pattern, consts, params) => {
-  const compiled = compilePattern(pattern as unknown as Pattern, {
+const CASES: readonly Case[] = [
+  // Lists of ids, and bits; blocks of a tile's size, and of half a tile's.
+  ['minference-block', minferenceBlock, { block: 64 }, { k: 2 }, ['lists']],
+  ['xattention', xattention, { block: 64, step: 16 }, { mass: 0.6 }, ['lists']],
+  // Spans that begin anywhere, and keys that lie apart.
+  [
+    'minference-vertical-slash',
+    minferenceVerticalSlash,
+    { block: 64, last: 64, firstKeys: 3, nearest: 5 },
+    { vertical: 40, slash: 12 },
+    ['gather'],
+  ],
+  // A state, and what goes on with it.
+  ['anchor', anchor, { block: 64, group: 128 }, { theta: 0.5 }, ['hopper', 'gather']],
+  // The same with query tiles of 128 rows.
+  ['anchor', anchor, { block: 128, group: 128 }, { theta: 0.3 }, ['hopper', 'gather']],
+  ['pbs', pbs, { block: 128, segment: 128 }, { mass: 0.3 }, ['gather']],
+  // Keys in another order.
+  ['pbs', pbs, { block: 64, segment: 128 }, { mass: 0.4 }, ['gather']],
+  // Blocks of each query's own, which a tile of them meets together.
+  ['moba', moba, { block: 128 }, { k: 2 }, ['gather']],
+  // Ranges, and what is listed beside them.
+  [
+    'minference',
+    minference,
+    { block: 64, last: 64, firstKeys: 3, nearest: 5 },
+    {
+      vertical: [40, 0, 0, 9],
+      slash: [9, 0, 0, 0],
+      k: [0, 2, 0, 1],
+      window: [0, 0, 50, 0],
+      sinkTokens: [0, 0, 3, 0],
+    },
+    ['hopper', 'gather'],
+  ],
+]
+
+test.each(CASES)('%s', { timeout: 240_000 }, async (name, pattern, consts, params, skeletons) => {
+  const compiled = compilePattern(pattern as Pattern, {
     file: `${PACKAGE_ROOT}/patterns/${name}.ts`,
     consts,
   })
@@ -41,10 +89,10 @@ test.each(CASES)('%s', { timeout: 240_000 }, async (name, pattern, consts, param
   const kernels = artifact.stages!.variants[0]!.steps.flatMap((s) =>
     s.kind === 'once' ? [s.kernel] : s.kernels,
   )
-  expect(kernels.filter((k) => k.faster).map((k) => k.faster!.variant.skeleton)).toEqual(['lists'])
+  expect(kernels.flatMap((k) => k.faster.map((f) => f.variant.skeleton))).toEqual(skeletons)
   const kernel = loadCudaKernel(JSON.stringify(artifact), driver)
-  const small = { ...pattern, consts: { ...pattern.consts, ...consts } } as unknown as Pattern &
-    ReferencePattern
+  const own = pattern as Pattern & ReferencePattern
+  const small = { ...own, consts: { ...own.consts, ...consts } }
   for (const [seed, [qLen, kvLen]] of [
     [200, 200],
     [70, 201],

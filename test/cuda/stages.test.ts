@@ -12,6 +12,7 @@ import { plain16, reference } from '../../runtime/reference.ts'
 import type { Tensor } from '../../runtime/tensor.ts'
 import { compareWithOracle } from '../../runtime/testing/compare.ts'
 import { elements, maxDifference } from '../helpers.ts'
+import { LONG_HEAD_DIM, longCase } from '../runtime/long-rows.ts'
 import { METHOD_NAMES, stageCase, type StageSizes } from '../runtime/stage-cases.ts'
 
 const driver = await openEmulation({ multiprocessors: 2 })
@@ -80,6 +81,20 @@ describe('against the oracle', () => {
       await differences('minference', 'bf16', [{ ...BASE, qLen: 40, kvLen: 61 }], lines)
     },
   )
+})
+
+describe('rows of more cells than a workgroup holds at once', () => {
+  test.each(['count', 'mass'] as const)('keys by %s', { timeout: 300_000 }, async (keysBy) => {
+    const { pattern, compiled, call } = longCase(40_000, keysBy)
+    const artifact = emitCuda(compiled, { headDims: [LONG_HEAD_DIM], dtypes: ['bf16'] })
+    const kernel = loadCudaKernel(JSON.stringify(artifact), driver)
+    const [q, k, v] = [call.q, call.k, call.v].map((t) => stored(t, 'bf16')) as [Tensor, Tensor, Tensor]
+    const asked = { ...call, q, k, v }
+    const got = await cudaAttention(kernel, asked)
+    const plain = plain16(pattern, asked)
+    expect(compareWithOracle(pattern, asked, got, reference(pattern, asked), plain).difference).toBeNull()
+    kernel.release()
+  })
 })
 
 describe('what a call may not ask', () => {

@@ -9,6 +9,7 @@ import type { Tensor } from '../../runtime/tensor.ts'
 import { compareWithOracle } from '../../runtime/testing/compare.ts'
 import { setDifference } from '../../runtime/testing/sets.ts'
 import { Bench, DSL, elements, maxDifference, openTestDevice, program } from '../helpers.ts'
+import { LONG_HEAD_DIM, longCase } from './long-rows.ts'
 import { FIXTURE_NAMES, METHOD_NAMES, stageCase, type StageCase, type StageSizes } from './stage-cases.ts'
 
 const opened = await openTestDevice()
@@ -113,6 +114,27 @@ describe.skipIf(!opened)('the pairs that are attended', () => {
   })
 })
 
+describe.skipIf(!opened)('a pool of stored cells', () => {
+  test.each(['sum', 'mean', 'max', 'min'])('by %s', { timeout: 120_000 }, async (how) => {
+    const { pattern, compiled } = program(`
+      import { attend, blocks, dot, pattern, pool, skew, slice, topK, union, whole } from '${DSL}'
+      export const program = pattern({
+        name: 'pool-of-pools',
+        mask: ({ q, kv }) => kv <= q,
+        forward: ({ Q, K, V, scale }) => {
+          const keys = pool(dot(slice(Q, -3), K, { scale }), { q: whole }, '${how}')
+          const near = topK(pool(skew(keys), { q: whole }, '${how}'), 4)
+          const chosen = topK(pool(keys, { kv: blocks(8) }, '${how}'), 3)
+          return attend(Q, K, V, union(chosen, pool(near, { q: blocks(8) }, 'any')))
+        },
+      })`)
+    const { call } = stageCase('moba', CHUNK, 18)
+    const asked = { q: call.q, k: call.k, v: call.v }
+    const kernel = bench!.kernel(compiled, { capabilities: ['portable'] })
+    expect(compareWithOracle(pattern, asked, await attention(kernel, asked)).difference).toBeNull()
+  })
+})
+
 describe.skipIf(!opened)('a choice of a param', () => {
   test('runs one side alone', async () => {
     const { pattern, compiled } = program(`
@@ -209,6 +231,14 @@ function inChunks(artifact: Artifact, rows: number): Artifact {
   })
   return { ...artifact, stages: { ...stages!, variants } }
 }
+
+describe.skipIf(!opened)('rows of more cells than a workgroup holds at once', () => {
+  test.each(['count', 'mass'] as const)('keys by %s', { timeout: 120_000 }, async (keysBy) => {
+    const { pattern, compiled, call } = longCase(10_000, keysBy)
+    const kernel = bench!.kernel(compiled, { headDim: LONG_HEAD_DIM, capabilities: ['portable'] })
+    expect(compareWithOracle(pattern, call, await attention(kernel, call)).difference).toBeNull()
+  })
+})
 
 describe.skipIf(!opened)('what a call may not ask', () => {
   const c = stageCase('moba', CHUNK, 15)

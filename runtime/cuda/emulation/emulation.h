@@ -100,6 +100,8 @@ template <class T>
 DEVICE T atomicAnd(T* p, T x) { return __atomic_fetch_and(p, x, __ATOMIC_SEQ_CST); }
 template <class T>
 DEVICE T atomicOr(T* p, T x) { return __atomic_fetch_or(p, x, __ATOMIC_SEQ_CST); }
+template <class T>
+DEVICE T atomicAdd(T* p, T x) { return __atomic_fetch_add(p, x, __ATOMIC_SEQ_CST); }
 DEVICE unsigned atomicNext(unsigned* p) { return __atomic_fetch_add(p, 1u, __ATOMIC_SEQ_CST); }
 DEVICE unsigned atomicWrap(unsigned* p, unsigned last) {
   unsigned old = __atomic_load_n(p, __ATOMIC_SEQ_CST);
@@ -153,5 +155,6 @@ DEVICE void heddleMultiplyAdd(float (&d)[4], unsigned const (&a)[4], unsigned b0
 #define packHalves(...) heddlePackHalves(BF16, __VA_ARGS__)
 #define unpackHalf(...) heddleUnpackHalf(BF16, __VA_ARGS__)
 #define multiplyAdd(...) heddleMultiplyAdd<BF16>(__VA_ARGS__)
+#define multiplyAddBrains(...) heddleMultiplyAdd<true>(__VA_ARGS__)
 
 #include "hopper.h"

@@ -15,6 +15,12 @@
 DEVICE void barrierInit(unsigned barrier, int count, HEDDLE_LINE) { heddle::initBarrier(barrier, count, line); }
 DEVICE void barrierInitFence() { heddle::tellBarriers(); }
 DEVICE void barrierArrive(unsigned barrier, HEDDLE_LINE) { heddle::arriveAt("barrierArrive", line, barrier, 0); }
+// What the thread copies lands here and now: nobody may look at it before the barrier's phase is over.
+DEVICE void barrierArriveCopies(unsigned barrier, HEDDLE_LINE) {
+  heddle::barrierAt("barrierArriveCopies", line, barrier);
+  heddle::commitGroup();
+  heddle::landGroups(0);
+}
 DEVICE void barrierExpect(unsigned barrier, unsigned bytes, HEDDLE_LINE) { heddle::arriveAt("barrierExpect", line, barrier, bytes); }
 DEVICE void barrierWait(unsigned barrier, unsigned parity, HEDDLE_LINE) { heddle::waitFor(barrier, parity, line); }
 

@@ -76,7 +76,15 @@ Block* takeBlock(Launch& launch) {
   return block;
 }
 
+// Each stack takes two of the mappings that a process may have, and each text has a pool of its own.
+constexpr unsigned KEPT_STACKS = 512;
+
 void giveBlock(Block* block) {
+  if (block->stackCount > KEPT_STACKS) {
+    unmapStacks(block->stacks, block->stackCount);
+    block->stacks = nullptr;
+    block->stackCount = 0;
+  }
   pthread_mutex_lock(&poolLock);
   bool kept = pooled < 64;
   if (kept) pool[pooled++] = block;

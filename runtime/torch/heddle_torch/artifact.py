@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 from .errors import HeddleError
 from .rules import DERIVED_VARS, SIZE_VARS, unknown_names
 
-READS_VERSION = 2
+READS_VERSION = 3
 AXES = ("batch", "head", "kvHead", "indexHead", "qLen", "kvLen", "headDim")
 FIELD_BYTES = {"pointer": 8, "i64": 8, "i32": 4, "f32": 4}
 

@@ -56,12 +56,13 @@ fn run(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_index) thread: u32,
 ) {
-  let index = i32((group.x + group.y * u.gridX) * 64u + thread);
-  if (u.batches * u.qHeads * u.unitCount * 64 <= index) {
+  let index = (group.x + group.y * u.gridX) * 64u + thread;
+  let inner = u32(64);
+  if (u32(u.batches * u.qHeads * u.unitCount) * inner <= index) {
     return;
   }
-  let element = index % 64;
-  let number = index / 64;
+  let element = i32(index % inner);
+  let number = i32(index / inner);
   let row = u.unitBase + number % u.unitCount;
   let pair = number / u.unitCount;
   let sharer = pair % u.qHeads;
@@ -593,7 +594,8 @@ fn poolScores6(batch: i32, at: i32, row: i32, column: i32) -> f32 {
     for (var row_2: i32 = max((((u.kvRows - u.qRows) >> 7u) + row) * 128 - (u.kvRows - u.qRows), 0); row_2 < min((((u.kvRows - u.qRows) >> 7u) + row) * 128 - (u.kvRows - u.qRows) + 128, u.qRows); row_2 += 1) {
       for (var column_2: i32 = column; column_2 < column + 1; column_2 += 1) {
         if (stateMax5Seen(batch, sharer, row_2, 0)) {
-          total = total + stateMax5(batch, sharer, row_2, 0);
+          let own = stateMax5(batch, sharer, row_2, 0);
+          total = total + own;
           count = count + 1.0;
         }
       }
@@ -607,13 +609,15 @@ fn run(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_index) thread: u32,
 ) {
-  let index = i32((group.x + group.y * u.gridX) * 64u + thread);
-  if (u.batches * u.qHeads * u.unitCount <= index) {
+  let index = (group.x + group.y * u.gridX) * 64u + thread;
+  let inner = u32(1);
+  if (u32(u.batches * u.qHeads * u.unitCount) * inner <= index) {
     return;
   }
-  let element = index % 1;
-  let row = u.unitBase + index % u.unitCount;
-  let pair = index / u.unitCount;
+  let element = i32(index % inner);
+  let number = i32(index / inner);
+  let row = u.unitBase + number % u.unitCount;
+  let pair = number / u.unitCount;
   let sharer = pair % u.qHeads;
   let batch = pair / u.qHeads;
   var bits: u32 = 4286578688u;
@@ -658,6 +662,8 @@ struct Uniforms {
 @group(0) @binding(2) var<storage, read> scores8: array<f32>;
 @group(0) @binding(3) var<storage, read> rows3: array<f32>;
 @group(0) @binding(4) var<storage, read> KData: array<u32>;
+
+var<workgroup> teamFlags: array<atomic<u32>, 2>;
 
 fn floorDiv(a: i32, b: i32) -> i32 {
   let sign = a >> 31u;
@@ -727,25 +733,35 @@ fn run(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_index) thread: u32,
 ) {
-  let index = i32((group.x + group.y * u.gridX) * 64u + thread);
-  let inner = (u.kvRows + 31) / 32;
-  if (u.batches * u.qHeads * u.unitCount * inner <= index) {
+  let own = group.x + group.y * u.gridX;
+  if (u.groupCount <= own) {
     return;
   }
-  let element = index % inner;
-  let number = index / inner;
-  let row = u.unitBase + number % u.unitCount;
-  let pair = number / u.unitCount;
+  let number = i32(own);
+  let lane = i32(thread);
+  let stretches = (u.kvRows + 63) / 64;
+  let begin = number % stretches * 64;
+  let line = number / stretches;
+  let row = u.unitBase + line % u.unitCount;
+  let pair = line / u.unitCount;
   let sharer = pair % u.qHeads;
   let batch = pair / u.qHeads;
-  var bits: u32 = 0u;
-  let first = element * 32;
-  for (var column: i32 = first; column < min(first + 32, u.kvRows); column += 1) {
+  if (lane < 2) {
+    atomicStore(&teamFlags[lane], 0u);
+  }
+  workgroupBarrier();
+  let column = begin + lane;
+  if (column < u.kvRows) {
     if (poolSet10Holds(batch, sharer, row, column)) {
-      bits = bits | (1u << u32(u32(column - first)));
+      atomicOr(&teamFlags[lane / 32], 1u << u32(u32(lane & 31)));
     }
   }
-  bits10[((batch * u.qHeads + sharer) * (((u.kvRows + 2047) >> 11u) - ((u.kvRows - u.qRows) >> 11u)) + row) * ((u.kvRows + 31) / 32) + element + 4] = bits;
+  workgroupBarrier();
+  let words = (u.kvRows + 31) / 32;
+  let word = begin / 32 + lane;
+  if ((lane < 2) & (word < words)) {
+    bits10[((batch * u.qHeads + sharer) * (((u.kvRows + 2047) >> 11u) - ((u.kvRows - u.qRows) >> 11u)) + row) * words + word + 4] = atomicLoad(&teamFlags[lane]);
+  }
 }
 
 // anchor: and(le(kv, q), not(or(lt(kv, 128), eq(floorDiv(q, 2048), floorDiv(kv, 2048)))))

@@ -30,7 +30,10 @@ struct Call {
   int const* values;  // scalar params, one word each; perHead params, qHeads each; derived, batch * qHeads each
   int const* pages;  // [batch][pageStride] page numbers, or null: K and V are contiguous
   unsigned* list;  // tile lists, where the pattern has them
-  int const* parts;  // lists that the call gives, where the kernel walks them
+  int const* parts[4];  // lists of units, where the kernel walks them
+  int const* order;  // [batch, sharers, kvRows] the key at each place, where places are walked
+  float const* before;  // a state to go on with, [batch, qHeads, qRows, 4 + valueDim]
+  float* state;  // the state that is made in place of out and lse
   unsigned* counters;  // zero before a launch, and zero again after it
   float* scratch;  // partial results of split keys
   void const* tables[8];  // in the order of the manifest
@@ -53,7 +56,7 @@ struct Call {
   int listStride;  // words of a tile list: 1 + ceil(kvRows / tile)
   float scale;  // factor of q . k
 };
-static_assert(sizeof(Call) == 312, "the host's view of Call");
+static_assert(sizeof(Call) == 360, "the host's view of Call");
 
 // ==== prelude.cuh ====
 
@@ -183,6 +186,8 @@ constexpr bool SHARES_LISTS = true;       // one list serves all heads
 constexpr bool ORDERED = false;           // rows and keys are taken by classes of the same remainder
 constexpr bool ALIGNED = false;           // query tiles begin at positions that are multiples of TILE_Q
 constexpr bool PARTIAL = false;           // outputs go to the scratch as they are, for a pass that joins its own
+constexpr bool STATE = false;             // outputs and sums go to call.state as they are, for an attend that goes on with them
+constexpr bool BEFORE = false;            // call.before holds what an attend before made of other pairs
 constexpr bool MERGES = false;            // scratch and lse hold what an earlier pass made of other pairs
 constexpr bool MASK_READS_HEAD = false;   // keeps and the tiles may differ between heads
 constexpr bool SCORE_READS_HEAD = false;  // scoreOf may differ between heads

@@ -14,6 +14,7 @@ constexpr int TILE_KV = 176;
 constexpr int UNITS = 1;
 constexpr int UNIT_KV = 176;
 constexpr int THREADS = 384;
+constexpr bool GATHERS = false;
 constexpr int CONSUMERS = 2;
 constexpr int BLOCKS = 1;
 constexpr int STAGES = 2;
@@ -35,7 +36,10 @@ struct Call {
   int const* values;  // scalar params, one word each; perHead params, qHeads each; derived, batch * qHeads each
   int const* pages;  // [batch][pageStride] page numbers, or null: K and V are contiguous
   unsigned* list;  // tile lists, where the pattern has them
-  int const* parts;  // lists that the call gives, where the kernel walks them
+  int const* parts[4];  // lists of units, where the kernel walks them
+  int const* order;  // [batch, sharers, kvRows] the key at each place, where places are walked
+  float const* before;  // a state to go on with, [batch, qHeads, qRows, 4 + valueDim]
+  float* state;  // the state that is made in place of out and lse
   unsigned* counters;  // zero before a launch, and zero again after it
   float* scratch;  // partial results of split keys
   void const* tables[8];  // in the order of the manifest
@@ -58,7 +62,7 @@ struct Call {
   int listStride;  // words of a tile list: 1 + ceil(kvRows / tile)
   float scale;  // factor of q . k
 };
-static_assert(sizeof(Call) == 312, "the host's view of Call");
+static_assert(sizeof(Call) == 360, "the host's view of Call");
 
 // ==== prelude.cuh ====
 
@@ -194,6 +198,10 @@ DEVICE void barrierInit(u32 barrier, int count) {
 DEVICE void barrierInitFence() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
 DEVICE void barrierArrive(u32 barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+// One more arrival is awaited, and comes when all that the thread has asked for by copyAsync16 is there.
+DEVICE void barrierArriveCopies(u32 barrier) {
+  asm volatile("cp.async.mbarrier.arrive.shared::cta.b64 [%0];" ::"r"(barrier) : "memory");
 }
 DEVICE void barrierExpect(u32 barrier, u32 bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
@@ -343,6 +351,8 @@ constexpr bool SHARES_LISTS = true;       // one list serves all heads
 constexpr bool ORDERED = false;           // rows and keys are taken by classes of the same remainder
 constexpr bool ALIGNED = false;           // query tiles begin at positions that are multiples of TILE_Q
 constexpr bool PARTIAL = false;           // outputs go to the scratch as they are, for a pass that joins its own
+constexpr bool STATE = false;             // outputs and sums go to call.state as they are, for an attend that goes on with them
+constexpr bool BEFORE = false;            // call.before holds what an attend before made of other pairs
 constexpr bool MERGES = false;            // scratch and lse hold what an earlier pass made of other pairs
 constexpr bool MASK_READS_HEAD = false;   // keeps and the tiles may differ between heads
 constexpr bool SCORE_READS_HEAD = false;  // scoreOf may differ between heads
@@ -550,9 +560,9 @@ DEVICE void skipTiles(Call const& call, Place const& place, Reach const& reach, 
 
 // ==== hopper.cuh ====
 
-// Attention for Hopper: one warp brings tiles of K and V by TMA, CONSUMERS warpgroups of 64 query rows each multiply them by
-// wgmma. A block stays and takes query tiles from a counter, longest first; the bringing warp runs ahead of the multiplying
-// ones, across query tiles too. In: tensor maps of Q, K, V. Out: `out` and `lse`.
+// Attention for Hopper: a warp, or four, bring tiles of K and V (bring.cuh, gather.cuh), CONSUMERS warpgroups of 64 query rows each
+// multiply them by wgmma (multiply.cuh). A block stays and takes query tiles from a counter, longest first; the bringing warp runs ahead of the multiplying
+// ones, across query tiles too. In: tensor maps of Q, K, V. Out: `out` and `lse`, or a state. This text: what the two share.
 //
 // The products of a warpgroup run behind its program: while it does the softmax of one tile, the output of the tile before is
 // multiplied. The warpgroups of a block drift apart by themselves, so that one's products run under another's exponentials, and
@@ -570,6 +580,7 @@ constexpr int V_BEGIN = K_BEGIN + STAGES * K_BYTES;
 constexpr int BOOK = V_BEGIN + STAGES * V_BYTES;
 constexpr int SHARED_BYTES = BOOK + 1024;
 constexpr int CONSUMER_WARPS = CONSUMERS * 4;
+constexpr int BRINGING_WARPS = GATHERS ? 4 : 1;
 constexpr int S_COUNT = TILE_KV / 2;                           // accumulators a thread
 constexpr int O_COUNT = VALUE_DIM / 2;
 static_assert(TILE_Q == CONSUMERS * 64 && THREADS == (CONSUMERS + 1) * 128, "64 rows a warpgroup");
@@ -583,6 +594,15 @@ static_assert(STAGES <= 4 && Q_STAGES <= 2, "the book has room for four stages, 
 constexpr u32 TILE_FULL = 1u << 31;
 constexpr u32 TILE_LAST = 1u << 30;
 constexpr u32 TILE_INDEX = TILE_LAST - 1u;
+
+// The keys of a tile. By boxes: the units that it has: one, itself, or of a list those that its entry names; a unit behind the last
+// key stands for none: another one is brought in its place, and the mask drops it. GATHERS: `count` keys, those at `rows`, or from
+// the key id[0] on.
+struct Units {
+  int id[UNITS];
+  int count;
+  int const* rows;
+};
 
 // A query tile of a class: all rows, or those of one remainder.
 struct Work {
@@ -602,7 +622,8 @@ struct Book {
   u64 qFull[2], qEmpty[2];
   u64 kFull[4], kEmpty[4], vFull[4], vEmpty[4];
   u32 tiles[4];
-  int units[4][UNITS];
+  Units units[4];
+  int next[2];  // query tiles that all bringing warps take together
   Message messages[MESSAGES];
 };
 static_assert(sizeof(Book) <= 1024, "BOOK");
@@ -657,6 +678,59 @@ DEVICE Work workOf(Call const& call, Order const& o, int item) {
   return {batch, slot - batch * call.qHeads, row, o.ofClass - 1 - (step - row * o.ofClass)};
 }
 
+// The row's part of the scratch, of an earlier pass.
+DEVICE float* partialRow(Call const& call, Work const& work, int r) {
+  return call.scratch + (((long long)work.batch * call.qHeads + work.head) * call.qRows + r) * VALUE_DIM;
+}
+// The row of a state: maximum in base 2 and sum, then from STATE_VALUES on the weighted values, not normalised.
+constexpr int STATE_VALUES = 4;
+DEVICE long long stateRow(Call const& call, Work const& work, int r) {
+  int const words = STATE_VALUES + (call.valueDim + 3) / 4 * 4;
+  return (((long long)work.batch * call.qHeads + work.head) * call.qRows + r) * words;
+}
+
+// What was made of a row before: its LSE in base 2, and values that are outputs when multiplied by `scale`.
+struct Earlier {
+  float lse, scale;
+  float const* values;
+};
+constexpr bool JOINS = MERGES || BEFORE;
+DEVICE Earlier earlierOf(Call const& call, Work const& work, int r, float lse) {
+  if (!BEFORE) return {lse, 1.0f, partialRow(call, work, r)};
+  float const* const row = call.before + stateRow(call, work, r);
+  float const sum = row[1];
+  bool const empty = !(sum > 0.0f);
+  return {empty ? -INFINITE : row[0] + log2f(sum), empty ? 0.0f : 1.0f / sum, row + STATE_VALUES};
+}
+
+// A query tile that no key meets: zeros, and the LSE of nothing or of the sink alone; or what was made of its rows before.
+DEVICE void writeEmpty(Call const& call, Work const& work, Place const& place) {
+  constexpr float LN2 = 0.6931471805599453f;
+  u16* const out = (u16*)call.out + work.batch * call.outStride[0] + work.head * call.outStride[1];
+  float* const lses = call.lse + ((long long)work.batch * call.qHeads + work.head) * call.qRows;
+  float const sink = SINK ? sinkLogitOf(call, place) : -INFINITE;
+  int const first = work.qTile * TILE_Q;
+  for (int i = max(first, rowsBefore(place, 0)); !PARTIAL && i < first + TILE_Q && rowAt(place, i) < call.qRows; i++) {
+    int const r = rowAt(place, i);
+    if (STATE) {
+      float* const row = call.state + stateRow(call, work, r);
+      for (int column = laneIndex(); column < STATE_VALUES + call.valueDim; column += 32) row[column] = column == 0 ? -INFINITE : 0.0f;
+      continue;
+    }
+    Earlier const earlier = JOINS ? earlierOf(call, work, r, MERGES ? lses[r] / LN2 : 0.0f) : Earlier{-INFINITE, 0.0f, nullptr};
+    bool const held = earlier.lse != -INFINITE;
+    for (int column = laneIndex(); column < call.valueDim; column += 32)
+      out[r * call.outStride[2] + column] = held ? (u16)packHalves(earlier.values[column] * earlier.scale, 0.0f) : (u16)0;
+    if (BEFORE && laneIndex() == 0) lses[r] = earlier.lse * LN2;
+  }
+  for (int i = max(first, rowsBefore(place, 0)) + laneIndex(), r = rowAt(place, i); !JOINS && !STATE && i < first + TILE_Q && r < call.qRows; i += 32, r = rowAt(place, i))
+    lses[r] = r >= place.qRow & r < place.qRow + place.qLen ? sink : -INFINITE;
+}
+
+// ==== bring.cuh ====
+
+// The bringing warp of a Hopper block: tiles of K and V by boxes of the copy engine, as the walk of tiles.cuh names them.
+
 // Rows of a tensor that a tile, or a unit of it, has: row first + i * step for each i from `from` on.
 struct Run {
   int first, from;
@@ -664,13 +738,9 @@ struct Run {
 DEVICE Run queriesOf(Place const& place, int index) { return {rowAt(place, 0), index}; }
 DEVICE Run keysOf(Place const& place, int unit) { return {place.kvStart + keyAt(place, 0), unit * UNIT_KV}; }
 
-// The units that a tile has: one, itself, or of a list those that its entry names. A unit behind the last key stands for none:
-// another one is brought in its place, and the mask drops it.
-struct Units {
-  int id[UNITS];
-};
+// Of a list those that the tile's entry names.
 DEVICE Units unitsOf(Walk const& walk, int tile) {
-  Units units;
+  Units units = {};
 #pragma unroll
   for (int u = 0; u < UNITS; u++) units.id[u] = UNITS == 1 ? tile : (int)(walk.list[1 + tile * UNITS + u] & UNIT_INDEX);
   return units;
@@ -722,27 +792,6 @@ DEVICE void copyByHand(u16 const* from, long long rowStride, int dim, Place cons
   }
   fenceAsync();
   syncLanes();
-}
-
-// The row's part of the scratch, of an earlier pass.
-DEVICE float* partialRow(Call const& call, Work const& work, int r) {
-  return call.scratch + (((long long)work.batch * call.qHeads + work.head) * call.qRows + r) * VALUE_DIM;
-}
-
-// A query tile that no key meets: zeros, and the LSE of nothing or of the sink alone; or what an earlier pass has of its rows.
-DEVICE void writeEmpty(Call const& call, Work const& work, Place const& place) {
-  u16* const out = (u16*)call.out + work.batch * call.outStride[0] + work.head * call.outStride[1];
-  float* const lses = call.lse + ((long long)work.batch * call.qHeads + work.head) * call.qRows;
-  float const sink = SINK ? sinkLogitOf(call, place) : -INFINITE;
-  int const first = work.qTile * TILE_Q;
-  for (int i = max(first, rowsBefore(place, 0)); !PARTIAL && i < first + TILE_Q && rowAt(place, i) < call.qRows; i++) {
-    int const r = rowAt(place, i);
-    bool const held = MERGES && lses[r] != -INFINITE;
-    for (int column = laneIndex(); column < call.valueDim; column += 32)
-      out[r * call.outStride[2] + column] = held ? (u16)packHalves(partialRow(call, work, r)[column], 0.0f) : (u16)0;
-  }
-  for (int i = max(first, rowsBefore(place, 0)) + laneIndex(), r = rowAt(place, i); !MERGES && i < first + TILE_Q && r < call.qRows; i += 32, r = rowAt(place, i))
-    lses[r] = r >= place.qRow & r < place.qRow + place.qLen ? sink : -INFINITE;
 }
 
 // The bringing warp.
@@ -834,7 +883,7 @@ DEVICE void produce(Call const& call, TensorMap const& qMap, TensorMap const& kM
       if (lane == 0) {
         book->tiles[k.stage] = (u32)visit.tile | (visit.full ? TILE_FULL : 0u) | (after.tile == NO_TILE ? TILE_LAST : 0u);
         if (UNITS > 1)
-          for (int u = 0; u < UNITS; u++) book->units[k.stage][u] = keys.id[u];
+          for (int u = 0; u < UNITS; u++) book->units[k.stage].id[u] = keys.id[u];
       }
       // A class has no units but its tiles.
       if (isCut<TILE_KV>(place, keysOf(place, keys.id[0]), call.kvRows)) {
@@ -869,6 +918,10 @@ DEVICE void produce(Call const& call, TensorMap const& qMap, TensorMap const& kM
   }
 }
 
+// ==== multiply.cuh ====
+
+// The multiplying warpgroups of a Hopper block, and its entry: scores, softmax and outputs of the tiles that are brought.
+
 // A thread's two rows of a warpgroup's 64, and what is known of their softmax: greatest score so far, in the units of the
 // accumulators, and the sum of this thread's weights.
 struct Softmax {
@@ -887,8 +940,13 @@ DEVICE float quadSum(float x) {
 // Accumulator i of a thread: of its first row (i & 2 is 0) or second, at this column of the tile.
 DEVICE int columnOf(int i) { return (i >> 2) * 8 + (laneIndex() & 3) * 2 + (i & 1); }
 
-// The position of accumulator i's key, or of the key in that column where `units` are whole tiles.
+// Whether accumulator i has a key, and its position, or that of the key in that column where `units` are whole tiles.
+DEVICE bool isThere(Units const& units, int i) { return !GATHERS || columnOf(i) < units.count; }
 DEVICE int positionOf(Place const& place, Units const& units, int i) {
+  if (GATHERS) {
+    int const column = min(columnOf(i), units.count - 1);
+    return units.rows ? readOnly(units.rows + column) : units.id[0] + column;
+  }
   int const column = columnOf(i), u = UNITS == 1 ? 0 : (i >> 2) * 8 / UNIT_KV;
   return keyAt(place, units.id[u] * UNIT_KV + column - u * UNIT_KV);
 }
@@ -898,7 +956,7 @@ DEVICE void maskScores(Call const& call, Place const& place, float (&s)[S_COUNT]
 #pragma unroll
     for (int i = 0; i < S_COUNT; i++) {
       int kv = positionOf(place, units, i);
-      bool kept = kv < place.kvLen & keeps(call, place, i & 2 ? q1 : q0, kv);
+      bool kept = isThere(units, i) & kv < place.kvLen & keeps(call, place, i & 2 ? q1 : q0, kv);
       s[i] = kept ? s[i] : -INFINITE;
     }
   } else {
@@ -1013,19 +1071,25 @@ DEVICE void finish(Call const& call, Message const& message, int row, Softmax co
     float lse = empty ? (SINK && real ? sink : -INFINITE) : most + log2f(sum);
     u16* const target = out + r * call.outStride[2];
     bool const writes = (u32)r < (u32)call.qRows;
-    float* const partial = partialRow(call, work, r) + (lane & 3) * 2;
-    float earlier = 0.0f;  // the weight of what an earlier pass made
+    float* const partial = STATE ? call.state + stateRow(call, work, r) + STATE_VALUES + (lane & 3) * 2 : partialRow(call, work, r) + (lane & 3) * 2;
+    // A state has the rows as they are.
+    if (STATE) {
+      weight = empty ? 0.0f : 1.0f;
+      if ((lane & 3) == 0 && writes) *(float2*)(partial - STATE_VALUES) = make_float2(empty ? -INFINITE : top, empty ? 0.0f : sum);
+    }
+    float earlier = 0.0f;  // the weight of what was made before
     float2 held[VALUE_DIM / 8];
-    if (MERGES) {
+    if (JOINS) {
       // All are under way before the first is waited for.
-      float const heldLse = writes ? lses[r] / LN2 : -INFINITE;
+      Earlier const from = writes ? earlierOf(call, work, r, MERGES ? lses[r] / LN2 : 0.0f) : Earlier{-INFINITE, 0.0f, nullptr};
+      float const* const values = from.values + (lane & 3) * 2;
 #pragma unroll
       for (int i = 0; i < VALUE_DIM / 8; i++)
-        held[i] = writes ? *(float2 const*)(partial + i * 8) : make_float2(0.0f, 0.0f);
-      float const higher = fmaxf(heldLse, lse);
+        held[i] = writes & i * 8 < call.valueDim ? *(float2 const*)(values + i * 8) : make_float2(0.0f, 0.0f);
+      float const higher = fmaxf(from.lse, lse);
       if (higher != -INFINITE) {
-        float const both = higher + log2f(exp2Fast(heldLse - higher) + exp2Fast(lse - higher));
-        earlier = exp2Fast(heldLse - both);
+        float const both = higher + log2f(exp2Fast(from.lse - higher) + exp2Fast(lse - higher));
+        earlier = exp2Fast(from.lse - both) * from.scale;
         weight *= exp2Fast(lse - both);
         lse = both;
       }
@@ -1039,19 +1103,20 @@ DEVICE void finish(Call const& call, Message const& message, int row, Softmax co
         // A weight of zero does not clear a NaN.
         float2 x = make_float2(empty ? 0.0f : o[i] * weight, empty ? 0.0f : o[i + 1] * weight);
         if (PARTIAL && writes) *(float2*)(partial + block * 32 + j * 8) = x;
+        if (STATE && writes && block * 32 + j * 8 < call.valueDim) *(float2*)(partial + block * 32 + j * 8) = x;
         // What no earlier pass wrote may be anything.
-        if (MERGES && earlier > 0.0f) {
+        if (JOINS && earlier > 0.0f) {
           x.x += held[block * 4 + j].x * earlier;
           x.y += held[block * 4 + j].y * earlier;
         }
         w[j] = packHalves(x.x, x.y);
       }
-      if (PARTIAL) continue;
+      if (PARTIAL || STATE) continue;
       gatherColumns(w);
       if (writes) storeRow(call, target, block * 32 + (lane & 3) * 8, w);
     }
     // Four lanes have read it: all of them before the exchanges above.
-    if ((lane & 3) == 0 && writes) lses[r] = lse * LN2;
+    if ((lane & 3) == 0 && writes && !STATE) lses[r] = lse * LN2;
   }
 }
 
@@ -1088,7 +1153,11 @@ DEVICE void consume(Call const& call, Book* book, int group) {
     barrierWait(sharedAddress(&book->qFull[t.stage]), t.parity);
     return shuffle((int)book->messages[message].more, 0) != 0;
   };
-  auto awaitKeys = [&]() { barrierWait(sharedAddress(&book->kFull[k.stage]), k.parity); };
+  // What was stored by ordinary copies, and not by the copy engine, is there for products only after a fence.
+  auto awaitKeys = [&]() {
+    barrierWait(sharedAddress(&book->kFull[k.stage]), k.parity);
+    if (GATHERS) fenceAsync();
+  };
   // Asked while products run, so that nothing waits for the answer. The lane that reads is the one that releases.
   auto readTile = [&]() {
     if (lane == 0) tile = book->tiles[k.stage];
@@ -1096,7 +1165,13 @@ DEVICE void consume(Call const& call, Book* book, int group) {
     units.id[0] = (int)(tile & TILE_INDEX);
     if (UNITS > 1)
 #pragma unroll
-      for (int u = 0; u < UNITS; u++) units.id[u] = shuffle(lane == 0 ? book->units[k.stage][u] : 0, 0);
+      for (int u = 0; u < UNITS; u++) units.id[u] = shuffle(lane == 0 ? book->units[k.stage].id[u] : 0, 0);
+    if (GATHERS) {
+      Units const told = lane == 0 ? book->units[k.stage] : Units{};
+      u64 const rows = (u64)told.rows;
+      units.count = shuffle(told.count, 0);
+      units.rows = (int const*)((u64)(u32)shuffle((int)(rows >> 32), 0) << 32 | (u32)shuffle((int)rows, 0));
+    }
   };
   auto startScores = [&]() {
     constexpr int STEPS = CHUNK_K / 16;
@@ -1118,6 +1193,7 @@ DEVICE void consume(Call const& call, Book* book, int group) {
   };
   auto startOutputs = [&]() {
     barrierWait(sharedAddress(&book->vFull[v.stage]), v.parity);
+    if (GATHERS) fenceAsync();
     productFence();
     u64 const b = vMatrix + (u32)(v.stage * (V_BYTES >> 4));
 #pragma unroll
@@ -1200,8 +1276,8 @@ ENTRY(attend)(const __grid_constant__ Call call, const __grid_constant__ TensorM
       barrierInit(sharedAddress(&book->qEmpty[i]), CONSUMER_WARPS);
     }
     for (int i = 0; i < STAGES; i++) {
-      barrierInit(sharedAddress(&book->kFull[i]), 1);
-      barrierInit(sharedAddress(&book->vFull[i]), 1);
+      barrierInit(sharedAddress(&book->kFull[i]), BRINGING_WARPS);
+      barrierInit(sharedAddress(&book->vFull[i]), BRINGING_WARPS);
       barrierInit(sharedAddress(&book->kEmpty[i]), CONSUMER_WARPS);
       barrierInit(sharedAddress(&book->vEmpty[i]), CONSUMER_WARPS);
     }
@@ -1211,7 +1287,7 @@ ENTRY(attend)(const __grid_constant__ Call call, const __grid_constant__ TensorM
   int const group = (int)(threadIdx.x >> 7);
   if (group == 0) {
     shrinkRegisters<PRODUCER_REGISTERS>();
-    if (threadIdx.x < 32) produce(call, qMap, kMap, vMap, book);
+    if (threadIdx.x < 32 * BRINGING_WARPS) produce(call, qMap, kMap, vMap, book);
   } else {
     growRegisters<CONSUMER_REGISTERS>();
     consume(call, book, group - 1);

@@ -56,12 +56,13 @@ fn run(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_index) thread: u32,
 ) {
-  let index = i32((group.x + group.y * u.gridX) * 64u + thread);
-  if (u.batches * u.qHeads * u.unitCount * 64 <= index) {
+  let index = (group.x + group.y * u.gridX) * 64u + thread;
+  let inner = u32(64);
+  if (u32(u.batches * u.qHeads * u.unitCount) * inner <= index) {
     return;
   }
-  let element = index % 64;
-  let number = index / 64;
+  let element = i32(index % inner);
+  let number = i32(index / inner);
   let row = u.unitBase + number % u.unitCount;
   let pair = number / u.unitCount;
   let sharer = pair % u.qHeads;
@@ -127,12 +128,13 @@ fn run(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_index) thread: u32,
 ) {
-  let index = i32((group.x + group.y * u.gridX) * 64u + thread);
-  if (u.batches * u.kvHeads * u.unitCount * 64 <= index) {
+  let index = (group.x + group.y * u.gridX) * 64u + thread;
+  let inner = u32(64);
+  if (u32(u.batches * u.kvHeads * u.unitCount) * inner <= index) {
     return;
   }
-  let element = index % 64;
-  let number = index / 64;
+  let element = i32(index % inner);
+  let number = i32(index / inner);
   let row = u.unitBase + number % u.unitCount;
   let pair = number / u.unitCount;
   let sharer = pair % u.kvHeads;
@@ -211,7 +213,6 @@ fn run(
   if (u.groupCount <= own) {
     return;
   }
-  let lane = i32(thread);
   let columns = (u.kvRows + 63) >> 6u;
   let across = (columns + 63) / 64;
   let down = (u.unitCount + 63) / 64;
@@ -222,6 +223,7 @@ fn run(
   let sharer = pair % u.qHeads;
   let firstRow = above % down * 64;
   let firstColumn = number % across * 64;
+  let lane = i32(thread);
   let y = lane / 16;
   let x = lane % 16;
   // is any cell visible
@@ -340,14 +342,19 @@ fn run(
       for (var n: i32 = lane; n < 1024; n += 256) {
         let channel = n % 16;
         let unit = n / 16;
+        let wanted = begin + channel;
         var value: f32 = 0.0;
-        if ((begin + channel < 64) & (firstRow + unit < u.unitCount)) {
-          value = poolRows3(batch, sharer, u.unitBase + firstRow + unit, begin + channel);
+        if (wanted < 64) {
+          if (firstRow + unit < u.unitCount) {
+            value = poolRows3(batch, sharer, u.unitBase + firstRow + unit, wanted);
+          }
         }
         queries[channel][unit] = value;
         var value_2: f32 = 0.0;
-        if ((begin + channel < 64) & (firstColumn + unit < columns)) {
-          value_2 = poolRows4(batch, sharer / (u.qHeads / u.kvHeads), firstColumn + unit, begin + channel);
+        if (wanted < 64) {
+          if (firstColumn + unit < columns) {
+            value_2 = poolRows4(batch, sharer / (u.qHeads / u.kvHeads), firstColumn + unit, wanted);
+          }
         }
         keys[channel][unit] = value_2;
       }
@@ -530,8 +537,11 @@ struct Uniforms {
 @group(0) @binding(2) var<storage, read> scores5: array<f32>;
 @group(0) @binding(3) var<storage, read_write> ids7: array<i32>;
 
-var<workgroup> scratch: array<f32, 64>;
-var<workgroup> scan: array<i32, 64>;
+var<workgroup> teamKeys: array<u32, 1024>;
+var<workgroup> teamCounters: array<atomic<u32>, 256>;
+var<workgroup> teamFound: array<u32, 2>;
+var<workgroup> teamWords: array<u32, 64>;
+var<workgroup> teamGroups: array<u32, 8>;
 
 fn floorDiv(a: i32, b: i32) -> i32 {
   let sign = a >> 31u;
@@ -562,73 +572,226 @@ fn run(
     return;
   }
   let number = i32(own);
+  let lane = i32(thread);
   let row = u.unitBase + number % u.unitCount;
   let pair = number / u.unitCount;
   let sharer = pair % u.qHeads;
   let batch = pair / u.qHeads;
-  let lane = i32(thread);
   let amount = fill6(batch, sharer, 0, 0);
-  var bound: u32 = 0u;
-  var above: f32 = 0.0;
-  for (var n: i32 = 0; n < 32; n += 1) {
-    let trial = bound | (1u << u32(u32(31 - n)));
-    var part: f32 = 0.0;
-    for (var column: i32 = lane; column < ((u.kvRows + 63) >> 6u); column += 64) {
+  for (var bin: i32 = lane; bin < 256; bin += 64) {
+    atomicStore(&teamCounters[bin], 0u);
+  }
+  if (lane == 0) {
+    teamFound[0] = 4294967295u;
+  }
+  workgroupBarrier();
+  for (var column: i32 = lane; column < ((u.kvRows + 63) >> 6u); column += 64) {
+    let seen = dot5Seen(batch, sharer, row, column);
+    let value = dot5(batch, sharer, row, column);
+    let bits = bitcast<u32>(select(value, 0.0, value == 0.0));
+    let key = select(0u, select(bits | 2147483648u, ~bits, !((bits & 2147483648u) == 0u)), seen & (-3e+38 < value));
+    if (column < 1024) {
+      teamKeys[column] = key;
+    }
+    if (key - 1u < 4294967294u) {
+      atomicAdd(&teamCounters[key >> 24u], 1u);
+    }
+  }
+  let needed = i32(max(min(select(8388608.0, ceil(amount), amount <= 8388608.0), 8388608.0), 0.0));
+  var above: u32 = 0u;
+  workgroupBarrier();
+  var counted: u32 = 0u;
+  for (var i: i32 = 0; i < 4; i += 1) {
+    counted = counted + atomicLoad(&teamCounters[255 - (lane * 4 + i)]);
+  }
+  teamWords[lane] = counted;
+  workgroupBarrier();
+  var before: u32 = 0u;
+  let group_2 = lane / 8;
+  for (var other: i32 = group_2 * 8; other < lane; other += 1) {
+    before = before + teamWords[other];
+  }
+  if (lane % 8 == 7) {
+    teamGroups[group_2] = before + counted;
+  }
+  workgroupBarrier();
+  var all_2: u32 = 0u;
+  for (var other: i32 = 0; other < 8; other += 1) {
+    let theirs = teamGroups[other];
+    all_2 = all_2 + theirs;
+    before = before + select(0u, theirs, other < group_2);
+  }
+  var sum: u32 = above + before;
+  if (!(needed <= i32(sum)) & (needed <= i32(sum + counted))) {
+    for (var i: i32 = 0; i < 4; i += 1) {
+      let more = sum + atomicLoad(&teamCounters[255 - (lane * 4 + i)]);
+      if (!(needed <= i32(sum)) & (needed <= i32(more))) {
+        teamFound[0] = u32(255 - (lane * 4 + i));
+        teamFound[1] = sum;
+      }
+      sum = more;
+    }
+  }
+  workgroupBarrier();
+  var prefix: u32 = 0u;
+  var knownBits: u32 = 4278190080u;
+  if (!(teamFound[0] == 4294967295u)) {
+    prefix = teamFound[0] << 24u;
+    above = teamFound[1];
+  }
+  for (var n: i32 = 1; n < 4; n += 1) {
+    let shift = u32(max(24 - n * 8, 0));
+    workgroupBarrier();
+    for (var bin: i32 = lane; bin < 256; bin += 64) {
+      atomicStore(&teamCounters[bin], 0u);
+    }
+    if (lane == 0) {
+      teamFound[0] = 4294967295u;
+    }
+    workgroupBarrier();
+    for (var column: i32 = lane; column < min((u.kvRows + 63) >> 6u, 1024); column += 64) {
+      let key = teamKeys[column];
+      if ((key - 1u < 4294967294u) & ((key & knownBits) == prefix)) {
+        atomicAdd(&teamCounters[(key >> u32(shift)) & 255u], 1u);
+      }
+    }
+    for (var column: i32 = 1024 + lane; column < ((u.kvRows + 63) >> 6u); column += 64) {
       let seen = dot5Seen(batch, sharer, row, column);
       let value = dot5(batch, sharer, row, column);
-      let open = seen & (-3e+38 < value);
       let bits = bitcast<u32>(select(value, 0.0, value == 0.0));
-      let key = select(0u, select(bits | 2147483648u, ~bits, !((bits & 2147483648u) == 0u)), open);
-      if (trial <= key) {
-        part = part + 1.0;
+      let key = select(0u, select(bits | 2147483648u, ~bits, !((bits & 2147483648u) == 0u)), seen & (-3e+38 < value));
+      if ((key - 1u < 4294967294u) & ((key & knownBits) == prefix)) {
+        atomicAdd(&teamCounters[(key >> u32(shift)) & 255u], 1u);
       }
     }
     workgroupBarrier();
-    scratch[lane] = part;
-    workgroupBarrier();
-    var mass: f32 = scratch[0];
-    for (var other: i32 = 1; other < 64; other += 1) {
-      mass = mass + scratch[other];
+    var counted_2: u32 = 0u;
+    for (var i: i32 = 0; i < 4; i += 1) {
+      counted_2 = counted_2 + atomicLoad(&teamCounters[255 - (lane * 4 + i)]);
     }
-    bound = select(bound, trial, amount <= mass);
-    above = select(mass, above, amount <= mass);
+    teamWords[lane] = counted_2;
+    workgroupBarrier();
+    var before_2: u32 = 0u;
+    let group_3 = lane / 8;
+    for (var other: i32 = group_3 * 8; other < lane; other += 1) {
+      before_2 = before_2 + teamWords[other];
+    }
+    if (lane % 8 == 7) {
+      teamGroups[group_3] = before_2 + counted_2;
+    }
+    workgroupBarrier();
+    var all_3: u32 = 0u;
+    for (var other: i32 = 0; other < 8; other += 1) {
+      let theirs = teamGroups[other];
+      all_3 = all_3 + theirs;
+      before_2 = before_2 + select(0u, theirs, other < group_3);
+    }
+    var sum_2: u32 = above + before_2;
+    if (!(needed <= i32(sum_2)) & (needed <= i32(sum_2 + counted_2))) {
+      for (var i: i32 = 0; i < 4; i += 1) {
+        let more = sum_2 + atomicLoad(&teamCounters[255 - (lane * 4 + i)]);
+        if (!(needed <= i32(sum_2)) & (needed <= i32(more))) {
+          teamFound[0] = u32(255 - (lane * 4 + i));
+          teamFound[1] = sum_2;
+        }
+        sum_2 = more;
+      }
+    }
+    workgroupBarrier();
+    if (!(teamFound[0] == 4294967295u)) {
+      prefix = prefix | (teamFound[0] << u32(shift));
+      above = teamFound[1];
+    }
+    knownBits = ~((1u << u32(shift)) - 1u);
   }
-  let boundValue = bitcast<f32>(select(~bound, bound & 2147483647u, !((bound & 2147483648u) == 0u)));
-  let wanted = i32(max(min(amount - above, 8388608.0), 0.0));
+  let bound = select(select(prefix, 0u, i32(all_2) < needed), 4294967295u, needed <= 0);
+  let wanted = i32(max(min(amount - f32(above), 8388608.0), 0.0));
   let record = (batch * u.qHeads + sharer) * (((u.kvRows + 63) >> 6u) - ((u.kvRows - u.qRows) >> 6u)) + row;
   let most = min(u.k_most, (u.kvRows + 63) >> 6u);
   let ids = u.batches * u.qHeads * (((u.kvRows + 63) >> 6u) - ((u.kvRows - u.qRows) >> 6u)) * 2 + 4 + record * most;
   var listed: i32 = 0;
   var equals: i32 = 0;
-  for (var from_2: i32 = 0; from_2 < ((u.kvRows + 63) >> 6u); from_2 += 64) {
-    let at = from_2 + lane;
-    var own_2: i32 = 0;
-    if (at < ((u.kvRows + 63) >> 6u)) {
-      let seen = dot5Seen(batch, sharer, row, at);
-      let value = dot5(batch, sharer, row, at);
-      let open = seen & (-3e+38 < value);
+  workgroupBarrier();
+  for (var from_2: i32 = 0; from_2 < ((u.kvRows + 63) >> 6u); from_2 += 2048) {
+    atomicStore(&teamCounters[lane], 0u);
+    atomicStore(&teamCounters[lane + 64], 0u);
+    workgroupBarrier();
+    for (var column: i32 = from_2 + lane; column < min(min(from_2 + 2048, (u.kvRows + 63) >> 6u), 1024); column += 64) {
+      let key = teamKeys[column];
+      let place = column - from_2;
+      if ((key == 4294967295u) | (bound < key)) {
+        atomicOr(&teamCounters[place / 32], 1u << u32(u32(place & 31)));
+      } else {
+        if ((key == bound) & !(bound == 0u)) {
+          atomicOr(&teamCounters[place / 32 + 64], 1u << u32(u32(place & 31)));
+        }
+      }
+    }
+    for (var column: i32 = max(from_2, 1024) + lane; column < min(from_2 + 2048, (u.kvRows + 63) >> 6u); column += 64) {
+      let seen = dot5Seen(batch, sharer, row, column);
+      let value = dot5(batch, sharer, row, column);
       let bits = bitcast<u32>(select(value, 0.0, value == 0.0));
-      let key = select(0u, select(bits | 2147483648u, ~bits, !((bits & 2147483648u) == 0u)), open);
-      own_2 = select(select(0, 1, (key == bound) & !(bound == 0u)), 65536, bound < key);
+      let key = select(0u, select(bits | 2147483648u, ~bits, !((bits & 2147483648u) == 0u)), seen & (-3e+38 < value));
+      let place = column - from_2;
+      if ((key == 4294967295u) | (bound < key)) {
+        atomicOr(&teamCounters[place / 32], 1u << u32(u32(place & 31)));
+      } else {
+        if ((key == bound) & !(bound == 0u)) {
+          atomicOr(&teamCounters[place / 32 + 64], 1u << u32(u32(place & 31)));
+        }
+      }
     }
     workgroupBarrier();
-    scan[lane] = own_2;
+    let flagged = atomicLoad(&teamCounters[lane]);
+    let flagged_2 = atomicLoad(&teamCounters[lane + 64]);
+    let ownWord = countOneBits(flagged) * 65536u + countOneBits(flagged_2);
+    teamWords[lane] = ownWord;
     workgroupBarrier();
-    var before: i32 = 0;
-    var all_2: i32 = 0;
-    for (var other: i32 = 0; other < 64; other += 1) {
-      let theirs = scan[other];
-      all_2 = all_2 + theirs;
-      before = before + select(0, theirs, other < lane);
+    var before_2: u32 = 0u;
+    let group_3 = lane / 8;
+    for (var other: i32 = group_3 * 8; other < lane; other += 1) {
+      before_2 = before_2 + teamWords[other];
     }
-    let rank = equals + before % 65536;
-    let taken = (65536 <= own_2) | ((own_2 == 1) & (rank < wanted));
-    let place = listed + (before / 65536 + (min(rank, wanted) - min(equals, wanted)));
-    if (taken & (place < most)) {
-      ids7[ids + place] = at;
+    if (lane % 8 == 7) {
+      teamGroups[group_3] = before_2 + ownWord;
     }
-    listed = listed + (all_2 / 65536 + (min(equals + all_2 % 65536, wanted) - min(equals, wanted)));
-    equals = equals + all_2 % 65536;
+    workgroupBarrier();
+    var all_3: u32 = 0u;
+    for (var other: i32 = 0; other < 8; other += 1) {
+      let theirs = teamGroups[other];
+      all_3 = all_3 + theirs;
+      before_2 = before_2 + select(0u, theirs, other < group_3);
+    }
+    let rank = equals + i32(before_2 & 65535u);
+    let left = max(wanted - rank, 0);
+    var taken: u32 = flagged | flagged_2;
+    if (left < i32(countOneBits(flagged_2))) {
+      taken = flagged;
+      var open: u32 = flagged_2;
+      for (var n: i32 = 0; n < left; n += 1) {
+        let next = open & (open - 1u);
+        taken = taken | (open ^ next);
+        open = next;
+      }
+    }
+    let reached = equals + i32(all_3 & 65535u);
+    let word = from_2 / 32 + lane;
+    var next: i32 = listed + (i32(before_2 >> 16u) + (min(rank, wanted) - min(equals, wanted)));
+    var rest: u32 = taken;
+    loop {
+      if (rest == 0u) {
+        break;
+      }
+      let low = (rest & (~rest + 1u)) - 1u;
+      let bit = i32(countOneBits(low));
+      if (next < most) {
+        ids7[ids + next] = word * 32 + bit;
+      }
+      next = next + 1;
+      rest = rest & (rest - 1u);
+    }
+    listed = listed + (i32(all_3 >> 16u) + (min(reached, wanted) - min(equals, wanted)));
+    equals = reached;
   }
   if (lane == 0) {
     ids7[record + 4] = min(listed, most);

@@ -1,0 +1,157 @@
+/** A tile of products: cells of a leaf in; the statements that multiply its rows and columns and visit each visible cell out. */
+
+import type { Axis, StageNode } from '../../compiler/stages/graph.ts'
+import { scoresOf } from '../../compiler/stages/typing.ts'
+import type { Block } from '../block.ts'
+import { add, and, bool, i32, le, lt, max, min, mul, or, sub, type Code, type Memory } from '../kernel.ts'
+import type { Products } from '../target.ts'
+import { scaleOf } from './cells.ts'
+import { leafChannels, leafRows, leafScale, panelsOf, sumAt, type Leaf } from './panels.ts'
+import type { CellPlace, Cells } from './place.ts'
+import type { Sharer, StageText } from './text.ts'
+import { countOf, fieldOf, type Unit } from './units.ts'
+import { maskSees, maskSeesWithin } from './visible.ts'
+
+/** Where a tile lies: the places of its first row and column, and the rows and columns that there are. */
+export interface TilePlace {
+  readonly top: Code
+  readonly left: Code
+  readonly rows: { readonly from: Code; readonly end: Code }
+  readonly columns: Code
+}
+
+/** A cell of this thread: its number among them, its row and column within the tile, its place, and what is at hand there. */
+export interface TileCell {
+  readonly cell: Code
+  readonly row: Code
+  readonly column: Code
+  readonly place: CellPlace
+  readonly own: Cells
+}
+
+export class ProductTile {
+  readonly #c: Cells
+  readonly #products: Products
+  readonly #leaf: Leaf
+  readonly #path: ReadonlySet<StageNode>
+  readonly #at: TilePlace
+  readonly #panels: Memory
+  #bytes = 0
+
+  /** @param path the nodes between the leaf and what is made of its cells */
+  constructor(c: Cells, products: Products, leaf: Leaf, path: readonly StageNode[], at: TilePlace) {
+    this.#c = c
+    this.#products = products
+    this.#leaf = leaf
+    this.#path = new Set(path)
+    this.#at = at
+    this.#panels = c.text.workgroup('panels', 'u32', [])
+  }
+
+  /** What the products that were written take. */
+  get memory(): Memory {
+    return { ...this.#panels, dims: [this.#bytes / 4] }
+  }
+
+  placeAt(of: Sharer, row: Code, column: Code): CellPlace {
+    return { of, q: add(this.#at.top, row), kv: add(this.#at.left, column) }
+  }
+
+  isInside({ q, kv }: Pick<CellPlace, 'q' | 'kv'>): Code {
+    const { rows, columns } = this.#at
+    return and(le(rows.from, q), lt(q, rows.end), lt(kv, columns))
+  }
+
+  /** The products of one sharer, if the mask lets any of the tile's cells be seen, and a visit of each cell that there is. */
+  multiply(b: Block, of: Sharer, visit: (b: Block, cell: TileCell) => void): void {
+    const t: StageText = this.#c.text
+    const leaf = this.#leaf
+    const { top, left, rows, columns } = this.#at
+    const last = i32(this.#products.tile - 1)
+    const sees = tileSees(
+      this.#c,
+      leaf.node,
+      of,
+      { q: [top, add(top, last)], kv: [left, add(left, last)] },
+      b,
+    )
+    const sums = b.sums('sums')
+    b.if(sees.some, (d) => {
+      const isRow = (row: Code) => and(le(rows.from, add(top, row)), lt(add(top, row), rows.end))
+      const isColumn = (column: Code) => lt(add(left, column), columns)
+      const [x, y] = panelsOf(
+        t,
+        d,
+        this.#products,
+        of,
+        leafRows(t, leaf, 'q', of, top, isRow),
+        leafRows(t, leaf, 'kv', of, left, isColumn),
+      )
+      this.#bytes = Math.max(this.#bytes, this.#products.bytes(x.parts, y.parts))
+      d.product(sums, this.#panels, x, y, d.let('channels', leafChannels(t, leaf)))
+    })
+    const scale = b.let('scaled', scaleOf(t, b, leaf.dot, of))
+    b.cells((d, cell, row, column) => {
+      const place = this.placeAt(of, row, column)
+      d.if(this.isInside(place), (e) => {
+        const scales = [leafScale(t, leaf, 'q', of, place.q), leafScale(t, leaf, 'kv', of, place.kv)]
+        const factor = scales.reduce<Code>((all, own) => (own ? mul(all, own) : all), scale)
+        const value = e.let('product', mul(sumAt(sums, cell), factor))
+        const seen = e.let('sees', and(sees.some, or(sees.all, cellSees(this.#c, leaf.node, place))))
+        const own = this.#c.with({ node: leaf.node, value, seen, path: this.#path })
+        visit(e, { cell, row, column, place, own })
+      })
+    })
+  }
+}
+
+type Ends = readonly [first: Code, last: Code]
+
+/** Whether some cell of a tile may be seen, and whether surely all are; as far as the units' order tells. */
+function tileSees(
+  c: Cells,
+  node: StageNode,
+  of: Sharer,
+  tile: { readonly q: Ends; readonly kv: Ends },
+  b: Block,
+): { readonly some: Code; readonly all: Code } {
+  const { text: t, tiles } = c
+  const { q, kv, visible } = scoresOf(node)
+  if (visible === 'off') return { some: bool(true), all: bool(true) }
+  if (visible === 'sources' || !isMonotone(q) || !isMonotone(kv))
+    return { some: bool(true), all: bool(false) }
+  const unit = (axis: Axis, place: Code): Unit => ({
+    axis,
+    place: b.let('place', max(min(place, sub(countOf(t, axis), i32(1))), i32(0))),
+    of,
+  })
+  const bounds = {
+    qLo: fieldOf(t, unit(q, tile.q[0]), 'first'),
+    qHi: fieldOf(t, unit(q, tile.q[1]), 'last'),
+    kvLo: fieldOf(t, unit(kv, tile.kv[0]), 'first'),
+    kvHi: fieldOf(t, unit(kv, tile.kv[1]), 'last'),
+  }
+  return {
+    some: b.let('some', maskSeesWithin(t, tiles, 'any', of, bounds)),
+    all: b.let('all', maskSeesWithin(t, tiles, 'all', of, bounds)),
+  }
+}
+
+/** True of units that follow each other as positions do. */
+function isMonotone({ units, order }: Axis): boolean {
+  const of = units.kind === 'slice' ? units.of : units
+  return order === null && ['token', 'block', 'window', 'whole'].includes(of.kind)
+}
+
+function cellSees(c: Cells, node: StageNode, { of, q, kv }: CellPlace): Code {
+  const { q: rows, kv: columns, visible } = scoresOf(node)
+  if (visible === 'sources') throw new Error('a product is seen by the mask')
+  return maskSees(
+    c.text,
+    c.tiles,
+    visible,
+    of,
+    { axis: rows, place: q, of },
+    { axis: columns, place: kv, of },
+  )
+}

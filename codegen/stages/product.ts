@@ -1,0 +1,232 @@
+/**
+ * Kernels of products: cells of scores, or bits of a where, that one inner product each goes into, in; the entry on matrix units out. A
+ * workgroup has a tile of cells. What is made of the products (functions, sums over heads, the mask, votes) happens in registers,
+ * and a cell or a bit is written once; a tile that the mask hides is not read.
+ */
+
+import { nodesOf } from '../../compiler/ir.ts'
+import { isWord, type StageNode } from '../../compiler/stages/graph.ts'
+import type { FilterKernel, ScoresKernel } from '../../compiler/stages/plan.ts'
+import { finerRows } from '../../compiler/stages/plan-scores.ts'
+import { scoresOf, setOf } from '../../compiler/stages/typing.ts'
+import { LIST_HEADER } from '../artifact.ts'
+import type { Block } from '../block.ts'
+import {
+  add,
+  and,
+  at,
+  eq,
+  fromU32,
+  i32,
+  lt,
+  mul,
+  not,
+  op,
+  quotient,
+  remainder,
+  sub,
+  toU32,
+  u32,
+  type Code,
+  type Entry,
+  type Memory,
+} from '../kernel.ts'
+import type { Products } from '../target.ts'
+import { HIDDEN_BITS, operandVars, seenAt, storedIndex, valueAt } from './cells.ts'
+import { tileAt } from './grid.ts'
+import { recordOf, wordsOf } from './layout.ts'
+import { sumAt } from './panels.ts'
+import { cellVars, unitsOf, type CellPlace, type Cells } from './place.ts'
+import { finerSharers } from './pooled.ts'
+import { isMade, productCells, type ProductCells } from './product-cells.ts'
+import { ProductTile } from './product-tile.ts'
+import type { Sharer, StageText } from './text.ts'
+import { countOf, joinVars } from './units.ts'
+
+interface Made {
+  readonly entry: Entry
+  readonly memory: readonly Memory[]
+}
+
+export function productEntry(
+  c: Cells,
+  products: Products,
+  { node, grid }: ScoresKernel,
+  { leaf, pool, inner, outer }: ProductCells,
+): Made {
+  const { text: t } = c
+  const target = t.stored(t.find(node, 'scores')!)
+  const { block, of, base, rows, columns, firstRow, firstColumn } = tileAt(
+    t,
+    grid.share,
+    countOf(t, scoresOf(node).kv),
+    products.tile,
+  )
+  const tile = new ProductTile(c, products, leaf, inner, {
+    top: block.let('top', add(base, firstRow)),
+    left: firstColumn,
+    rows: { from: base, end: block.let('end', add(base, rows)) },
+    columns,
+  })
+  const store = (b: Block, place: CellPlace, own: Cells): void => {
+    const bits = b.var('bits', u32(HIDDEN_BITS))
+    b.if(seenAt(own, node, place), (d) => d.set(bits, op('u32', 'floatBits', valueAt(own, node, place))))
+    b.set(at(target, storedIndex(t, node, place)), op('f32', 'bitsFloat', bits))
+  }
+  const extra: Memory[] = []
+  if (pool === null) tile.multiply(block, of, (b, { place, own }) => store(b, place, own))
+  else {
+    const hidden = op('f32', 'bitsFloat', u32(HIDDEN_BITS))
+    const isSeen = (value: Code) => not(eq(op('u32', 'floatBits', value), u32(HIDDEN_BITS)))
+    const totals = block.sums('totals')
+    block.cells((b, cell) => b.set(sumAt(totals, cell), hidden))
+    const source = pool.src[0]!
+    const { share } = scoresOf(source)
+    const { lo, hi } = finerSharers(t, share, of)
+    const limits = outer.filter((n) => isWord(n, 'within')).map((n) => n.src[1]!)
+    const asked = limits.map((set) => askRows(c, products, block, set, node, tile, of))
+    extra.push(...asked.map(({ votes }) => votes))
+    block.if(and(...asked.map(({ some }) => some)), (a) =>
+      a.for('each', lo, hi, 1, (b, each) =>
+        tile.multiply(b, { ...of, share, at: each }, (d, { cell, place, own }) => {
+          d.if(seenAt(own, source, place), (e) => {
+            const total = sumAt(totals, cell)
+            const value = e.let('value', valueAt(own, source, place))
+            e.set(total, op('f32', 'select', isSeen(total), add(total, value), value))
+          })
+        }),
+      ),
+    )
+    const path = new Set(outer)
+    block.cells((b, cell, row, column) => {
+      const place = tile.placeAt(of, row, column)
+      b.if(tile.isInside(place), (d) => {
+        const value = sumAt(totals, cell)
+        store(d, place, c.with({ node: pool, value, seen: isSeen(value), path }))
+      })
+    })
+  }
+  return {
+    entry: { name: 'run', threads: products.threads, body: block.stmts },
+    memory: [tile.memory, ...extra],
+  }
+}
+
+/** Whether the set has, for some row of a tile, a unit that some column lies in: most tiles of few candidates have none. */
+function askRows(
+  c: Cells,
+  { tile: side, threads }: Products,
+  block: Block,
+  set: StageNode,
+  node: StageNode,
+  tile: ProductTile,
+  of: Sharer,
+): { readonly some: Code; readonly votes: Memory } {
+  const { text: t } = c
+  const votes = t.workgroup('votes', 'u32', [], true)
+  const lane = block.let('lane', fromU32(op('u32', 'thread')))
+  block.if(eq(lane, i32(0)), (b) => b.atomic('store', at(votes), u32(0)))
+  block.barrier()
+  // Columns of one unit are of one mind.
+  const { units } = setOf(set).kv
+  const size = units.kind === 'block' && scoresOf(node).kv.units.kind === 'token' ? units.size : 1
+  const apart = size % side === 0 ? side : side % size === 0 ? size : 1
+  block.for('asked', lane, i32((side * side) / apart), threads, (b, asked) => {
+    const [row, column] = [remainder(asked, i32(side)), mul(quotient(asked, i32(side)), i32(apart))]
+    const place = tile.placeAt(of, row, column)
+    b.if(tile.isInside(place), (d) =>
+      d.if(c.holds(set, { of, ...unitsOf(node, place) }), (e) => e.atomic('or', at(votes), u32(1))),
+    )
+  })
+  block.barrier()
+  return { some: lt(u32(0), block.let('voted', op('u32', 'atomicLoad', at(votes)))), votes }
+}
+
+/** Bits of a where that asks products, and votes of them over units of queries. */
+export interface ProductBits {
+  readonly where: StageNode<'where'>
+  readonly cells: ProductCells
+  /** Rows of cells that go into a row of bits, and how many of the first one's are not of the call. */
+  readonly each: number
+  readonly before: Code
+}
+
+const BITS = 32
+
+export function productBits(
+  t: StageText,
+  products: Products,
+  { node, votes }: FilterKernel,
+): ProductBits | null {
+  const where = votes.length === 0 ? node : votes[0]!.src[0]!
+  const areOfRows = votes.every(({ arg }) => arg.how === 'any' && arg.kv === null && arg.share === null)
+  if (!isWord(where, 'where') || !areOfRows) return null
+  const [only, ...more] = where.src.filter((n) => isMade(t, n))
+  // A predicate of places alone asks for no products.
+  const value = (['s', 't', 'u'] as const)[where.src.indexOf(only!)]
+  if (!nodesOf(where.arg.keep).some((e) => e.op === 'var' && e.arg === value)) return null
+  const cells = only && more.length === 0 ? productCells(t, only) : null
+  if (!cells || cells.pool) return null
+  const finer = finerRows(t.problem.sizes, setOf(where).q, setOf(node).q)
+  if (finer === undefined) return null
+  const { each, before } = finer ?? { each: 1, before: t.problem.sizes.num(0) }
+  return products.tile % each === 0 ? { where, cells, each, before: t.size(before) } : null
+}
+
+export function bitsEntry(
+  c: Cells,
+  products: Products,
+  { node, grid }: FilterKernel,
+  { where, cells, each, before }: ProductBits,
+): Made {
+  const { text: t } = c
+  const side = products.tile
+  const target = t.stored(t.find(node, 'bits')!)
+  const { block, of, columns, firstRow, firstColumn } = tileAt(
+    t,
+    grid.share,
+    countOf(t, setOf(where).kv),
+    side,
+  )
+  const wide = side / BITS
+  const count = (side / each) * wide
+  const words = t.workgroup('words', 'u32', [count], true)
+  const tile = new ProductTile(c, products, cells.leaf, [...cells.inner], {
+    top: block.let('top', sub(firstRow, before)),
+    left: firstColumn,
+    rows: { from: i32(0), end: block.let('end', countOf(t, setOf(where).q)) },
+    columns,
+  })
+  const lane = block.let('lane', fromU32(op('u32', 'thread')))
+  const eachWord = (visit: (b: Block, word: Code) => void) =>
+    block.for('word', lane, i32(count), products.threads, visit)
+  eachWord((b, word) => b.atomic('store', at(words, word), u32(0)))
+  block.barrier()
+  tile.multiply(block, of, (b, { row, column, place, own }) => {
+    b.if(and(...where.src.map((n) => seenAt(own, n, place))), (d) => {
+      const { q, kv } = unitsOf(where.src[0]!, place)
+      const vars = joinVars(operandVars(own, where, place), cellVars(t, { q, kv }))
+      d.if(t.write(d, where.arg.keep, { ...of, vars }), (e) => {
+        const bit = op('u32', 'shl', u32(1), op('u32', 'toU32', remainder(column, i32(BITS))))
+        const word = add(mul(quotient(row, i32(each)), i32(wide)), quotient(column, i32(BITS)))
+        e.atomic('or', at(words, word), toU32(bit))
+      })
+    })
+  })
+  block.barrier()
+  const perRow = block.let('perRow', wordsOf(t, node))
+  const rows = block.let('records', countOf(t, setOf(node).q))
+  const from = { row: quotient(firstRow, i32(each)), word: quotient(firstColumn, i32(BITS)) }
+  eachWord((b, word) => {
+    const row = b.let('row', add(from.row, quotient(word, i32(wide))))
+    const column = b.let('column', add(from.word, remainder(word, i32(wide))))
+    b.if(and(lt(row, rows), lt(column, perRow)), (d) => {
+      const place = add(mul(recordOf(t, node, of, row), perRow), column)
+      d.set(at(target, add(place, i32(LIST_HEADER))), op('u32', 'atomicLoad', at(words, word)))
+    })
+  })
+  return {
+    entry: { name: 'run', threads: products.threads, body: block.stmts },
+    memory: [tile.memory, words],
+  }
+}
