@@ -6,6 +6,7 @@ import type { Prepared } from './cases.ts'
 import { checkGpuSelections, GPU_CHECK } from './check-selections.ts'
 import { gpuSuite } from './gpu.ts'
 import { GPU_SELECTIONS, gpuSelections } from './gpu-selections.ts'
+import { modelsSuite } from './models.ts'
 import { suiteOf, type Machine, type Row, type Suite } from './results.ts'
 import type { PreparedSelections } from './selection-cases.ts'
 import { skippingSuite } from './skipping.ts'
@@ -37,6 +38,7 @@ export const DEVICE_SUITES: Readonly<
     checkGpuSelections(device, selections.units, { ...GPU_CHECK, ...narrowed }),
   'gpu-selections': (device, { selections }, narrowed) =>
     gpuSelections(device, selections.timed, { ...GPU_SELECTIONS, ...narrowed }),
+  models: (device, { prepared }, { only }) => modelsSuite(device, prepared, only),
 }
 
 /** Runs suites by name on one device; those of a GPU are refused on a software adapter. */

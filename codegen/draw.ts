@@ -55,7 +55,7 @@ export interface Drawing {
 
 export type Draw = (frame: Frame, block: Block, place: Place, drawing: Drawing, visit: VisitKeys) => void
 
-/** Key `thread` of a tile into workgroup memory: -1 where there is none, or where it is another list's. */
+/** Keys of a tile into workgroup memory, a thread's own or several: -1 where there is none, or where it is another list's. */
 function put(
   frame: Frame,
   block: Block,
@@ -64,13 +64,20 @@ function put(
   key: (b: Block, n: Code) => Code,
 ): void {
   const thread = op('u32', 'thread')
-  block.if(lt(thread, u32(frame.tile.kv)), (b) => {
-    const drawn = b.let('drawn', key(b, fromU32(thread)))
+  const putAt = (b: Block, n: Code) => {
+    const drawn = b.let('drawn', key(b, fromU32(n)))
     const there = and(le(i32(0), drawn), lt(drawn, kvLen))
     const kept = and(there, not(owned(b, drawn)))
     const position = order ? order(max(min(drawn, sub(kvLen, i32(1))), i32(0))) : drawn
-    b.set(at(keyAt, thread), select(kept, position, i32(-1)))
-  })
+    b.set(at(keyAt, n), select(kept, position, i32(-1)))
+  }
+  const { q, kv } = frame.problem.schedule.threads
+  const threads = q * kv
+  if (threads >= frame.tile.kv) block.if(lt(thread, u32(frame.tile.kv)), (b) => putAt(b, thread))
+  else
+    block.for('drawnFrom', u32(0), u32(frame.tile.kv), threads, (b, start) =>
+      putAt(b, b.let('place', add(start, thread))),
+    )
   block.barrier()
 }
 

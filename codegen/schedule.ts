@@ -30,6 +30,8 @@ const SHAPES = {
   unrolled: { bytes: 16384, invocations: 256 },
   large: { bytes: 32768, invocations: 256 },
   large48: { bytes: 49152, invocations: 1024 },
+  decode: { bytes: 49152, invocations: 256 },
+  decodePortable: { bytes: 16384, invocations: 256 },
 } as const
 type Shape = keyof typeof SHAPES
 
@@ -115,6 +117,26 @@ const ROWS: readonly Row[] = [
     bodies: 2,
     why: '44 ms at head dim 256; 256 threads as for `large`',
   },
+  {
+    shape: 'decode',
+    valueDim: 256,
+    threads: { q: 1, kv: 64 },
+    rows: 1,
+    width: 8,
+    unroll: true,
+    bodies: 1,
+    why: 'one row: no thread works for a query that is not there, and 256 keys are loaded together',
+  },
+  {
+    shape: 'decodePortable',
+    valueDim: 256,
+    threads: { q: 1, kv: 16 },
+    rows: 1,
+    width: 8,
+    unroll: false,
+    bodies: 1,
+    why: 'as for `decode`, in the default 16 KiB and a short text',
+  },
 ]
 
 /** Workgroups of a stage whose threads have a row of cells in common. */
@@ -134,24 +156,30 @@ export interface RowSchedules {
   readonly tokens: RowSchedule
 }
 
+const PORTABLE_ROWS: RowSchedules = {
+  blocks: { threads: 64, ahead: 1, kept: 1024, digit: 8 },
+  tokens: { threads: 256, ahead: 1, kept: 2048, digit: 8 },
+}
+
 /** Counters take a word each, so digits of eleven bits take 8 KiB. */
+const LARGE_ROWS: RowSchedules = {
+  blocks: { threads: 256, ahead: 1, kept: 2048, digit: 11 },
+  tokens: { threads: 256, ahead: 4, kept: 4096, digit: 11 },
+}
+
 const ROW_SCHEDULES: Readonly<Record<Shape, RowSchedules>> = {
-  portable: {
-    blocks: { threads: 64, ahead: 1, kept: 1024, digit: 8 },
-    tokens: { threads: 256, ahead: 1, kept: 2048, digit: 8 },
-  },
+  portable: PORTABLE_ROWS,
   unrolled: {
     blocks: { threads: 128, ahead: 1, kept: 1024, digit: 8 },
     tokens: { threads: 256, ahead: 4, kept: 2048, digit: 8 },
   },
-  large: {
-    blocks: { threads: 256, ahead: 1, kept: 2048, digit: 11 },
-    tokens: { threads: 256, ahead: 4, kept: 4096, digit: 11 },
-  },
+  large: LARGE_ROWS,
   large48: {
     blocks: { threads: 256, ahead: 1, kept: 2048, digit: 11 },
     tokens: { threads: 1024, ahead: 4, kept: 8192, digit: 11 },
   },
+  decode: LARGE_ROWS,
+  decodePortable: PORTABLE_ROWS,
 }
 
 interface CapabilityRow {
@@ -179,6 +207,9 @@ const CAPABILITIES = [
   // Every implementation has subgroups of at least four.
   { name: 'subgroups', shape: 'portable', features: ['subgroups'], shuffle: 4, dtypes: BOTH },
   { name: 'portable', shape: 'portable', features: [], shuffle: 1, dtypes: BOTH },
+  // Tiles of one row stand last: a call that has a row or two asks for them by their ids.
+  { name: 'decode', shape: 'decode', features: ['subgroups'], shuffle: 8, dtypes: BOTH },
+  { name: 'decode-portable', shape: 'decodePortable', features: [], shuffle: 1, dtypes: BOTH },
 ] as const satisfies readonly CapabilityRow[]
 
 export type CapabilityName = (typeof CAPABILITIES)[number]['name']

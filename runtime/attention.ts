@@ -1,27 +1,16 @@
 /** attention(): tensors on the host in, output and LSE on the host out, through buffers that the runtime owns. */
 
-import type { Variant } from '../codegen/artifact.ts'
-import {
-  checkCall,
-  checkOptions,
-  listBytesOf,
-  recordSlice,
-  uploaded,
-  uploadTables,
-  type CallOptions,
-  type Resource,
-  type Resources,
-} from './call.ts'
+import { uploaded, uploadTables, type Resource } from './call.ts'
+import { jobOf, type Job, type JobOptions } from './job.ts'
 import type { Kernel } from './kernel.ts'
 import { resolveLists, type GivenList } from './lists.ts'
 import { HeddleError } from './messages.ts'
-import type { CallStrides, Slice } from './meta.ts'
+import type { Slice } from './meta.ts'
 import { packView, scatter } from './pack.ts'
 import { Lease, USAGE } from './pool.ts'
+import { readBack } from './read-back.ts'
 import { roundBinding, slicesOf, wholeCall } from './slices.ts'
-import { resolveRows } from './stage-sizes.ts'
-import { compileStages, recordStages, type StageCall } from './stages.ts'
-import { resolveTables, type Table, type TableData } from './tables.ts'
+import { resolveTables, type TableData } from './tables.ts'
 import {
   checkDtypes,
   checkLayout,
@@ -32,14 +21,12 @@ import {
   type Layout,
   type Shape,
   type Sizes,
-  type StorageDtype,
   type Tensor,
   type View,
 } from './tensor.ts'
-import { chooseVariant, powersOf } from './variant.ts'
 import type { Gpu } from './webgpu.ts'
 
-export interface AttentionCall extends CallOptions {
+export interface AttentionCall extends JobOptions {
   readonly q: Tensor
   readonly k: Tensor
   readonly v: Tensor
@@ -47,8 +34,6 @@ export interface AttentionCall extends CallOptions {
   readonly tables?: Readonly<Record<string, TableData>>
   /** One for each list that the kernel was built for. */
   readonly lists?: readonly GivenList[]
-  /** The vectors that a pattern with a `forward` reads beside q, k and v: [batch, sharers, tokens, channels]. */
-  readonly rows?: Readonly<Record<string, Tensor>>
   /** Of inputs that name no layout, and of the output. */
   readonly layout?: Layout
   /** Measures the kernel on the GPU's own clock; needs the feature timestamp-query. */
@@ -69,9 +54,6 @@ export interface AttentionResult {
   readonly variant: string
 }
 
-/** Bytes that one read-back maps at a time. */
-const PIECE = 64 * 2 ** 20
-
 /** Computes a kernel's attention for tensors on the host. */
 export async function attention(kernel: Kernel, given: AttentionCall): Promise<AttentionResult> {
   const gpu = kernel.open()
@@ -82,7 +64,10 @@ export async function attention(kernel: Kernel, given: AttentionCall): Promise<A
   const sizes = sizesOf(q.shape, k.shape, v.shape)
   const dtype = checkDtypes(q, [k, v])
   if (given.timestamps && !device.features.has('timestamp-query')) throw new HeddleError('no-timestamps', {})
-  const job = await (artifact.stages ? stagesJob : attendJob)(kernel, gpu, given, sizes, dtype, layout)
+  const job = jobOf(artifact, gpu, given, sizes, dtype, layout)
+  const tables = resolveTables(artifact.tables, given.tables, { ...sizes, indexHeads: job.indexHeads })
+  const lists = resolveLists(artifact.lists ?? [], given.lists, sizes, job.lengths)
+  for (const text of job.texts) await gpu.compile(text)
 
   const { batch, qHeads, qRows, valueDim } = sizes
   const outShape: Shape = [batch, qHeads, qRows, valueDim]
@@ -90,14 +75,8 @@ export async function attention(kernel: Kernel, given: AttentionCall): Promise<A
   const lse = new Float32Array(batch * qHeads * qRows)
   const views = { q, k, v, out: { ...viewOf('out', out), name: 'out' } }
   const timed = given.timestamps === true
-  const work: Work = {
-    gpu,
-    job,
-    sizes,
-    views,
-    lse,
-    timed,
-  }
+  const inputs: Inputs = { tables: new Map(tables.map((t) => [t.info.name, t.data])), lists }
+  const work: Work = { gpu, job, inputs, sizes, views, lse, timed }
   let kernelMs = 0
   for (const slice of planSlices(device, work)) kernelMs += await runSlice(work, slice)
   return {
@@ -108,78 +87,18 @@ export async function attention(kernel: Kernel, given: AttentionCall): Promise<A
   }
 }
 
-/** What a call runs, whatever it is: where tensors have to lie for it, and how it is recorded. */
-interface Job {
-  readonly variant: Pick<Variant, 'id' | 'align' | 'dtype'>
-  readonly meta: Int32Array<ArrayBuffer>
+type Views = Readonly<Record<'q' | 'k' | 'v' | 'out', View>>
+
+/** What the call gives beside tensors. */
+interface Inputs {
   readonly tables: ReadonlyMap<string, TableData>
   readonly lists: readonly Int32Array<ArrayBuffer>[]
-  readonly listBytes: (slice: Slice) => number
-  /** False where values pass between heads: the call runs as one. */
-  readonly divides: boolean
-  readonly record: (
-    pass: GPUComputePassEncoder,
-    slice: Slice,
-    strides: CallStrides,
-    resources: Resources,
-    lease: Lease,
-  ) => void
 }
-
-type Prepare = (
-  kernel: Kernel,
-  gpu: Gpu,
-  given: AttentionCall,
-  sizes: Sizes,
-  dtype: StorageDtype,
-  layout: Layout,
-) => Promise<Job>
-
-const dataOf = (tables: readonly Table[]) => new Map(tables.map((t) => [t.info.name, t.data]))
-
-const attendJob: Prepare = async ({ artifact, device }, gpu, given, sizes, dtype) => {
-  const tables = resolveTables(artifact.tables, given.tables, sizes)
-  const call = checkCall(artifact, device, sizes, dtype, given)
-  const lists = resolveLists(artifact.lists ?? [], given.lists, sizes, call.lengths)
-  const compiled = await gpu.compile(call.variant)
-  return {
-    variant: call.variant,
-    meta: call.meta,
-    tables: dataOf(tables),
-    lists,
-    listBytes: (slice) => listBytesOf(call, slice),
-    divides: true,
-    record: (pass, slice, strides, resources, lease) =>
-      recordSlice(device, pass, call, compiled, slice, strides, resources, lease),
-  }
-}
-
-const stagesJob: Prepare = async ({ artifact, device }, gpu, given, sizes, dtype, layout) => {
-  const { rows: infos, variants } = artifact.stages!
-  if (given.lengths !== undefined) throw new HeddleError('stages-lengths', { pattern: artifact.pattern })
-  const { rows, indexHeads } = resolveRows(infos, given.rows, sizes, layout)
-  const tables = resolveTables(artifact.tables, given.tables, { ...sizes, indexHeads })
-  const checked = checkOptions(artifact, sizes, given)
-  const variant = chooseVariant({ variants }, { ...sizes, dtype }, powersOf(device), given.variant)
-  const call: StageCall = { ...checked, variant, rows, indexHeads }
-  const compiled = await compileStages(gpu, variant)
-  return {
-    variant,
-    meta: call.meta,
-    tables: dataOf(tables),
-    lists: [],
-    listBytes: () => 0,
-    divides: false,
-    record: (pass, _, strides, resources, lease) =>
-      recordStages(device, pass, call, compiled, strides, resources, lease),
-  }
-}
-
-type Views = Readonly<Record<'q' | 'k' | 'v' | 'out', View>>
 
 interface Work {
   readonly gpu: Gpu
   readonly job: Job
+  readonly inputs: Inputs
   readonly sizes: Sizes
   readonly views: Views
   readonly lse: Float32Array
@@ -245,6 +164,7 @@ function submitSlice(work: Work, slice: Slice, lease: Lease, queries: GPUQuerySe
   const {
     gpu: { device },
     job,
+    inputs,
     sizes,
     views,
     timed,
@@ -276,8 +196,8 @@ function submitSlice(work: Work, slice: Slice, lease: Lease, queries: GPUQuerySe
     out,
     lse,
     meta: uploaded(device, lease, job.meta),
-    tables: uploadTables(device, lease, job.tables),
-    lists: job.lists.map((words) => uploaded(device, lease, words)),
+    tables: uploadTables(device, lease, inputs.tables),
+    lists: inputs.lists.map((words) => uploaded(device, lease, words)),
   }
   const strides = { q: packed.q.strides, k: packed.k.strides, v: packed.v.strides, out: outStrides }
   const encoder = device.createCommandEncoder()
@@ -295,70 +215,4 @@ function submitSlice(work: Work, slice: Slice, lease: Lease, queries: GPUQuerySe
   }
   device.queue.submit([encoder.finish()])
   return { out: { ...out, size: roundUp(outBytes, 4) }, outRow, lse, times }
-}
-
-/** The bytes of ranges of buffers; copied through one small buffer, so that no large one exists twice on the device. */
-async function readBack(gpu: Gpu, lease: Lease, regions: readonly Resource[]): Promise<ArrayBuffer[]> {
-  const { device } = gpu
-  const results = regions.map(({ size }) => new ArrayBuffer(size))
-  const pieces = regions.flatMap(({ buffer, offset, size }, region) =>
-    Array.from({ length: Math.ceil(size / PIECE) }, (_, i) => ({
-      region,
-      buffer,
-      from: offset + i * PIECE,
-      to: i * PIECE,
-      bytes: Math.min(PIECE, size - i * PIECE),
-    })),
-  )
-  for (const batch of batchesOf(pieces)) {
-    const bytes = batch.reduce((sum, p) => sum + p.bytes, 0)
-    const staging = await gpu.scoped(
-      'read-back',
-      () => lease.bytes,
-      () => {
-        const buffer = lease.take(roundBinding(bytes), USAGE.readBack)
-        const encoder = device.createCommandEncoder()
-        let at = 0
-        for (const piece of batch) {
-          encoder.copyBufferToBuffer(piece.buffer, piece.from, buffer, at, piece.bytes)
-          at += piece.bytes
-        }
-        device.queue.submit([encoder.finish()])
-        return buffer
-      },
-    )
-    await gpu.guard(mapRead(staging, bytes))
-    const mapped = staging.getMappedRange(0, bytes)
-    let at = 0
-    for (const { region, to, bytes: size } of batch) {
-      new Uint8Array(results[region]!, to, size).set(new Uint8Array(mapped, at, size))
-      at += size
-    }
-    staging.unmap()
-  }
-  return results
-}
-
-async function mapRead(buffer: GPUBuffer, bytes: number): Promise<void> {
-  try {
-    await buffer.mapAsync(1, 0, bytes)
-  } catch (cause) {
-    // A loss rejects the map too; its own error, which says more, settles in the same round of promises.
-    await new Promise((resolve) => setTimeout(resolve, 0))
-    throw new HeddleError('gpu-error', { step: 'read-back', detail: String(cause) }, { cause })
-  }
-}
-
-function batchesOf<T extends { readonly bytes: number }>(pieces: readonly T[]): T[][] {
-  const batches: T[][] = []
-  let room = 0
-  for (const piece of pieces) {
-    if (piece.bytes > room) {
-      batches.push([])
-      room = PIECE
-    }
-    batches.at(-1)!.push(piece)
-    room -= piece.bytes
-  }
-  return batches
 }

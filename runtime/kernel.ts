@@ -3,13 +3,14 @@
 
 import type { Artifact, Dtype, ListInfo, Variant } from '../codegen/artifact.ts'
 import { parseArtifact } from './artifact.ts'
-import { checkCall, listBytesOf, recordSlice, uploaded, type CallOptions, type Resource } from './call.ts'
+import { uploaded, type Resource } from './call.ts'
+import { jobOf, type JobOptions } from './job.ts'
 import type { RealLength } from './lengths.ts'
 import { checkListCount, listWords, type GivenList } from './lists.ts'
 import { HeddleError } from './messages.ts'
 import { Lease } from './pool.ts'
-import type { Slice } from './meta.ts'
-import { boundOf, roundBinding, slicesOf, type Placed } from './slices.ts'
+import { boundOf, roundBinding, slicesOf, wholeCall, type Placed } from './slices.ts'
+import { stageTexts } from './stages.ts'
 import { checkTable, checkTableNames, countOf, tableSizes, type TableData } from './tables.ts'
 import {
   checkLayout,
@@ -28,7 +29,7 @@ import { Gpu } from './webgpu.ts'
 /** A buffer, or a place in one. */
 export type BufferRange = GPUBuffer | { readonly buffer: GPUBuffer; readonly offset: number }
 
-export interface EncodeCall extends CallOptions {
+export interface EncodeCall extends JobOptions {
   readonly q: BufferRange
   readonly k: BufferRange
   readonly v: BufferRange
@@ -108,32 +109,37 @@ export class Kernel implements Disposable {
     return this.#gpu
   }
 
-  /** The variant that a call of this form would run. */
+  /** The variant that a call of this form would run; of a pattern that does not select by data. */
   variantFor(wanted: Wanted, id?: string): Variant {
     return chooseVariant(this.artifact, wanted, powersOf(this.device), id)
   }
 
-  /** Compiles a variant ahead of the first call, so that `encode` need not wait for the driver. */
+  /** Compiles a variant, or all kernels of a program, ahead of the first call, so that `encode` need not wait for the driver. */
   async prepare(wanted: Wanted, id?: string): Promise<void> {
-    await this.open().compile(this.variantFor(wanted, id))
+    const gpu = this.open()
+    const { stages } = this.artifact
+    const texts = stages
+      ? stageTexts(chooseVariant(stages, wanted, powersOf(this.device), id))
+      : [this.variantFor(wanted, id)]
+    for (const text of texts) await gpu.compile(text)
   }
 
   /** Records the attention of tensors that lie in the caller's buffers. Submitting is the caller's. */
   encode(pass: GPUComputePassEncoder, given: EncodeCall): Encoded {
     const gpu = this.open()
     const { artifact, device } = this
-    if (artifact.stages) throw new HeddleError('stages-encode', { pattern: artifact.pattern })
     const { shapes, dtype } = given
     checkShape('q', shapes.q)
     checkShape('k', shapes.k)
     checkShape('v', shapes.v)
     const sizes = sizesOf(shapes.q, shapes.k, shapes.v)
-    const call = checkCall(artifact, device, sizes, dtype, given)
-    checkTableNames(artifact.tables, given.tables ?? {}, sizes)
-    const words = givenWords(artifact.lists ?? [], given.lists ?? [], sizes, call.lengths)
-    const { batch, qHeads, qRows, valueDim } = sizes
     const layout = given.layout ?? 'bhld'
     checkLayout('layout', layout)
+    const job = jobOf(artifact, gpu, given, sizes, dtype, layout)
+    const tabled = { ...sizes, indexHeads: job.indexHeads }
+    checkTableNames(artifact.tables, given.tables ?? {}, tabled)
+    const words = givenWords(artifact.lists ?? [], given.lists ?? [], sizes, job.lengths)
+    const { batch, qHeads, qRows, valueDim } = sizes
     const outShape: Shape = [batch, qHeads, qRows, valueDim]
     const place = (name: Placed['name'], shape: Shape): Placed => {
       const own = given.strides?.[name]
@@ -146,7 +152,7 @@ export class Kernel implements Disposable {
         bytesPerElement,
         offset: offsetOf(given[name]),
       }
-      checkAlignment(placed, call.variant.align)
+      checkAlignment(placed, job.variant.align)
       return placed
     }
     const [q, k, v, out] = [
@@ -156,9 +162,12 @@ export class Kernel implements Disposable {
       place('out', outShape),
     ]
     const { maxStorageBufferBindingSize, minStorageBufferOffsetAlignment } = device.limits
-    const listBytes = (slice: Slice) => listBytesOf(call, slice)
-    const limits = { maxStorageBufferBindingSize, minStorageBufferOffsetAlignment, listBytes }
-    const slices = slicesOf([q, k, v, out], sizes, limits)
+    const limits = {
+      maxStorageBufferBindingSize,
+      minStorageBufferOffsetAlignment,
+      listBytes: job.listBytes,
+    }
+    const slices = (job.divides ? slicesOf : wholeCall)([q, k, v, out], sizes, limits)
     const lse = rangeOf('lse', given.lse, offsetOf(given.lse), batch * qHeads * qRows * 4)
     const bound = slices.map((slice) => {
       const of = (tensor: Placed) => {
@@ -167,7 +176,6 @@ export class Kernel implements Disposable {
       }
       return { slice, q: of(q), k: of(k), v: of(v), out: of(out), lse }
     })
-    const compiled = gpu.compileNow(call.variant)
     const lease = new Lease(gpu.pool)
     this.#leases.add(lease)
     const release = () => {
@@ -177,23 +185,24 @@ export class Kernel implements Disposable {
       const tables = new Map(
         artifact.tables.map((info): [string, Resource] => {
           const data = given.tables![info.name]!
-          if (!isBuffer(data)) return [info.name, uploaded(device, lease, checkTable(info, data, sizes).data)]
-          return [info.name, rangeOf(`tables.${info.name}`, data, 0, 4 * countOf(tableSizes(info, sizes)))]
+          if (!isBuffer(data))
+            return [info.name, uploaded(device, lease, checkTable(info, data, tabled).data)]
+          return [info.name, rangeOf(`tables.${info.name}`, data, 0, 4 * countOf(tableSizes(info, tabled)))]
         }),
       )
       const lists = (given.lists ?? []).map((list, n) =>
         isListBuffer(list) ? wholeOf(list) : uploaded(device, lease, words.get(n)!),
       )
-      const meta = uploaded(device, lease, call.meta)
+      const meta = uploaded(device, lease, job.meta)
       const strides = { q: q.strides, k: k.strides, v: v.strides, out: out.strides }
       for (const { slice, ...tensors } of bound) {
-        recordSlice(device, pass, call, compiled, slice, strides, { ...tensors, tables, lists, meta }, lease)
+        job.record(pass, slice, strides, { ...tensors, tables, lists, meta }, lease)
       }
     } catch (error) {
       release()
       throw error
     }
-    return { variant: call.variant.id, release, [Symbol.dispose]: release }
+    return { variant: job.variant.id, release, [Symbol.dispose]: release }
   }
 
   /** Gives back what the kernel holds on the device; calls that are under way end well. */

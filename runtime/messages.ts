@@ -1,6 +1,7 @@
 /** Every error of the runtime as data: code, who has to act, sentence; and the one class that carries them. */
 
 import { list, names, row, type Blame } from './message-row.ts'
+import { EXECUTOR_MESSAGES } from './model/executor-messages.ts'
 import { MODEL_MESSAGES } from './model/messages.ts'
 
 export type { Blame } from './message-row.ts'
@@ -247,10 +248,6 @@ export const MESSAGES = {
     ({ pattern }) =>
       `lengths: ${pattern} chooses by the data, and its kernels take batch entries that are all of one length`,
   ),
-  'stages-encode': row<{ pattern: string }>(
-    'caller',
-    ({ pattern }) => `encode: ${pattern} chooses by the data; call attention() for it`,
-  ),
 
   // Variants
   'no-variant': row<{ wanted: string; present: readonly string[] }>(
@@ -375,6 +372,7 @@ export const MESSAGES = {
   ),
 
   ...MODEL_MESSAGES,
+  ...EXECUTOR_MESSAGES,
 } as const
 
 export type Code = keyof typeof MESSAGES

@@ -27,10 +27,13 @@ export class BufferPool {
   /** At least `bytes` long; its content is whatever it last held. */
   take(bytes: number, usage: number): GPUBuffer {
     let best = -1
-    this.#free.forEach((buffer, i) => {
+    // What was given back last is most often what is asked for next: a step of a model takes the same few sizes again.
+    for (let i = this.#free.length - 1; i >= 0; i--) {
+      const buffer = this.#free[i]!
       const fits = buffer.usage === usage && buffer.size >= bytes && buffer.size <= 2 * bytes
       if (fits && (best < 0 || buffer.size < this.#free[best]!.size)) best = i
-    })
+      if (fits && buffer.size === bytes) break
+    }
     if (best >= 0) {
       const [buffer] = this.#free.splice(best, 1)
       this.#freeBytes -= buffer!.size

@@ -46,23 +46,19 @@ const compilable = (kernel: AnyKernel): Compilable =>
         entries: { attend: 'run', list: null },
       }
 
-/** Every kernel of a program, compiled; those of one text once. */
-export async function compileStages(gpu: Gpu, variant: StageVariant): Promise<Map<AnyKernel, Compiled>> {
-  const made = new Map<AnyKernel, Compiled>()
-  for (const kernel of kernelsOf(variant)) made.set(kernel, await gpu.compile(compilable(kernel)))
-  return made
-}
+/** Every text of a program, to be compiled. */
+export const stageTexts = (variant: StageVariant): Compilable[] => kernelsOf(variant).map(compilable)
 
-/** Records all of a call's dispatches. */
+/** Records all of a call's dispatches; texts that have not been compiled yet are waited for. */
 export function recordStages(
-  device: GPUDevice,
+  gpu: Gpu,
   pass: GPUComputePassEncoder,
   call: StageCall,
-  compiled: ReadonlyMap<AnyKernel, Compiled>,
   strides: CallStrides,
   resources: Resources,
   lease: Lease,
 ): void {
+  const { device } = gpu
   const size = sizesOfCall(call)
   const stored = new Map(
     call.variant.stored.map(({ name, words, units }): [string, Resource] => {
@@ -79,9 +75,10 @@ export function recordStages(
   const stage: Stage = { device, pass, call, strides, resources, lease, stored, rows, size }
   const run = (kernel: AnyKernel, chunk: StageRun | null): void => {
     if (kernel.when !== undefined && size(kernel.when) === 0) return
-    if (kernel.kind === 'attend') return attend(stage, kernel, compiled.get(kernel)!)
+    const compiled = gpu.compileNow(compilable(kernel))
+    if (kernel.kind === 'attend') return attend(stage, kernel, compiled)
     const own = chunk ? unitsInChunk(kernel, chunk, size) : { base: 0, count: size(kernel.units) }
-    dispatch(stage, kernel, compiled.get(kernel)!, own)
+    dispatch(stage, kernel, compiled, own)
   }
   for (const step of call.variant.steps) {
     if (step.kind === 'once') {

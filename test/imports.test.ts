@@ -8,7 +8,7 @@ import { describe, expect, test } from 'vitest'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const FOLDERS = ['dsl', 'compiler', 'codegen', 'runtime', 'patterns']
-const UNITS = ['dsl', 'compiler', 'codegen', 'runtime', 'patterns', 'testing', 'cli'] as const
+const UNITS = ['dsl', 'compiler', 'codegen', 'runtime', 'patterns', 'model-node', 'testing', 'cli'] as const
 type Unit = (typeof UNITS)[number]
 
 /** What a unit may import from; `types` by `import type` alone. Its own files are always allowed. */
@@ -23,13 +23,18 @@ const ALLOWED: Record<Unit, { values: readonly string[]; types: readonly string[
       /^(@petamoriken\/float16|@huggingface\/(jinja|tokenizers)|node:.*|webgpu|koffi|@sparticuz\/chromium)$/,
   },
   patterns: { values: ['dsl'], types: [], packages: /^$/ },
+  'model-node': {
+    values: ['compiler', 'codegen', 'runtime'],
+    types: [],
+    packages: /^node:.*$/,
+  },
   testing: {
     values: ['dsl', 'compiler', 'codegen', 'runtime', 'patterns'],
     types: [],
     packages: /^(fast-check|tsx\/.*|node:.*)$/,
   },
   cli: {
-    values: ['dsl', 'compiler', 'codegen', 'runtime', 'patterns', 'testing'],
+    values: ['dsl', 'compiler', 'codegen', 'runtime', 'patterns', 'model-node', 'testing'],
     types: [],
     packages: /^(citty|fast-png|typescript|tsx\/.*|node:.*)$/,
   },
@@ -53,6 +58,7 @@ function sourceFiles(): string[] {
 function unitOf(file: string): Unit {
   if (file.startsWith('runtime/testing/')) return 'testing'
   if (file.startsWith('runtime/cli/')) return 'cli'
+  if (/^runtime\/model-node(\/|\.)/.test(file)) return 'model-node'
   return UNITS.find((unit) => file.startsWith(`${unit}/`))!
 }
 

@@ -130,6 +130,24 @@ export function wholeOr<D>(
   return number
 }
 
+/** The largest number of a flag that has no bound of its own. */
+export const MOST_NUMBER = 1e12
+
+/** A number from `min` to `max`, or the default where the flag was not given. */
+export function numberOr<D>(
+  flag: string,
+  value: string | undefined,
+  otherwise: D,
+  min: number,
+  max: number,
+): number | D {
+  if (value === undefined) return otherwise
+  const number = value.trim() === '' ? NaN : Number(value)
+  if (!(number >= min && number <= max))
+    throw new CliError('flag-value', { flag, expected: `a number from ${min} to ${max}`, got: value })
+  return number
+}
+
 /** `64,128`: whole numbers, in the order given. */
 export function wholeList(
   flag: string,

@@ -9,11 +9,12 @@ import { explain } from './explain.ts'
 import type { Io } from './io.ts'
 import { CliError, EXIT, type Exit } from './messages.ts'
 import { explainError } from './errors.ts'
+import { runModel } from './run-model.ts'
 import { show } from './show.ts'
 import { heddleVersion } from './version.ts'
 import { start } from './start.ts'
 
-export const COMMANDS: readonly Command[] = [build, check, show, explain, bench, start]
+export const COMMANDS: readonly Command[] = [build, check, show, explain, bench, start, runModel]
 
 export async function run(argv: readonly string[], io: Io): Promise<Exit> {
   try {

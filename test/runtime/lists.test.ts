@@ -126,6 +126,7 @@ describe.skipIf(!opened)('lists together', () => {
     expect(await difference(causal, { ...c, headDim: 20 }, { capabilities: ['large'] })).toBeNull()
     expect(await difference(causal, { ...c, headDim: 59 })).toBeNull()
     expect(await difference(causal, { ...c, headDim: 16 }, { capabilities: ['subgroups'] })).toBeNull()
+    expect(await difference(causal, { ...c, headDim: 16 }, { capabilities: ['decode-portable'] })).toBeNull()
   })
 
   test('with padding before and behind, in a batch of unequal lengths', async () => {

@@ -51,6 +51,14 @@ describe.skipIf(!opened)('the output and its log-sum-exp', () => {
     expect(await difference(name, { ...CHUNK, batch }, 3)).toBeNull()
   })
 
+  test('of a step of one row, in tiles of one row', { timeout: 120_000 }, async () => {
+    for (const name of ['minference-vertical-slash', 'quest', 'anchor', 'nsa']) {
+      const c = stageCase(name, STEP, 9)
+      const kernel = bench!.kernel(c.compiled, { capabilities: ['decode-portable'] })
+      expect(compared(c, await attention(kernel, c.call), c.call), name).toBeNull()
+    }
+  })
+
   test('of vectors in fours and not, of one head for all', { timeout: 120_000 }, async () => {
     for (const headDim of [3, 20]) {
       expect(await difference('moba', { ...CHUNK, headDim }, 4)).toBeNull()
@@ -159,6 +167,60 @@ describe.skipIf(!opened)('a plane of scores', () => {
   })
 })
 
+describe.skipIf(!opened)("the caller's own pass and buffers", () => {
+  test.each(['moba', 'anchor'])('take %s, with keys in a cache that has room for more', async (name) => {
+    const c = stageCase(name, CHUNK, 18)
+    const { device } = opened!
+    const { q, k, v } = c.call
+    const [, heads, qLen, dim] = q.shape
+    const [, kvHeads, kvLen] = k.shape
+    const room = kvLen + 30
+    const made: GPUBuffer[] = []
+    const space = (words: number) => {
+      const buffer = device.createBuffer({ size: 4 * words, usage: 0x80 | 0x08 | 0x04 })
+      made.push(buffer)
+      return buffer
+    }
+    const cached = ({ data }: Tensor) => {
+      const buffer = space(kvHeads * room * dim)
+      const rows = kvLen * dim
+      for (let head = 0; head < kvHeads; head++) {
+        const own = (data as Float32Array<ArrayBuffer>).subarray(head * rows, (head + 1) * rows)
+        device.queue.writeBuffer(buffer, 4 * head * room * dim, own)
+      }
+      return buffer
+    }
+    const [queries, out, lse] = [space(q.data.length), space(q.data.length), space(heads * qLen)]
+    device.queue.writeBuffer(queries, 0, q.data as Float32Array<ArrayBuffer>)
+    const kernel = kernelOf(c)
+    await kernel.prepare({ headDim: dim, valueDim: dim, dtype: 'f32' })
+    const encoder = device.createCommandEncoder()
+    const pass = encoder.beginComputePass()
+    const strides = [kvHeads * room * dim, room * dim, dim] as const
+    const encoded = kernel.encode(pass, {
+      q: queries,
+      k: cached(k),
+      v: cached(v),
+      out,
+      lse,
+      dtype: 'f32',
+      shapes: { q: q.shape, k: k.shape, v: v.shape },
+      strides: { k: strides, v: strides },
+      ...(c.call.params ? { params: c.call.params } : {}),
+      ...(c.call.tables ? { tables: c.call.tables } : {}),
+    })
+    pass.end()
+    const staging = device.createBuffer({ size: out.size, usage: 0x09 })
+    encoder.copyBufferToBuffer(out, 0, staging, 0, out.size)
+    device.queue.submit([encoder.finish()])
+    encoded.release()
+    await staging.mapAsync(1)
+    const got = new Float32Array(staging.getMappedRange())
+    expect(maxDifference(got, reference(c.pattern, c.call).out)).toBeLessThan(1e-5)
+    for (const buffer of [...made, staging]) buffer.destroy()
+  })
+})
+
 /** The artefact with chunks of few rows, as calls of great length have them. */
 function inChunks(artifact: Artifact, rows: number): Artifact {
   const { stages } = artifact
@@ -186,11 +248,6 @@ describe.skipIf(!opened)('what a call may not ask', () => {
     await expect(attention(kernelOf(c), { ...c.call, lengths: [{}] })).rejects.toThrow(
       coded('stages-lengths'),
     )
-  })
-
-  test('a pass of the caller', () => {
-    const given = {} as Parameters<Kernel['encode']>[1]
-    expect(() => kernelOf(c).encode({} as GPUComputePassEncoder, given)).toThrow(coded('stages-encode'))
   })
 
   test('rows that are missing, unknown, or of another shape', async () => {

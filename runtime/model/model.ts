@@ -1,0 +1,347 @@
+/** A loaded model: prompts in, tokens, logits, hidden states and perplexities out. One call at a time; the cache stays between. */
+/// <reference lib="esnext.disposable" preserve="true" />
+
+import { HeddleError } from '../messages.ts'
+import type { Gpu } from '../webgpu.ts'
+import type { Attention, AttentionKernel } from './attention.ts'
+import type { ModelConfig } from './config.ts'
+import type { ModelFiles } from './files.ts'
+import { shapeOf, type Network } from './network.ts'
+import type { KernelTime, Recorder } from './recorder.ts'
+import { sampleToken, seededRandom, type Sampling } from './sampling.ts'
+import { Steps } from './steps.ts'
+import { stoppedStream } from './stops.ts'
+import type { TextStream } from './text-stream.ts'
+
+/** What the executor asks of a tokenizer. */
+export interface TextCodec {
+  encode(text: string): readonly number[]
+  stream(options?: { readonly after?: readonly number[] }): TextStream
+}
+
+/** What `openModel` gives, as far as running a model goes. */
+export interface LoadableFiles extends Omit<ModelFiles, 'tokenizer'> {
+  tokenizer(): Promise<TextCodec>
+}
+
+export interface Token {
+  readonly id: number
+  /** What the token adds to the text: nothing while a character is not whole, or the text may be about to stop. */
+  readonly text: string
+}
+
+export interface StepProgress {
+  /** Tokens of the prompt whose keys and values are in the cache. */
+  readonly done: number
+  readonly total: number
+}
+
+export interface GenerateOptions {
+  /** Generation ends at the latest where the cache is full. */
+  readonly maxTokens?: number
+  /** Greedy unless it says otherwise. */
+  readonly sampling?: Sampling
+  /** Of the random numbers that sampling draws. */
+  readonly seed?: number
+  /** Whether tokens come with their text; by default if the prompt is one. The model's tokenizer is read for it. */
+  readonly text?: boolean
+  /** Token ids beside those that end a text in the model's own configuration, and texts; what ends it is not given. */
+  readonly stop?: readonly (number | string)[]
+  readonly signal?: AbortSignal
+  /** While the prompt goes in. */
+  readonly onProgress?: (progress: StepProgress) => void
+}
+
+export interface CallOptions {
+  readonly signal?: AbortSignal
+  readonly onProgress?: (progress: StepProgress) => void
+}
+
+export class Model implements Disposable {
+  readonly config: ModelConfig
+  readonly #gpu: Gpu
+  readonly #files: LoadableFiles
+  readonly #network: Network
+  readonly #release: () => void
+  readonly #steps: Steps
+  /** The tokens whose keys and values are in the cache. */
+  #cached: number[] = []
+  #busy = false
+  #closed = false
+
+  /** @param release gives back the device's memory: `loadModel` made it */
+  constructor(
+    gpu: Gpu,
+    files: LoadableFiles,
+    network: Network,
+    attention: AttentionKernel,
+    release: () => void,
+  ) {
+    this.config = files.config
+    this.#gpu = gpu
+    this.#files = files
+    this.#network = network
+    this.#steps = new Steps(gpu, network, attention, () => this.#open())
+    this.#release = release
+  }
+
+  /** Tokens that the cache has room for. */
+  get maxLength(): number {
+    return this.#network.sizes.length
+  }
+
+  /** Tokens in the cache. */
+  get length(): number {
+    return this.#cached.length
+  }
+
+  /** Forgets all tokens. */
+  reset(): void {
+    this.truncate(0)
+  }
+
+  /** Forgets the tokens behind the first `length`. */
+  truncate(length: number): void {
+    this.#open()
+    if (this.#busy) throw new HeddleError('model-busy', {})
+    const most = this.#cached.length
+    if (!Number.isInteger(length) || length < 0 || length > most)
+      throw new HeddleError('model-option', {
+        option: 'truncate',
+        expected: `a whole number from 0 to ${most}`,
+        got: length,
+      })
+    this.#cached.length = length
+  }
+
+  /** Takes another attention from the next call on. The cache, whose keys the old one made, starts anew. */
+  async setAttention(attention: Attention): Promise<void> {
+    await this.#alone(async () => {
+      const { device } = this.#gpu
+      const kernel = await attention(device, shapeOf(this.config, this.#network.sizes.cache))
+      this.#steps.attention.release()
+      this.#steps.attention = kernel
+      this.#cached = []
+    })
+  }
+
+  get attention(): string {
+    return this.#steps.attention.name
+  }
+
+  /**
+   * Generates behind a prompt. What the prompt has in common with the tokens in the cache is not computed again, so the
+   * next turn of a conversation costs what is new in it.
+   *
+   * @throws HeddleError `prompt-length` and others of the prompt, `model-busy`, `device-lost`; the signal's reason
+   */
+  async *generate(
+    prompt: string | readonly number[],
+    options: GenerateOptions = {},
+  ): AsyncGenerator<Token, void> {
+    this.#enter()
+    try {
+      yield* this.#generate(prompt, options)
+    } finally {
+      this.#busy = false
+    }
+  }
+
+  async *#generate(given: string | readonly number[], options: GenerateOptions): AsyncGenerator<Token, void> {
+    const { sampling = {}, seed = 0, stop = [], signal, text: wanted = typeof given === 'string' } = options
+    const prompt = await this.#tokensOf(given)
+    const room = this.maxLength - prompt.length
+    const most = Math.min(checkCount('maxTokens', options.maxTokens ?? room + 1), room + 1)
+    const random = seededRandom(seed)
+    const ends = new Set([...this.#files.generation.eos, ...stop.filter((s) => typeof s === 'number')])
+    const endings = texts(stop)
+    const codec = wanted || endings.length > 0 ? await this.#files.tokenizer() : null
+    const text = stoppedStream(codec?.stream({ after: prompt }) ?? null, endings)
+    const tokens = [...prompt]
+    this.#keep(this.#reusable(tokens))
+    let logits = await this.#logitsBehind(tokens, options)
+    for (let n = 1; n <= most; n++) {
+      signal?.throwIfAborted()
+      const id = sampleToken(logits, sampling, tokens, random)
+      if (ends.has(id)) {
+        const rest = text.end()
+        if (rest !== '') yield { id, text: rest }
+        return
+      }
+      tokens.push(id)
+      const added = text.push(id)
+      if (n === most) yield { id, text: added.text + text.end() }
+      else if (added.text !== '' || !added.ended) yield { id, text: added.text }
+      if (added.ended || n === most) return
+      logits = await this.#logitsBehind(tokens, { ...(signal ? { signal } : {}) })
+    }
+  }
+
+  /** The logits behind the last of these tokens. */
+  logits(prompt: string | readonly number[], options: CallOptions = {}): Promise<Float32Array> {
+    return this.#alone(async () => {
+      const tokens = await this.#tokensOf(prompt)
+      this.#keep(this.#reusable(tokens))
+      return this.#logitsBehind(tokens, options)
+    })
+  }
+
+  /**
+   * The residual stream behind the first `layer` layers (0: the embedding), before the norm: a row of hiddenSize numbers
+   * for each token. The cache starts anew.
+   */
+  hiddenStates(
+    prompt: string | readonly number[],
+    layer: number,
+    options: CallOptions = {},
+  ): Promise<Float32Array> {
+    return this.#alone(async () => {
+      const tokens = await this.#tokensOf(prompt)
+      const { layers, hiddenSize } = this.config
+      if (!Number.isInteger(layer) || layer < 0 || layer > layers)
+        throw new HeddleError('model-layer', { layers, got: layer })
+      const states = new Float32Array(tokens.length * hiddenSize)
+      this.#cached = []
+      for (const chunk of this.#steps.chunks(tokens, 0)) {
+        const rows = chunk.tokens.length
+        await this.#steps.run(chunk, layer, options.signal)
+        const part = await this.#steps.read(this.#network.work.x, 4 * rows * hiddenSize, options.signal)
+        states.set(part, chunk.position * hiddenSize)
+        options.onProgress?.({ done: chunk.position + rows, total: tokens.length })
+      }
+      // Of the layers behind it the cache has nothing.
+      if (layer === layers) this.#cached = [...tokens]
+      return states
+    })
+  }
+
+  /** exp of the mean of -log p(token | those before it), over all tokens but the first. The cache starts anew. */
+  perplexity(prompt: string | readonly number[], options: CallOptions = {}): Promise<number> {
+    return this.#alone(async () => {
+      const tokens = await this.#tokensOf(prompt)
+      if (tokens.length < 2)
+        throw new HeddleError('model-option', {
+          option: 'perplexity',
+          expected: 'at least two tokens',
+          got: tokens.length,
+        })
+      const { outputs } = this.#network.sizes
+      this.#cached = []
+      let sum = 0
+      for (const chunk of this.#steps.chunks(tokens, 0)) {
+        await this.#steps.run(chunk, this.config.layers, options.signal)
+        const begin = chunk.position
+        const done = begin + chunk.tokens.length
+        for (let at = begin; at < done; at += outputs) {
+          const targets = tokens.slice(at + 1, Math.min(done, at + outputs) + 1)
+          if (targets.length > 0) sum += await this.#logProbability(at - begin, targets, options.signal)
+        }
+        this.#cached = tokens.slice(0, done)
+        options.onProgress?.({ done, total: tokens.length })
+      }
+      return Math.exp(-sum / (tokens.length - 1))
+    })
+  }
+
+  async #logProbability(first: number, targets: readonly number[], signal?: AbortSignal): Promise<number> {
+    await this.#steps.submit((recorder) => {
+      this.#network.head(recorder, first, targets.length)
+      this.#network.scores(recorder, targets)
+    })
+    const scores = await this.#steps.read(this.#network.work.scores, 4 * targets.length, signal)
+    return scores.reduce((a, b) => a + b, 0)
+  }
+
+  /** Switches timing on or off; needs the feature timestamp-query. What was measured before is forgotten. */
+  set timed(on: boolean) {
+    this.#open()
+    this.#steps.time(on)
+  }
+
+  /** What each kernel took since `timed` was set. */
+  get times(): readonly KernelTime[] {
+    return this.#steps.times()
+  }
+
+  /** Gives back all that the model holds on the device, even in the middle of a call, which then fails. */
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#steps.release()
+    this.#release()
+  }
+
+  [Symbol.dispose](): void {
+    this.close()
+  }
+
+  #open(): void {
+    if (this.#closed) throw new HeddleError('model-closed', {})
+    this.#gpu.throwIfLost()
+  }
+
+  #enter(): void {
+    this.#open()
+    if (this.#busy) throw new HeddleError('model-busy', {})
+    this.#busy = true
+  }
+
+  async #alone<T>(work: () => Promise<T>): Promise<T> {
+    this.#enter()
+    try {
+      return await work()
+    } finally {
+      this.#busy = false
+    }
+  }
+
+  async #tokensOf(prompt: string | readonly number[]): Promise<readonly number[]> {
+    const tokens = typeof prompt === 'string' ? (await this.#files.tokenizer()).encode(prompt) : prompt
+    const { vocabSize } = this.config
+    if (tokens.length === 0) throw new HeddleError('prompt-empty', {})
+    const wrong = tokens.findIndex((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize)
+    if (wrong >= 0)
+      throw new HeddleError('prompt-token', { at: wrong, vocabulary: vocabSize, got: tokens[wrong] })
+    if (tokens.length > this.maxLength)
+      throw new HeddleError('prompt-length', { tokens: tokens.length, room: this.maxLength })
+    return tokens
+  }
+
+  /** The logits behind the last token; those in the cache are the first of them. */
+  async #logitsBehind(tokens: readonly number[], { signal, onProgress }: CallOptions): Promise<Float32Array> {
+    const total = tokens.length
+    for (const chunk of this.#steps.chunks(tokens, this.length)) {
+      const rows = chunk.tokens.length
+      const done = chunk.position + rows
+      const head = (recorder: Recorder) => this.#network.head(recorder, rows - 1, 1)
+      await this.#steps.run(chunk, this.config.layers, signal, done === total ? head : undefined)
+      this.#cached = tokens.slice(0, done)
+      onProgress?.({ done, total })
+    }
+    return this.#steps.read(this.#network.work.logits, 4 * this.config.vocabSize, signal)
+  }
+
+  /** How many tokens in the cache are the prompt's; the last one is computed in any case, since its logits are wanted. */
+  #reusable(tokens: readonly number[]): number {
+    const { rope } = this.config
+    // Its frequencies hang on the length of the whole, so keys of another length are not those of this one.
+    if (rope.kind === 'dynamic' && Math.max(tokens.length, this.length) > rope.originalPositions) return 0
+    const most = Math.min(this.length, tokens.length - 1)
+    let same = 0
+    while (same < most && this.#cached[same] === tokens[same]) same++
+    return same
+  }
+
+  #keep(length: number): void {
+    this.#cached = this.#cached.slice(0, length)
+  }
+}
+
+/** Of what stops a text, the texts; an empty one would stop every text at once. */
+const texts = (stop: readonly (number | string)[]): string[] =>
+  stop.filter((s): s is string => typeof s === 'string' && s !== '')
+
+function checkCount(option: string, got: unknown): number {
+  if (typeof got === 'number' && Number.isInteger(got) && got >= 1) return got
+  throw new HeddleError('model-option', { option, expected: 'a whole number of at least 1', got })
+}
