@@ -316,7 +316,7 @@ describe('a pattern with a forward', () => {
     const texts = (JSON.parse(out) as { variant: string }[]).map(({ variant }) =>
       variant.replace(/^d\d+-bf16-stages\./, ''),
     )
-    expect([...new Set(texts)]).toEqual(['rows3', 'rows4', 'scores5', 'select7', 'attend8'])
+    expect([...new Set(texts)]).toEqual(['rows3', 'rows4', 'scores5', 'select7', 'attend8', 'attend8.rows'])
   })
 
   it('is built for WGSL kernel by kernel', async () => {

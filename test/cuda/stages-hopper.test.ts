@@ -1,6 +1,9 @@
 /** Programs whose attention a device with Hopper's instructions runs by kernels of a mask's own kind: over ranges, lists, sets. */
 
-import { afterAll, expect, test } from 'vitest'
+import { createHash } from 'node:crypto'
+import { afterAll, describe, expect, test } from 'vitest'
+import type { CudaArtifact } from '../../codegen/cuda/manifest.ts'
+import { contentHash } from '../../codegen/hash.ts'
 import { emitCuda } from '../../codegen/index.ts'
 import { PACKAGE_ROOT } from '../../compiler/package-root.ts'
 import type { Pattern } from '../../dsl/index.ts'
@@ -70,11 +73,12 @@ const CASES: readonly Case[] = [
     minference,
     { block: 64, last: 64, firstKeys: 3, nearest: 5 },
     {
-      vertical: [40, 0, 0, 9],
+      // The first head has keys that all of its lists and its window name.
+      vertical: [60, 0, 0, 9],
       slash: [9, 0, 0, 0],
-      k: [0, 2, 0, 1],
-      window: [0, 0, 50, 0],
-      sinkTokens: [0, 0, 3, 0],
+      k: [1, 2, 0, 1],
+      window: [20, 0, 50, 0],
+      sinkTokens: [2, 0, 3, 0],
     },
     ['hopper', 'gather'],
   ],
@@ -108,4 +112,69 @@ test.each(CASES)('%s', { timeout: 240_000 }, async (name, pattern, consts, param
   }
   driver.synchronize()
   kernel.release()
+})
+
+/** The program with another text in place of its kernels over sets. */
+function rewritten(artifact: CudaArtifact, change: (code: string) => string): CudaArtifact {
+  const { hash: _, ...copy } = structuredClone(artifact) as unknown as { hash: string; stages: Programs }
+  const kernels = copy.stages.variants.flatMap((v) =>
+    v.steps.flatMap((s) => (s.kind === 'once' ? [s.kernel] : s.kernels)),
+  )
+  for (const { variant } of kernels.flatMap((k) => k.faster).filter((f) => f.variant.skeleton === 'gather')) {
+    variant.code = change(variant.code)
+    variant.hash = createHash('sha256').update(variant.code).digest('hex')
+  }
+  // Nothing of it is compiled yet.
+  const bare = JSON.parse(
+    JSON.stringify(copy, (key, value: unknown) => (key === 'cubins' ? undefined : value)),
+  )
+  return { ...copy, hash: contentHash(bare) } as unknown as CudaArtifact
+}
+interface Programs {
+  readonly variants: readonly { readonly steps: readonly Step[] }[]
+}
+interface Faster {
+  readonly faster: readonly { readonly variant: { code: string; hash: string; readonly skeleton: string } }[]
+}
+type Step =
+  | { readonly kind: 'once'; readonly kernel: Faster }
+  | { readonly kind: 'chunks'; readonly kernels: readonly Faster[] }
+
+describe('a text over sets that leaves out', () => {
+  const verticalSlash = CASES.find(([name]) => name === 'minference-vertical-slash')!
+  const sorted = CASES.find(([name, , { block }]) => name === 'pbs' && block === 64)!
+
+  test.each<[about: string, program: Case, from: string, to: string]>([
+    ['the fence between pieces and products', sorted, 'if (GATHERS) fenceAsync();', ''],
+    ['the arrival of a tile in pieces', sorted, 'barrierArriveCopies(full);', ''],
+    ['where there is no key', sorted, '(u32)key < (u32)place.kvLen & column < dim;', 'column < dim;'],
+    ['what a list before has', verticalSlash, ' && !before.holds(key, until);', ';'],
+    ['how long a run is', verticalSlash, 'columnOf(i) < units.count;', 'true;'],
+  ])('%s', { timeout: 240_000 }, async (_, [name, pattern, consts, params], from, to) => {
+    const compiled = compilePattern(pattern as Pattern, {
+      file: `${PACKAGE_ROOT}/patterns/${name}.ts`,
+      consts,
+    })
+    const changed = rewritten(emitCuda(compiled, { headDims: [64], dtypes: ['bf16'] }), (code) => {
+      expect(code).toContain(from)
+      return code.replaceAll(from, to)
+    })
+    const random = seededRandom(7)
+    const [q, k, v] = [2, 1, 1].map((heads) => tensor([1, heads, 200, 64], random)) as [
+      Tensor,
+      Tensor,
+      Tensor,
+    ]
+    const call = { q, k, v, params }
+    const own = pattern as Pattern & ReferencePattern
+    const small = { ...own, consts: { ...own.consts, ...consts } }
+    // A launch that fails leaves its device as it is.
+    const alone = await openEmulation({ multiprocessors: 2, capability: { major: 9, minor: 0 } })
+    const told = await cudaAttention(loadCudaKernel(JSON.stringify(changed), alone), call).then(
+      (got) => compareWithOracle(small, call, got, reference(small, call), plain16(small, call)).difference,
+      (error: Error) => error.message,
+    )
+    alone.release()
+    expect(told).toMatch(/out|lse|wild address|lies outside|product/)
+  })
 })
