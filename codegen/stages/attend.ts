@@ -232,7 +232,8 @@ function recordsOf(
   { queries, run, header }: RecordShape,
 ): { stride: JsonExpr; count: JsonExpr } {
   const lists = kept.parts.filter((p) => p.kind === 'list')
-  const isKeys = (p: (typeof lists)[number]) => p.kv.units.kind === 'token'
+  // Spans are of tokens too.
+  const isKeys = (p: (typeof lists)[number]) => p.form !== 'spans' && p.kv.units.kind === 'token'
   const runs = lists.filter((p) => !isKeys(p))
   // The queries of a record have one list; else what any of them has may be all.
   const shares = ({ q: { units } }: (typeof lists)[number]) =>

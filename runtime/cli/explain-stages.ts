@@ -52,7 +52,7 @@ function count(n: number, unit: string): string {
   return `${step === 0 ? value : value.toPrecision(3)} ${STEPS[step]}${unit}`
 }
 
-function bytes(n: number): string {
+export function bytes(n: number): string {
   let [value, step] = [n, 0]
   while (value >= 1024 && step < STEPS.length - 1) [value, step] = [value / 1024, step + 1]
   return step === 0 ? `${value} B` : `${value.toPrecision(3)} ${STEPS[step]!.toUpperCase()}iB`

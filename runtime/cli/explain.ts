@@ -10,6 +10,7 @@ import { HOW, readable, readTerm } from '../../compiler/print.ts'
 import { namedWholes, wholeOr, wordList, type Options } from './args.ts'
 import { command } from './command.ts'
 import { kernelsOf, kernelText, type KernelLine } from './explain-cuda.ts'
+import { fasterKernels, fasterText, type FasterLine } from './explain-faster.ts'
 import { stageCost, stageLines } from './explain-stages.ts'
 import { shown } from './files.ts'
 import { GENERATED } from './inputs.ts'
@@ -83,6 +84,7 @@ async function explainPatterns(options: Options<typeof FLAGS>, io: Io) {
     const notes = notesOf(compilation, p, patterns)
     const { headDim } = sizes
     const kernels = target === 'cuda' ? await kernelsOf(p, { headDim, valueDim: headDim, built }) : null
+    const faster = target === 'cuda' && p.stages ? await fasterKernels(p, at) : null
     if (options.json) {
       json.push({
         pattern: p.name,
@@ -98,6 +100,7 @@ async function explainPatterns(options: Options<typeof FLAGS>, io: Io) {
         ...measured,
         ...(kernels ? { kernels } : {}),
         ...(p.stages ? { stages: stageCost(p, p.stages, at) } : {}),
+        ...(faster ? { faster } : {}),
       })
     } else
       io.out(
@@ -108,6 +111,7 @@ async function explainPatterns(options: Options<typeof FLAGS>, io: Io) {
           measured,
           notes.map((n) => formatDiagnostic(n, (f) => shown(io, f))),
           kernels ?? [],
+          faster ?? [],
         ),
       )
   }
@@ -187,6 +191,7 @@ function textOf(
   m: Measured,
   notes: readonly string[],
   kernels: readonly KernelLine[],
+  faster: readonly FasterLine[],
 ): string {
   const { how, kept, dropped } = p.plan.tiles
   const lines = [`${p.name}: tiles are found by ${HOW[how]}`, '']
@@ -219,6 +224,7 @@ function textOf(
   lines.push(`  full ${m.full} tiles, of which ${m.fullFound} leave out the mask`, '')
   if (kernels.length > 0) lines.push('kernels', ...kernelText(kernels), '')
   if (p.stages) lines.push(...stageLines(p.stages, stageCost(p, p.stages, at)), '')
+  if (faster.length > 0) lines.push('in place of one, where the device has them', ...fasterText(faster), '')
   lines.push('')
   return lines.join('\n')
 }

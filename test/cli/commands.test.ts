@@ -300,6 +300,16 @@ describe('a pattern with a forward', () => {
     expect(picks.stages.workspace).toBeGreaterThan(0)
   })
 
+  it('is explained for CUDA by the kernels that take the place of its attend', async () => {
+    const line = 'explain picks.ts --target cuda --kv-len 256 --heads 4 --kv-heads 2 --head-dim 64'
+    const { out } = await heddle(line)
+    expect(out).toContain(
+      'in place of one, where the device has them\n  attend8: d64-bf16-rows, tiles of 16 x 16, 128 threads, capability 8.0 and later\n',
+    )
+    const [picks] = JSON.parse((await heddle(`${line} --json`)).out)
+    expect(picks.faster).toMatchObject([{ kernel: 'attend8', records: null }])
+  })
+
   it('is shown as a graph and as kernels, others are not', async () => {
     const { out } = await heddle('show picks.ts graph')
     expect(out).toContain(

@@ -2,7 +2,7 @@
 
 import { createHash } from 'node:crypto'
 import { afterAll, describe, expect, test } from 'vitest'
-import type { CudaArtifact } from '../../codegen/cuda/manifest.ts'
+import type { CudaArtifact, CudaFaster } from '../../codegen/cuda/manifest.ts'
 import { contentHash } from '../../codegen/hash.ts'
 import { emitCuda } from '../../codegen/index.ts'
 import { PACKAGE_ROOT } from '../../compiler/package-root.ts'
@@ -18,6 +18,7 @@ import {
 } from '../../patterns/index.ts'
 import { bfloatArray } from '../../runtime/bfloat.ts'
 import { cudaAttention, loadCudaKernel } from '../../runtime/cuda.ts'
+import { evaluateJson } from '../../runtime/derived.ts'
 import type { ParamValues } from '../../runtime/params.ts'
 import { openEmulation } from '../../runtime/cuda/emulated.ts'
 import { plain16, reference, type ReferencePattern } from '../../runtime/reference.ts'
@@ -112,6 +113,20 @@ test.each(CASES)('%s', { timeout: 240_000 }, async (name, pattern, consts, param
   }
   driver.synchronize()
   kernel.release()
+})
+
+test('a record has room for every run: spans that lie apart are two runs each, and each has a last one that is short', () => {
+  const file = `${PACKAGE_ROOT}/patterns/minference-vertical-slash.ts`
+  const compiled = compilePattern(minferenceVerticalSlash as unknown as Pattern, { file, consts: {} })
+  const { stages } = emitCuda(compiled, { headDims: [128], dtypes: ['bf16'] })
+  const [{ records }] = stages!.variants[0]!.steps.flatMap((s) =>
+    s.kind === 'once' ? [s.kernel] : s.kernels,
+  ).flatMap((k) => k.faster) as [CudaFaster]
+  const params: Readonly<Record<string, number>> = { vertical: 1, slash: 1000 }
+  const vars = { batches: 1, qHeads: 1, kvHeads: 1, qLen: 131072, kvLen: 131072 }
+  const stride = Number(evaluateJson(records!.stride, { vars, param: (name) => params[name]! }))
+  // Of 1000 distances 163 are forced, next to each other; 837 spans of 127 keys fit.
+  expect(stride).toBeGreaterThanOrEqual(2 + 2 * 837 + 4 + 31)
 })
 
 /** The program with another text in place of its kernels over sets. */
