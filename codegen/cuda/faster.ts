@@ -1,7 +1,7 @@
 /** fasterOf(): an attend of a program in; what kernels of a mask's own kind, one behind the other, do it with out; none: []. */
 
 import type { KernelPlan } from '../../compiler/plan.ts'
-import type { AttendForm } from '../stages/attend.ts'
+import type { AttendForm } from '../stages/attend-form.ts'
 import { GATHER, RECORD_HEADER, recordQueries, walksSets } from './gather.ts'
 import { HOPPER } from './hopper.ts'
 import { LISTS, walksNot } from './lists.ts'
