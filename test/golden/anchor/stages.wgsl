@@ -684,6 +684,11 @@ fn poolScores6Seen(batch: i32, at: i32, row: i32, column: i32) -> bool {
   return !(bitcast<u32>(bits) == 4286578688u);
 }
 
+fn poolScores6(batch: i32, at: i32, row: i32, column: i32) -> f32 {
+  let bits = scores8[(batch * u.qHeads + at) * (((u.kvRows + 127) >> 7u) - ((u.kvRows - u.qRows) >> 7u)) + row + column];
+  return bits;
+}
+
 fn poolRows7(batch: i32, at: i32, place: i32, channel: i32) -> f32 {
   return rows3[((batch * u.qHeads + at) * (((u.kvRows + 127) >> 7u) - ((u.kvRows - u.qRows) >> 7u)) + place) * 64 + channel];
 }
@@ -698,11 +703,6 @@ fn dot8(batch: i32, at: i32, row: i32, column: i32) -> f32 {
     sum = sum + poolRows7(batch, at, row, channel) * input1(batch, at / (u.qHeads / u.kvHeads), column, channel);
   }
   return sum * u.scale;
-}
-
-fn poolScores6(batch: i32, at: i32, row: i32, column: i32) -> f32 {
-  let bits = scores8[(batch * u.qHeads + at) * (((u.kvRows + 127) >> 7u) - ((u.kvRows - u.qRows) >> 7u)) + row + column];
-  return bits;
 }
 
 fn where9Holds(batch: i32, at: i32, row: i32, column: i32) -> bool {

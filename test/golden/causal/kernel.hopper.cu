@@ -15,6 +15,7 @@ constexpr int UNITS = 1;
 constexpr int UNIT_KV = 176;
 constexpr int THREADS = 384;
 constexpr bool GATHERS = false;
+constexpr bool ROWS_DIFFER = false;
 constexpr int CONSUMERS = 2;
 constexpr int BLOCKS = 1;
 constexpr int STAGES = 2;
@@ -731,6 +732,11 @@ DEVICE void writeEmpty(Call const& call, Work const& work, Place const& place) {
 
 // The bringing warp of a Hopper block: tiles of K and V by boxes of the copy engine, as the walk of tiles.cuh names them.
 
+// The queries of a tile have its keys in common.
+struct RowKeys {};
+DEVICE RowKeys rowKeysOf(Call const&, Place const&, int) { return {}; }
+DEVICE bool hasTile(RowKeys&, Units const&) { return true; }
+
 // Rows of a tensor that a tile, or a unit of it, has: row first + i * step for each i from `from` on.
 struct Run {
   int first, from;
@@ -1141,6 +1147,7 @@ DEVICE void consume(Call const& call, Book* book, int group) {
   Units units = {};
   float s[S_COUNT], o[O_COUNT];
   u32 p[TILE_KV / 4];
+  RowKeys keys0 = {}, keys1 = {};
 
   auto release = [&](u64& barrier) {
     if (lane == 0) barrierArrive(sharedAddress(&barrier));
@@ -1217,6 +1224,15 @@ DEVICE void consume(Call const& call, Book* book, int group) {
 #pragma unroll
       for (int i = 0; i < S_COUNT; i++) s[i] = -s[i];
     }
+    if (ROWS_DIFFER) {
+      bool const has0 = hasTile(keys0, units), has1 = hasTile(keys1, units);
+#pragma unroll
+      for (int i = 0; i < S_COUNT; i++) s[i] = (i & 2 ? has1 : has0) ? s[i] : -INFINITE;
+    }
+    if (GATHERS && tile & TILE_FULL && units.count < TILE_KV) {
+#pragma unroll
+      for (int i = 0; i < S_COUNT; i++) s[i] = isThere(units, i) ? s[i] : -INFINITE;
+    }
     if (!(tile & TILE_FULL)) {
       Place const place = told.place;
       int const r = told.work.qTile * TILE_Q + row, q0 = rowAt(place, r) + place.qShift, q1 = rowAt(place, r + 8) + place.qShift;
@@ -1233,6 +1249,12 @@ DEVICE void consume(Call const& call, Book* book, int group) {
     if (MERGES) fetchPartial(call, book->messages[message], group);
     clear();
     state = fresh;
+    if (ROWS_DIFFER) {
+      Place const place = book->messages[message].place;
+      int const r = book->messages[message].work.qTile * TILE_Q + row;
+      keys0 = rowKeysOf(call, place, rowAt(place, r));
+      keys1 = rowKeysOf(call, place, rowAt(place, r + 8));
+    }
     awaitKeys();
     startScores();
     readTile();
