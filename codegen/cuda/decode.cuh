@@ -65,12 +65,6 @@ DEVICE Row rowOf(Place const& place, Item const& item, int m) {
   return r;
 }
 
-// Of the 16-byte units of a row in shared memory: eight rows of one unit lie on different banks.
-template <int DIM>
-DEVICE int unitAt(int row, int unit) {
-  return DIM % 64 == 0 ? unit ^ (row & 7) : unit ^ (row >> 1 & 3);
-}
-
 DEVICE u32 pairAt(u16 const* p, int column, int dim) {
   u32 low = column < dim ? p[column] : 0u, high = column + 1 < dim ? p[column + 1] : 0u;
   return low | high << 16;
@@ -185,15 +179,6 @@ DEVICE Partials partialsOf(Call const& call) {
 }
 DEVICE long long resultRow(Call const& call, int batch, int head, int row) {
   return ((long long)batch * call.qHeads + head) * call.qRows + row;
-}
-
-DEVICE float quadMax(float x) {
-  x = fmaxf(x, shuffleXor(x, 1));
-  return fmaxf(x, shuffleXor(x, 2));
-}
-DEVICE float quadSum(float x) {
-  x += shuffleXor(x, 1);
-  return x + shuffleXor(x, 2);
 }
 
 KERNEL(THREADS, BLOCKS) ENTRY(attend)(const __grid_constant__ Call call) {

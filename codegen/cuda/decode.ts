@@ -79,7 +79,7 @@ export const DECODE: SkeletonSpec = {
   needs: { vectors: false, qRows: 16, pages: true },
   shapes: shapesOf,
   preludes: [],
-  texts: ['decode.cuh'],
+  texts: ['slices.cuh', 'decode.cuh'],
   entries: ({ valueDim, traits }, { tile, threads, sharedBytes }) => [
     {
       name: 'attend',

@@ -38,12 +38,6 @@ DEVICE Item itemOf(Call const& call, long long x) {
   return t;
 }
 
-// Of the 16-byte units of a row in shared memory: eight rows of one unit lie on different banks.
-template <int DIM>
-DEVICE int unitAt(int row, int unit) {
-  return DIM % 64 == 0 ? unit ^ (row & 7) : unit ^ (row >> 1 & 3);
-}
-
 // 16 rows to shared memory; lanes l and l + 16 know the key of row l, or -1: zeros.
 template <int DIM>
 DEVICE void bringRows(u16 const* base, long long rowStride, int dim, int known, u32 shared) {
@@ -59,15 +53,6 @@ DEVICE void bringRows(u16 const* base, long long rowStride, int dim, int known, 
       copyAsync16(shared + row * 2 * DIM + 16 * unitAt<DIM>(row, unit), from + 8 * unit, key >= 0 && 8 * unit < dim);
     }
   }
-}
-
-DEVICE float quadMax(float x) {
-  x = fmaxf(x, shuffleXor(x, 1));
-  return fmaxf(x, shuffleXor(x, 2));
-}
-DEVICE float quadSum(float x) {
-  x += shuffleXor(x, 1);
-  return x + shuffleXor(x, 2);
 }
 
 // Two columns of a row of results, from sums of weights relative to `top`, in powers of two.
@@ -116,13 +101,9 @@ KERNEL(THREADS, BLOCKS) ENTRY(attend)(const __grid_constant__ Call call) {
   int count = 0;
   int const* ids = call.parts[0];
   if (real) {
-    int const units = readOnly(call.parts[0]);
-    int const sharers = LIST_SHARE == 2 ? call.qHeads : LIST_SHARE == 1 ? call.kvHeads : 1;
-    int const sharer = LIST_SHARE == 2 ? item.head0 : LIST_SHARE == 1 ? place.kvHead : 0;
-    int const unit = LIST_Q == 0 ? 0 : position / LIST_Q - (place.qRow + place.qShift) / LIST_Q;
-    int const mine = (item.batch * sharers + sharer) * units + unit, all = call.batch * sharers * units;
-    count = readOnly(ids + 4 + mine) * LIST_KV;
-    ids += 4 + 2 * all + readOnly(ids + 4 + all + mine);
+    Record const record = recordAt(call, place, ids, LIST_SHARE, LIST_Q, position);
+    count = countOf(ids, record) * LIST_KV;
+    ids = idsOf(ids, record);
   }
   int const slices = (count + SLICE - 1) / SLICE, first = share == 1 ? 0 : warp;
 

@@ -59,7 +59,7 @@ export const ROWS: SkeletonSpec = {
   needs: { vectors: true, qRows: null, pages: false },
   shapes: shapesOf,
   preludes: [],
-  texts: ['rows.cuh'],
+  texts: ['given.cuh', 'slices.cuh', 'rows.cuh'],
   entries: ({ traits }, { threads, sharedBytes }) => {
     const heads = traits.list!.share === 'head' ? 1 : v('group')
     const groups = product(floorDiv(v('qHeads'), heads), floorDiv(add(heads, SLICE - 1), SLICE))

@@ -2,7 +2,6 @@
 // runs are of the first RUN_SETS of them. Out: for each (batch, head, RECORD_Q positions of queries) a record: how many runs, how many
 // keys, runs of up to TILE_KV keys, keys. Every key of any list is in the record once: a list leaves out what one before it has.
 
-constexpr int RECORD_HEADER = 2;
 constexpr int LIST_THREADS = 128;
 
 // A run: its first key, and how many it has.
@@ -12,11 +11,6 @@ DEVICE int runLength(u32 run) { return (int)(run >> 24) + 1; }
 static_assert(TILE_KV <= 256, "the length of a run has eight bits");
 
 DEVICE int recordsOf(Call const& call) { return RECORD_Q == 0 ? 1 : (call.qRows + 2 * RECORD_Q - 2) / RECORD_Q; }
-
-DEVICE int sharersOf(int share, Call const& call) { return share == 2 ? call.qHeads : share == 1 ? call.kvHeads : 1; }
-DEVICE int sharerOf(Place const& place, int share, Call const& call) {
-  return place.batch * sharersOf(share, call) + (share == 2 ? place.head : share == 1 ? place.kvHead : 0);
-}
 
 // The part of list n that a record's queries have: how many units, and where their numbers are; of bits, all units and their words.
 template <int n>
@@ -55,14 +49,12 @@ template <int n>
 DEVICE Given<n> givenOf(Call const& call, Place const& place, int qLo) {
   constexpr Set SET = SETS[n];
   int const* const words = call.parts[n];
-  int const units = readOnly(words);
-  int const unit = SET.q == 0 ? 0 : qLo / SET.q - (place.qRow + place.qShift) / SET.q;
-  int const mine = sharerOf(place, SET.share, call) * units + unit, all = call.batch * sharersOf(SET.share, call) * units;
+  Record const record = recordAt(call, place, words, SET.share, SET.q, qLo);
   if constexpr (SET.form == BITS) {
     int const named = (place.kvLen + SET.kv - 1) / SET.kv;
-    return {named, place.kvLen, words + 4 + (long long)mine * ((named + 31) / 32)};
+    return {named, place.kvLen, bitWordsOf(words, record, named)};
   }
-  return {readOnly(words + 4 + mine), place.kvLen, words + 4 + 2 * all + readOnly(words + 4 + all + mine)};
+  return {countOf(words, record), place.kvLen, idsOf(words, record)};
 }
 
 // Which units of its list a query has, as they come in ascending order.

@@ -392,6 +392,25 @@ DEVICE void skipTiles(Call const& call, Place const& place, Reach const& reach, 
   }
 }
 
+// ==== slices.cuh ====
+
+// What skeletons of 16 rows a warp share: how a slice of keys lies in shared memory, and what four lanes know of a row together.
+
+// Of the 16-byte units of a row in shared memory: eight rows of one unit lie on different banks.
+template <int DIM>
+DEVICE int unitAt(int row, int unit) {
+  return DIM % 64 == 0 ? unit ^ (row & 7) : unit ^ (row >> 1 & 3);
+}
+
+DEVICE float quadMax(float x) {
+  x = fmaxf(x, shuffleXor(x, 1));
+  return fmaxf(x, shuffleXor(x, 2));
+}
+DEVICE float quadSum(float x) {
+  x += shuffleXor(x, 1);
+  return x + shuffleXor(x, 2);
+}
+
 // ==== decode.cuh ====
 
 // Attention of few query rows against long keys, contiguous or paged. In: a Call whose keys are split into call.splits parts.
@@ -459,12 +478,6 @@ DEVICE Row rowOf(Place const& place, Item const& item, int m) {
   // Others are computed like a real one, and never written.
   r.position = r.real ? r.row + place.qShift : item.qLo;
   return r;
-}
-
-// Of the 16-byte units of a row in shared memory: eight rows of one unit lie on different banks.
-template <int DIM>
-DEVICE int unitAt(int row, int unit) {
-  return DIM % 64 == 0 ? unit ^ (row & 7) : unit ^ (row >> 1 & 3);
 }
 
 DEVICE u32 pairAt(u16 const* p, int column, int dim) {
@@ -581,15 +594,6 @@ DEVICE Partials partialsOf(Call const& call) {
 }
 DEVICE long long resultRow(Call const& call, int batch, int head, int row) {
   return ((long long)batch * call.qHeads + head) * call.qRows + row;
-}
-
-DEVICE float quadMax(float x) {
-  x = fmaxf(x, shuffleXor(x, 1));
-  return fmaxf(x, shuffleXor(x, 2));
-}
-DEVICE float quadSum(float x) {
-  x += shuffleXor(x, 1);
-  return x + shuffleXor(x, 2);
 }
 
 KERNEL(THREADS, BLOCKS) ENTRY(attend)(const __grid_constant__ Call call) {
