@@ -171,7 +171,7 @@ def main() -> None:
     torch.manual_seed(args.seed)
     model = Llama(Config(vocab_size=math.ceil(len(WORDS) / 64) * 64)).to(device)
     log: dict = {
-        "command": {name: str(value) if name == "out" else value for name, value in vars(args).items()},
+        "command": {name: value for name, value in vars(args).items() if name != "out"},
         "torch": torch.__version__,
         "gpu": torch.cuda.get_device_name() if device.type == "cuda" else None,
         "parameters": sum(p.numel() for p in model.parameters()),
