@@ -1,6 +1,7 @@
 /** The needle texts made for evaluation: their form, and that string search alone finds each answer, once. */
 
 import { spawnSync } from 'node:child_process'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { NEEDLE_TASKS, needleText, readWordClasses, type NeedleTask } from '../../bench/eval/tasks.ts'
 
@@ -73,4 +74,17 @@ test.skipIf(!numpy)('the generator that trains keeps the same laws', () => {
   })
   expect(stderr).toMatch(/Ran [1-9]\d* tests[^]*OK/)
   expect(status).toBe(0)
+})
+
+test("the example that `heddle start` asks is the generator's", () => {
+  const { words, answers } = needleText(CLASSES, 'multi', 512, 1)
+  const asks = words.flatMap((word, place) => (word === 'ask' ? [place] : []))
+  const questions = answers.map(({ begin, end }, i) => ({
+    ask: words.slice(asks[i], begin).join(' '),
+    answer: words.slice(begin, end).join(' '),
+  }))
+  const made = `${JSON.stringify({ text: words.slice(1, asks[0]).join(' '), questions }, null, 1)}\n`
+  const file = new URL('../../models/needle/example.json', import.meta.url)
+  if (process.env['UPDATE']) writeFileSync(file, made)
+  expect(readFileSync(file, 'utf8')).toBe(made)
 })
