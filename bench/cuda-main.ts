@@ -25,7 +25,7 @@ const SUITES = ['check-cuda', 'check-cuda-selections', 'selections'] as const
 type SuiteName = (typeof SUITES)[number]
 
 const USAGE = `node cuda.mjs <folder for results> [${SUITES.join('] [')}] [--only <word in pattern or variant>]
-  [--minutes <n>] [--cases <n>] [--sets <n>] [--workers <n>] [--emulated]`
+  [--minutes <n>] [--cases <n>] [--sets <n>] [--workers <n>] [--emulated] [--plain]`
 
 const words = process.argv.slice(2)
 const flag = (name: string): boolean => words.includes(name)
@@ -118,7 +118,7 @@ async function rowsOfSuite(name: SuiteName): Promise<Row[]> {
       return timeSelections(
         driver,
         carried.selections.timed,
-        { ...SELECTION_TIMES, only, minutes: minutesOf() },
+        { ...SELECTION_TIMES, only, plain: flag('--plain'), minutes: minutesOf() },
         (text) => console.log(text),
       )
   }

@@ -25,6 +25,8 @@ export interface SelectionTimePlan {
   /** Of one case: timed runs, and milliseconds after which no other is begun. */
   readonly runs: number
   readonly budgetMs: number
+  /** Stages run by their texts for every device. */
+  readonly plain: boolean
   /** A word in the pattern's name. */
   readonly only: string
   readonly minutes: number
@@ -41,6 +43,7 @@ export const SELECTION_TIMES: SelectionTimePlan = {
   limits: { kernelMs: 2000, wholeMs: 6000 },
   runs: 9,
   budgetMs: 3000,
+  plain: false,
   only: '',
   minutes: Infinity,
 }
@@ -194,12 +197,12 @@ async function timedLengths(
   driver: CudaDriver,
   artifact: CudaArtifact,
   { lengths }: TimedSetting,
-  { limits }: SelectionTimePlan,
+  { limits, plain }: SelectionTimePlan,
   end: number,
   run: (of: Traced, kernel: CudaKernel, length: number) => Promise<Timing>,
 ): Promise<{ timings: LengthTiming[]; ended: string | null }> {
   const of = traced(driver)
-  const kernel = loadCudaKernel(artifact, of.driver)
+  const kernel = loadCudaKernel(artifact, of.driver, { plain })
   const timings: LengthTiming[] = []
   let ended: string | null = null
   try {

@@ -87,6 +87,10 @@ export class Block {
     this.stmts.push({ kind: 'product', sums, memory, x, y, channels })
   }
 
+  bits(sums: string, words: Memory, each: number): void {
+    this.stmts.push({ kind: 'bits', sums, words, each })
+  }
+
   /** Each of the thread's cells of a product's tile: its number, its row and its column within the tile. */
   cells(body: (b: Block, cell: Code, row: Code, column: Code) => void): void {
     const block = new Block(this.names.child())

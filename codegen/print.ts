@@ -153,6 +153,8 @@ export function printer(language: Language, memory: ReadonlySet<string> = new Se
         const [x, y] = [panel(s.x), panel(s.y)]
         return lines(products().product(s.sums, placed(s.memory.name), x, y, text(s.channels)))
       }
+      case 'bits':
+        return line(products().bits(s.sums, placed(s.words.name), s.each))
       case 'cells': {
         const { head, first } = products().cells(s.cell, s.row, s.column)
         return `${lines(`${head} {`)}${line(`  ${first}`)}${block(s.body, `${indent}  `)}${line('}')}`

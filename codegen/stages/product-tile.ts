@@ -27,6 +27,8 @@ export interface TileCell {
   readonly column: Code
   readonly place: CellPlace
   readonly own: Cells
+  /** Its sum, which is its own once the product was read. */
+  readonly sum: Code
 }
 
 export class ProductTile {
@@ -62,19 +64,17 @@ export class ProductTile {
     return and(le(rows.from, q), lt(q, rows.end), lt(kv, columns))
   }
 
-  /** The products of one sharer, if the mask lets any of the tile's cells be seen, and a visit of each cell that there is. */
-  multiply(b: Block, of: Sharer, visit: (b: Block, cell: TileCell) => void): void {
+  /**
+   * The products of one sharer, if the mask lets any of the tile's cells be seen, and a visit of each cell that there is. A tile all
+   * of which is there and seen asks neither of its cells. The name of the sums comes back.
+   */
+  multiply(b: Block, of: Sharer, visit: Visit, beyond: Beyond | null = null): string {
     const t: StageText = this.#c.text
     const leaf = this.#leaf
     const { top, left, rows, columns } = this.#at
-    const last = i32(this.#products.tile - 1)
-    const sees = tileSees(
-      this.#c,
-      leaf.node,
-      of,
-      { q: [top, add(top, last)], kv: [left, add(left, last)] },
-      b,
-    )
+    const { q, kv } = this.#products.tile
+    const last = { q: add(top, i32(q - 1)), kv: add(left, i32(kv - 1)) }
+    const sees = tileSees(this.#c, leaf.node, of, { q: [top, last.q], kv: [left, last.kv] }, b)
     const sums = b.sums('sums')
     b.if(sees.some, (d) => {
       const isRow = (row: Code) => and(le(rows.from, add(top, row)), lt(add(top, row), rows.end))
@@ -91,19 +91,43 @@ export class ProductTile {
       d.product(sums, this.#panels, x, y, d.let('channels', leafChannels(t, leaf)))
     })
     const scale = b.let('scaled', scaleOf(t, b, leaf.dot, of))
-    b.cells((d, cell, row, column) => {
+    const made = (
+      d: Block,
+      seen: (e: Block, place: CellPlace) => Code,
+      [cell, row, column]: CellNames,
+    ): void => {
       const place = this.placeAt(of, row, column)
-      d.if(this.isInside(place), (e) => {
-        const scales = [leafScale(t, leaf, 'q', of, place.q), leafScale(t, leaf, 'kv', of, place.kv)]
-        const factor = scales.reduce<Code>((all, own) => (own ? mul(all, own) : all), scale)
-        const value = e.let('product', mul(sumAt(sums, cell), factor))
-        const seen = e.let('sees', and(sees.some, or(sees.all, cellSees(this.#c, leaf.node, place))))
-        const own = this.#c.with({ node: leaf.node, value, seen, path: this.#path })
-        visit(e, { cell, row, column, place, own })
-      })
-    })
+      const scales = [leafScale(t, leaf, 'q', of, place.q), leafScale(t, leaf, 'kv', of, place.kv)]
+      const factor = scales.reduce<Code>((all, own) => (own ? mul(all, own) : all), scale)
+      const value = d.let('product', mul(sumAt(sums, cell), factor))
+      const own = this.#c.with({ node: leaf.node, value, seen: seen(d, place), path: this.#path })
+      visit(d, { cell, row, column, place, own, sum: sumAt(sums, cell) })
+    }
+    const isWhole = and(le(rows.from, top), lt(last.q, rows.end), lt(last.kv, columns))
+    const whole = b.let('whole', and(sees.some, sees.all, isWhole))
+    b.if(
+      whole,
+      (a) => a.cells((d, ...names) => made(d, () => bool(true), names)),
+      (a) =>
+        a.cells((d, ...names) => {
+          const [cell, row, column] = names
+          const seen = (e: Block, place: CellPlace) =>
+            e.let('sees', and(sees.some, or(sees.all, cellSees(this.#c, leaf.node, place))))
+          d.if(
+            this.isInside(this.placeAt(of, row, column)),
+            (e) => made(e, seen, names),
+            beyond ? (e) => beyond(e, sumAt(sums, cell)) : undefined,
+          )
+        }),
+    )
+    return sums
   }
 }
+
+type CellNames = readonly [cell: Code, row: Code, column: Code]
+type Visit = (b: Block, cell: TileCell) => void
+/** Of cells that there are not. */
+type Beyond = (b: Block, sum: Code) => void
 
 type Ends = readonly [first: Code, last: Code]
 

@@ -16,6 +16,7 @@ import {
   and,
   at,
   eq,
+  f32,
   fromU32,
   i32,
   lt,
@@ -25,7 +26,6 @@ import {
   quotient,
   remainder,
   sub,
-  toU32,
   u32,
   type Code,
   type Entry,
@@ -130,9 +130,9 @@ function askRows(
   // Columns of one unit are of one mind.
   const { units } = setOf(set).kv
   const size = units.kind === 'block' && scoresOf(node).kv.units.kind === 'token' ? units.size : 1
-  const apart = size % side === 0 ? side : side % size === 0 ? size : 1
-  block.for('asked', lane, i32((side * side) / apart), threads, (b, asked) => {
-    const [row, column] = [remainder(asked, i32(side)), mul(quotient(asked, i32(side)), i32(apart))]
+  const apart = size % side.kv === 0 ? side.kv : side.kv % size === 0 ? size : 1
+  block.for('asked', lane, i32((side.q * side.kv) / apart), threads, (b, asked) => {
+    const [row, column] = [remainder(asked, i32(side.q)), mul(quotient(asked, i32(side.q)), i32(apart))]
     const place = tile.placeAt(of, row, column)
     b.if(tile.isInside(place), (d) =>
       d.if(c.holds(set, { of, ...unitsOf(node, place) }), (e) => e.atomic('or', at(votes), u32(1))),
@@ -170,7 +170,7 @@ export function productBits(
   const finer = finerRows(t.problem.sizes, setOf(where).q, setOf(node).q)
   if (finer === undefined) return null
   const { each, before } = finer ?? { each: 1, before: t.problem.sizes.num(0) }
-  return products.tile % each === 0 ? { where, cells, each, before: t.size(before) } : null
+  return products.tile.q % each === 0 ? { where, cells, each, before: t.size(before) } : null
 }
 
 export function bitsEntry(
@@ -188,8 +188,8 @@ export function bitsEntry(
     countOf(t, setOf(where).kv),
     side,
   )
-  const wide = side / BITS
-  const count = (side / each) * wide
+  const wide = side.kv / BITS
+  const count = (side.q / each) * wide
   const words = t.workgroup('words', 'u32', [count], true)
   const tile = new ProductTile(c, products, cells.leaf, [...cells.inner], {
     top: block.let('top', sub(firstRow, before)),
@@ -202,17 +202,22 @@ export function bitsEntry(
     block.for('word', lane, i32(count), products.threads, visit)
   eachWord((b, word) => b.atomic('store', at(words, word), u32(0)))
   block.barrier()
-  tile.multiply(block, of, (b, { row, column, place, own }) => {
-    b.if(and(...where.src.map((n) => seenAt(own, n, place))), (d) => {
-      const { q, kv } = unitsOf(where.src[0]!, place)
-      const vars = joinVars(operandVars(own, where, place), cellVars(t, { q, kv }))
-      d.if(t.write(d, where.arg.keep, { ...of, vars }), (e) => {
-        const bit = op('u32', 'shl', u32(1), op('u32', 'toU32', remainder(column, i32(BITS))))
-        const word = add(mul(quotient(row, i32(each)), i32(wide)), quotient(column, i32(BITS)))
-        e.atomic('or', at(words, word), toU32(bit))
+  // Answers take the place of the sums: nothing is written while cells are asked, so that what a row's have in common is read once.
+  const sums = tile.multiply(
+    block,
+    of,
+    (b, { place, own, sum }) => {
+      const kept = b.var('kept', f32(0))
+      b.if(and(...where.src.map((n) => seenAt(own, n, place))), (d) => {
+        const { q, kv } = unitsOf(where.src[0]!, place)
+        const vars = joinVars(operandVars(own, where, place), cellVars(t, { q, kv }))
+        d.if(t.write(d, where.arg.keep, { ...of, vars }), (e) => e.set(kept, f32(1)))
       })
-    })
-  })
+      b.set(sum, kept)
+    },
+    (b, sum) => b.set(sum, f32(0)),
+  )
+  block.bits(sums, words, each)
   block.barrier()
   const perRow = block.let('perRow', wordsOf(t, node))
   const rows = block.let('records', countOf(t, setOf(node).q))
