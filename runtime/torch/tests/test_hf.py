@@ -8,7 +8,7 @@ import unittest
 import warnings
 from pathlib import Path
 
-from handmade import manifest
+from handmade import manifest, program
 from on_cpu import OnCpu, dense, torch
 
 import fake_transformers
@@ -207,17 +207,85 @@ class Layers(HfCase):
             self.close(out[:1], dense(q[:1], k[:1, :, :21], v[:1, :, :21], 3)[0])
 
 
+class ProgramLayers(HfCase):
+    """A layer under a program of several kernels."""
+
+    def under(self, profile=None, **changes):
+        return self.registered({"params": {"window": 5}, **(profile or {})}, changes=program(**changes))[0]
+
+    def test_prefill_and_steps(self):
+        a = self.under()
+        q, k, v = self.qkv(rows=13)
+        want = dense(q, k, v, 5)[0]
+        self.close(self.quiet(a, q, k, v), want)
+        self.close(self.quiet(a, q[:, :, -4:], k, v), want[:, :, -4:])
+        step = q[:, :, -1:]
+        self.close(self.warned("program-decode", a, step, k, v), dense(step, k, v, 99)[0])
+        layer._said.clear()
+        self.close(self.quiet(self.under({"decode": "dense"}), step, k, v), dense(step, k, v, 99)[0])
+        self.close(self.quiet(self.under({"layers": {"0": {"decode": "pattern"}}}), step, k, v), want[:, :, -1:])
+
+    def test_padding(self):
+        a = self.under({"decode": "pattern"})
+        q, k, v = self.qkv(batch=3, rows=13)
+        for real in ([(0, 13), (4, 13), (12, 13)], [(0, 13), (0, 9), (3, 10)]):
+            mask = torch.zeros(3, 13)
+            for b, (first, end) in enumerate(real):
+                mask[b, first:end] = 1
+            out = self.quiet(a, q, k, v, mask)
+            for b, (first, end) in enumerate(real):
+                own = [t[b : b + 1, :, first:end] for t in (q, k, v)]
+                self.close(out[b : b + 1, :, first:end], dense(*own, 5)[0])
+        mask = torch.ones(3, 13)
+        mask[1, :4] = 0
+        step = self.quiet(a, q[:, :, -1:], k, v, mask)
+        self.close(step[1:2], dense(q[1:2, :, -1:], k[1:2, :, 4:], v[1:2, :, 4:], 5)[0])
+
+    def test_static_cache(self):
+        a = self.under()
+        q, k, v = self.qkv(rows=13, kv=40)
+        mask = torch.ones(2, 13)
+        mask[1, :4] = 0
+        for at in (0, torch.tensor([0])):
+            out = self.quiet(a, q, k, v, mask, at=at)
+            for b, first in enumerate((0, 4)):
+                own = [t[b : b + 1, :, first:13] for t in (q, k, v)]
+                self.close(out[b : b + 1, :, first:], dense(*own, 5)[0])
+        self.close(self.quiet(a, q, k, v, at=0), dense(q, k[:, :, :13], v[:, :, :13], 5)[0])
+        # Nobody reads back where a text without padding stands.
+        whole = dense(q, k[:, :, :13], v[:, :, :13], 99)[0]
+        self.close(self.warned("program-lengths", a, q, k, v, at=torch.tensor([0])), whole)
+
+    def test_heads(self):
+        a = self.under({"heads": [{"heads": "2-3", "pattern": "dense"}]})
+        q, k, v = self.qkv(rows=13)
+        out = self.quiet(a, q, k, v)
+        self.close(out[:, :2], dense(q[:, :2], k[:, :1], v[:, :1], 5)[0])
+        self.close(out[:, 2:], dense(q[:, 2:], k[:, 1:], v[:, 1:], 99)[0])
+
+    def test_dims(self):
+        a = self.under()
+        wide = self.qkv(rows=13, dim=32, value=32)
+        self.close(self.warned("dims", a, *wide), dense(*wide, 99)[0])
+
+    def test_rows(self):
+        made = program()
+        made["stages"]["rows"] = [{"name": "kIndex", "side": "kv", "share": "request", "grain": "token"}]
+        a, _ = self.registered(changes=made)
+        self.assertIn("kIndex", self.raises("program-rows", a, *self.qkv(rows=13)))
+
+
 class Registering(HfCase):
     def test_folder_with_a_program(self):
         folder = Path(self.folder.name)
-        for name, changes in (("plain", {}), ("staged", {"stages": {"entries": []}})):
+        for name, changes in (("plain", {}), ("staged", program())):
             record = manifest(pattern=f"registering-{name}", **changes)
             (folder / f"registering-{name}.cuda.json").write_text(json.dumps(record))
         names = ht.register(folder)
         self.assertTrue({"heddle", "heddle:registering-plain", "heddle:registering-staged"} <= set(names))
         q, k, v = self.qkv(rows=13)
-        self.close(Attention("heddle:registering-plain")(q, k, v), dense(q, k, v, 16)[0])
-        self.raises("program", Attention("heddle:registering-staged"), q, k, v)
+        for name in ("plain", "staged"):
+            self.close(Attention(f"heddle:registering-{name}")(q, k, v), dense(q, k, v, 16)[0])
 
     def test_named_profiles(self):
         p = self.load()
