@@ -4,66 +4,16 @@ addresses in them, out. No pointers and no tensors: what runtime/cuda/stages.ts 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
-from .call import Sizes
 from .errors import HeddleError
-from .rules import evaluate, to_uint32
-from .stage_schema import CHANNELS
+from .program_call import Buffer, ProgramCall
+from .rules import to_uint32
 from .stored import Size, Stored, place_stored, stored_of
-from .values import Params
 
 MOST_BLOCKS = 2**31 - 1
 # Fields that come before the params in the uniforms of an attend over tiles, and of any other kernel.
 TILE_FIELDS, UNIT_FIELDS = 25, 23
-MOST_OF_HEADS = ".most"
-
-# What a kernel reads beside its numbers: a role of the manifest, and the name of a table, rows or a stored value.
-Buffer = Tuple[str, Optional[str]]
-
-
-@dataclass(frozen=True)
-class ProgramCall:
-    """What the launches hang on. `words`: elements of four bytes of everything that the call gives, halves counted in pairs."""
-
-    sizes: Sizes
-    index_heads: int
-    scale: float
-    params: Params
-    channels: Mapping[str, int]
-    strides: Mapping[str, Sequence[int]]
-    words: Mapping[Buffer, int]
-
-    def size(self) -> Size:
-        """Sizes as numbers: of lengths, heads, params (of those per head the greatest) and widths of rows."""
-        s = self.sizes
-        variables = {
-            "batches": s.batch,
-            "qHeads": s.q_heads,
-            "kvHeads": s.kv_heads,
-            "indexHeads": self.index_heads,
-            "qLen": s.q_rows,
-            "kvLen": s.kv_rows,
-            "headDim": s.head_dim,
-            "valueDim": s.value_dim,
-        }
-        return lambda e: int(evaluate(e, variables, self._greatest))
-
-    def _greatest(self, name: str) -> float:
-        values = self.params.get(name)
-        return float(max(values) if values is not None else self.channels[name[: -len(CHANNELS)]])
-
-    def uniform(self, name: str) -> float:
-        """Of a name behind the fixed fields: a scalar param, the greatest value of one per head, or how wide rows are."""
-        if name in self.params:
-            return self.params[name][0]
-        return self._greatest(name[: -len(MOST_OF_HEADS)] if name.endswith(MOST_OF_HEADS) else name)
-
-    def sharers(self, share: str) -> int:
-        s = self.sizes
-        own = {"head": s.q_heads, "kvHead": s.kv_heads, "request": 1, "indexHead": self.index_heads}
-        return s.batch * own[share]
 
 
 class KernelLaunch(NamedTuple):

@@ -51,10 +51,3 @@ def check_rows(artifact: Artifact, rows: Sequence[Any], sizes: Sizes, device: to
         if info["share"] == "indexHead":
             index_heads = got[1]
     return index_heads
-
-
-def pairs_of(shape: Sequence[int], strides: Sequence[int]) -> int:
-    """Elements of four bytes from a tensor's first half to its last."""
-    if 0 in shape:
-        return 0
-    return (sum((n - 1) * s for n, s in zip(shape, strides)) + 2) // 2

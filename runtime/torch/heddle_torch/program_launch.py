@@ -4,14 +4,15 @@ one workspace has to hold, out."""
 from __future__ import annotations
 
 import ctypes
-from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple, Union
+from typing import Any, List, Mapping, NamedTuple, Sequence, Tuple, Union
 
 from .artifact import Artifact
 from .call import CallBuffer, Layout, Shape, fill_call, scalars_of, shape_of, variables_of
 from .driver import Launch, MapSlot
 from .memory import Memory
 from .modules import Modules
-from .program import Buffer, FasterLaunch, Header, KernelLaunch, Program, ProgramCall
+from .program import FasterLaunch, Header, KernelLaunch, Program
+from .program_call import Buffer, ProgramCall
 from .rules import size
 from .stage_schema import text_of
 from .stored import HEADER_WORDS, aligned

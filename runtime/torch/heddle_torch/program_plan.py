@@ -15,8 +15,9 @@ from .errors import HeddleError
 from .gpu import gpu
 from .modules import Modules
 from .plan import DTYPES, TABLE_TYPES, check_parts, check_table, check_tensors, out_strides, table_shape
-from .program import Header, ProgramCall, plan_program
-from .program_checks import check_aligned, check_rows, choose_program, pairs_of
+from .program import Header, plan_program
+from .program_call import program_call
+from .program_checks import check_aligned, check_rows, choose_program
 from .program_launch import Armed, On
 from .stage_schema import kernels_of, text_of
 from .stored import HEADER_WORDS
@@ -91,20 +92,16 @@ class ProgramPlan:
         lengths = default_lengths(sizes.batch, sizes.q_rows, sizes.kv_rows)
         values = value_words(artifact, resolved, sizes.batch, sizes.q_heads, sizes.kv_heads, sizes.head_dim, lengths)
         meta = [*lengths, *values[sum(not p["perHead"] for p in artifact.params) :]]
-        call = ProgramCall(
+        call = program_call(
             sizes,
             index_heads,
             scale,
             resolved,
-            channels={info["name"]: t.shape[3] for info, t in zip(artifact.rows, rows)},
-            strides={name: s[:3] for name, s in strides.items()},
-            words={
-                **{(n, None): pairs_of(shape, strides[n]) for n, shape in shapes.items()},
-                ("lse", None): sizes.batch * sizes.q_heads * sizes.q_rows,
-                ("meta", None): len(meta),
-                **{("table", info["name"]): t.numel() for info, t in zip(artifact.tables, tables)},
-                **{("rows", info["name"]): t.numel() for info, t in zip(artifact.rows, rows)},
-            },
+            shapes,
+            {name: s[:3] for name, s in strides.items()},
+            meta=len(meta),
+            tables={info["name"]: t.numel() for info, t in zip(artifact.tables, tables)},
+            rows={info["name"]: t.shape for info, t in zip(artifact.rows, rows)},
         )
         made = plan_program(chosen, call, takes_faster)
         self.stored = made.stored
