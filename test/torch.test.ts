@@ -17,7 +17,9 @@ import { resolveParams } from '../runtime/params.ts'
 import { drawCase, randomTensor } from '../runtime/testing/cases.ts'
 import { drawSeeded, seededRandom } from '../runtime/testing/draw.ts'
 import { compiled } from './helpers.ts'
+import { METHOD_NAMES, type StageSizes } from './runtime/stage-cases.ts'
 import { writeCases } from './torch-cases.ts'
+import { programVectors } from './torch-programs.ts'
 
 const TESTS = fileURLToPath(new URL('../runtime/torch/tests/', import.meta.url))
 const PYTHON = 'python3'
@@ -130,6 +132,14 @@ function artifacts() {
   })
 }
 
+const PROGRAM: StageSizes = { batch: 2, qHeads: 4, kvHeads: 2, qLen: 75, kvLen: 90, headDim: 64 }
+/** The last has chunks. */
+const PROGRAM_SIZES = [
+  PROGRAM,
+  { ...PROGRAM, batch: 1, qLen: 1 },
+  { ...PROGRAM, batch: 1, qHeads: 32, kvHeads: 8, qLen: 20_000, kvLen: 20_000 },
+]
+
 describe.skipIf(!present)('the PyTorch package', () => {
   test('its own tests that need no GPU', () => {
     const { status, stderr } = python(['-m', 'unittest', '-v'], '', { HEDDLE_CACHE_DIR: scratch })
@@ -147,6 +157,7 @@ describe.skipIf(!present)('the PyTorch package', () => {
       texts: [{ value, text: canonicalJson(value) }],
       artifacts: artifacts(),
       tensors: [{ shape: tensor.shape, seed: 77, data: [...tensor.data] }],
+      programs: [],
     }
     expect(given.ops.length).toBeGreaterThan(30)
     const { status, stdout, stderr } = python(['agree.py'], JSON.stringify(given))
@@ -154,9 +165,19 @@ describe.skipIf(!present)('the PyTorch package', () => {
     expect(stdout.trim()).toBe('')
   })
 
+  test('programs are launched as they are here', () => {
+    const programs = METHOD_NAMES.map((name) => programVectors(name, PROGRAM_SIZES))
+    const launches = programs.flatMap((p) => p.programs.map((call) => call.launches.length))
+    expect(Math.max(...launches)).toBeGreaterThan(50)
+    const rest = { ops: OPS, expressions: [], texts: [], artifacts: [], tensors: [] }
+    const { status, stdout, stderr } = python(['agree.py'], JSON.stringify({ ...rest, programs }))
+    expect(status, stderr).toBe(0)
+    expect(stdout.trim()).toBe('')
+  })
+
   test('a vector that is wrong is noticed', () => {
     const given = { ops: [{ op: 'add', calls: [[[bitsOf(1), bitsOf(2)], bitsOf(4)]] }] }
-    const rest = { expressions: [], texts: [], artifacts: [], tensors: [] }
+    const rest = { expressions: [], texts: [], artifacts: [], tensors: [], programs: [] }
     const { stdout } = python(['agree.py'], JSON.stringify({ ...given, ...rest }))
     expect(stdout).toContain('add(1.0, 2.0) = 3.0, not 4.0')
     expect(stdout).toContain('ops of one side only')

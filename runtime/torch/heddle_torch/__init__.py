@@ -12,16 +12,18 @@ from .errors import HeddleError
 if TYPE_CHECKING:
     from .api import attention
     from .hf import configure, register
+    from .minference import read_profile
     from .ops import Pattern, load, pattern
     from .state import State
 
 __version__ = "0.1.0"
-__all__ = ["HeddleError", "Pattern", "State", "attention", "configure", "load", "pattern", "register"]
+__all__ = ["HeddleError", "Pattern", "State", "attention", "configure", "load", "pattern", "read_profile", "register"]
 
 _HOME = {
     "attention": "api",
     "configure": "hf",
     "register": "hf",
+    "read_profile": "minference",
     "load": "ops",
     "pattern": "ops",
     "Pattern": "ops",

@@ -7,52 +7,33 @@ import json
 import math
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Tuple, Union
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 from .errors import HeddleError
 from .rules import DERIVED_VARS, SIZE_VARS, unknown_names
+from .schema import (
+    anything,
+    boolean,
+    bound,
+    count,
+    digest,
+    is_number,
+    is_whole,
+    list_of,
+    map_of,
+    nullable,
+    number,
+    of,
+    one_of,
+    place,
+    record_of,
+    string,
+)
+from .stage_schema import stage_disagreement, stages_check, texts_of
 
 READS_VERSION = 3
 AXES = ("batch", "head", "kvHead", "indexHead", "qLen", "kvLen", "headDim")
 FIELD_BYTES = {"pointer": 8, "i64": 8, "i32": 4, "f32": 4}
-
-# What is wrong with a value, or None.
-Check = Callable[[Any, str], Optional[str]]
-
-
-def _is_number(x: Any) -> bool:
-    return isinstance(x, (int, float)) and not isinstance(x, bool)
-
-
-def _is_whole(x: Any) -> bool:
-    return _is_number(x) and math.isfinite(x) and x == int(x)
-
-
-def _of(test: Callable[[Any], bool], what: str) -> Check:
-    return lambda x, path: None if test(x) else f"{path} is no {what}"
-
-
-_string = _of(lambda x: isinstance(x, str), "string")
-_boolean = _of(lambda x: isinstance(x, bool), "boolean")
-_number = _of(_is_number, "number")
-_count = _of(lambda x: _is_whole(x) and x > 0, "positive whole number")
-_place = _of(lambda x: _is_whole(x) and x >= 0, "whole number")
-# JSON writes an infinite bound as null.
-_bound = _of(lambda x: x is None or _is_number(x), "number")
-_dim = _of(lambda x: x in AXES if isinstance(x, str) else _is_whole(x) and x > 0, "axis and no size")
-_digest = _of(lambda x: isinstance(x, str) and len(x) == 64, "SHA-256")
-
-
-def _anything(x: Any, path: str) -> Optional[str]:
-    return None
-
-
-def _one_of(*values: Any) -> Check:
-    return lambda x, path: None if x in values else f"{path} is {x!r}, none of {', '.join(map(str, values))}"
-
-
-def _nullable(check: Check) -> Check:
-    return lambda x, path: None if x is None else check(x, path)
 
 
 def _rule(x: Any, path: str) -> Optional[str]:
@@ -60,89 +41,63 @@ def _rule(x: Any, path: str) -> Optional[str]:
     return f"{path} uses {unknown[0]}, which this package does not know" if unknown else None
 
 
-def _list_of(check: Check) -> Check:
-    def f(x: Any, path: str) -> Optional[str]:
-        if not isinstance(x, list):
-            return f"{path} is no list"
-        return next(filter(None, (check(item, f"{path}[{i}]") for i, item in enumerate(x))), None)
-
-    return f
-
-
-def _record_of(**fields: Check) -> Check:
-    def f(x: Any, path: str) -> Optional[str]:
-        if not isinstance(x, dict):
-            return f"{path or 'it'} is no record"
-        inside = f"{path}." if path else ""
-        return next(filter(None, (check(x.get(key), inside + key) for key, check in fields.items())), None)
-
-    return f
-
-
-def _map_of(check: Check) -> Check:
-    def f(x: Any, path: str) -> Optional[str]:
-        if not isinstance(x, dict):
-            return f"{path} is no record"
-        return next(filter(None, (check(item, f"{path}.{key}") for key, item in x.items())), None)
-
-    return f
-
-
 def _grid(x: Any, path: str) -> Optional[str]:
-    return _list_of(_rule)(x, path) or (None if len(x) == 3 else f"{path} has {len(x)} rules, not 3")
+    return list_of(_rule)(x, path) or (None if len(x) == 3 else f"{path} has {len(x)} rules, not 3")
 
 
-_type = _one_of("i32", "f32")
-_entry = _record_of(
-    name=_string,
-    threads=_count,
-    sharedBytes=_place,
+_dim = of(lambda x: x in AXES if isinstance(x, str) else is_whole(x) and x > 0, "axis and no size")
+_type = one_of("i32", "f32")
+_cubin = record_of(arch=string, file=string, sha256=digest)
+_entry = record_of(
+    name=string,
+    threads=count,
+    sharedBytes=place,
     grid=_grid,
-    tensorMaps=_list_of(
-        _record_of(tensor=_one_of("q", "k", "v", "out"), columns=_count, rows=_count, swizzle=_one_of(64, 128), step=_anything)
+    tensorMaps=list_of(
+        record_of(tensor=one_of("q", "k", "v", "out"), columns=count, rows=count, swizzle=one_of(64, 128), step=anything)
     ),
 )
-_variant = _record_of(
-    id=_string,
-    skeleton=_string,
-    headDim=_count,
-    valueDim=_count,
-    dtype=_one_of("bf16", "f16"),
-    capability=_record_of(min=_count, max=_count),
-    suffix=_one_of("", "a"),
-    needs=_record_of(vectors=_boolean, qRows=_nullable(_count), pages=_boolean),
-    pays=_anything,
-    debug=_boolean,
-    tile=_record_of(q=_count, kv=_count),
-    units=_count,
-    entries=_list_of(_entry),
+_variant = record_of(
+    id=string,
+    skeleton=string,
+    headDim=count,
+    valueDim=count,
+    dtype=one_of("bf16", "f16"),
+    capability=record_of(min=count, max=count),
+    suffix=one_of("", "a"),
+    needs=record_of(vectors=boolean, qRows=nullable(count), pages=boolean),
+    pays=anything,
+    debug=boolean,
+    tile=record_of(q=count, kv=count),
+    units=count,
+    entries=list_of(_entry),
     splits=lambda x, path: None if x is None else _rule(x, path),
-    workspace=_record_of(counters=_rule, list=_rule, scratch=_rule),
-    hash=_digest,
-    code=_string,
-    cubins=_list_of(_record_of(arch=_string, file=_string, sha256=_digest)),
+    workspace=record_of(counters=_rule, list=_rule, scratch=_rule),
+    hash=digest,
+    code=string,
+    cubins=list_of(_cubin),
 )
-_artifact = _record_of(
-    heddle=_string,
-    pattern=_string,
-    cite=_string,
-    hash=_digest,
-    consts=_map_of(_number),
-    params=_list_of(_record_of(name=_string, type=_type, default=_number, min=_number, max=_number, perHead=_boolean)),
-    tables=_list_of(
-        _record_of(name=_string, type=_type, dims=_list_of(_dim), min=_bound, max=_bound, monotone=_boolean)
+_artifact = record_of(
+    heddle=string,
+    pattern=string,
+    cite=string,
+    hash=digest,
+    consts=map_of(number),
+    params=list_of(record_of(name=string, type=_type, default=number, min=number, max=number, perHead=boolean)),
+    tables=list_of(
+        record_of(name=string, type=_type, dims=list_of(_dim), min=bound, max=bound, monotone=boolean)
     ),
-    derived=_list_of(_record_of(name=_string, type=_type, value=_anything)),
-    sinkLogit=_boolean,
-    tiles=_one_of("ranges", "test", "list"),
-    sharesLists=_boolean,
-    call=_record_of(
-        bytes=_count,
-        fields=_list_of(_record_of(name=_string, type=_one_of(*FIELD_BYTES), count=_count, offset=_place)),
+    derived=list_of(record_of(name=string, type=_type, value=anything)),
+    sinkLogit=boolean,
+    tiles=one_of("ranges", "test", "list"),
+    sharesLists=boolean,
+    call=record_of(
+        bytes=count,
+        fields=list_of(record_of(name=string, type=one_of(*FIELD_BYTES), count=count, offset=place)),
     ),
-    lists=_nullable(_list_of(_record_of(share=_one_of("head", "kvHead", "request"), q=_anything, kv=_anything))),
-    stages=_anything,
-    variants=_list_of(_variant),
+    lists=nullable(list_of(record_of(share=one_of("head", "kvHead", "request"), q=anything, kv=anything))),
+    stages=stages_check(_cubin, _variant),
+    variants=list_of(_variant),
 )
 
 
@@ -163,9 +118,10 @@ def _disagreement(record: Dict[str, Any]) -> Optional[str]:
         unknown = [n for rule in rules if rule is not None for n in unknown_names(rule, scalars, SIZE_VARS)]
         if unknown:
             return f"{v['id']} uses {unknown[0]}, which this package does not know"
-        if hashlib.sha256(v["code"].encode()).hexdigest() != v["hash"]:
-            return f"the text of {v['id']} is not the one that was hashed"
-    return None
+    for text in texts_of(record):
+        if hashlib.sha256(text["code"].encode()).hexdigest() != text["hash"]:
+            return f"the text of {text['id']} is not the one that was hashed"
+    return stage_disagreement(record)
 
 
 def js_number(x: Union[int, float]) -> str:
@@ -189,16 +145,21 @@ def canonical(value: Any) -> str:
         return "{" + ",".join(f"{json.dumps(k, ensure_ascii=False)}:{canonical(value[k])}" for k in sorted(value)) + "}"
     if isinstance(value, list):
         return "[" + ",".join(map(canonical, value)) + "]"
-    if _is_number(value):
+    if is_number(value):
         return js_number(value)
     return json.dumps(value, ensure_ascii=False)
 
 
 def content_hash(record: Dict[str, Any]) -> str:
-    """Over all fields but `hash` and each variant's `cubins`."""
+    """Over all fields but `hash` and the `cubins` of every text."""
     rest = {k: v for k, v in record.items() if k != "hash"}
-    rest["variants"] = [{k: v for k, v in variant.items() if k != "cubins"} for variant in record["variants"]]
-    return hashlib.sha256(canonical(rest).encode()).hexdigest()
+    return hashlib.sha256(canonical(_without_cubins(rest)).encode()).hexdigest()
+
+
+def _without_cubins(x: Any) -> Any:
+    if isinstance(x, list):
+        return [_without_cubins(item) for item in x]
+    return {k: _without_cubins(v) for k, v in x.items() if k != "cubins"} if isinstance(x, dict) else x
 
 
 class Artifact:
@@ -213,8 +174,19 @@ class Artifact:
         self.tables: List[Dict[str, Any]] = record["tables"]
         self.derived: List[Dict[str, Any]] = record["derived"]
         self.variants: List[Dict[str, Any]] = record["variants"]
+        # Of a program of several kernels what it is for each dtype and pair of head dims, and the rows that a call gives it.
+        self.programs: List[Dict[str, Any]] = [] if record["stages"] is None else record["stages"]["variants"]
+        self.rows: List[Dict[str, Any]] = [] if record["stages"] is None else record["stages"]["rows"]
+        self.is_program: bool = record["stages"] is not None
         self.param_names: Tuple[str, ...] = tuple(p["name"] for p in self.params)
         self.table_names: Tuple[str, ...] = tuple(t["name"] for t in self.tables)
+        self.row_names: Tuple[str, ...] = tuple(r["name"] for r in self.rows)
+
+    def runs(self, dtype: str, head_dim: int, value_dim: int) -> bool:
+        """Whether there is a kernel of these; those of a program are for their own dims alone."""
+        if self.is_program:
+            return any((v["dtype"], v["headDim"], v["valueDim"]) == (dtype, head_dim, value_dim) for v in self.programs)
+        return any(v["dtype"] == dtype and head_dim <= v["headDim"] and value_dim <= v["valueDim"] for v in self.variants)
 
 
 def parse_artifact(record: Any, where: str = "artefact", folder: Path = Path(".")) -> Artifact:
@@ -226,8 +198,6 @@ def parse_artifact(record: Any, where: str = "artefact", folder: Path = Path("."
         raise HeddleError("artifact-target", path=where, got=record.get("target"))
     if record["version"] != READS_VERSION:
         raise HeddleError("artifact-version", path=where, expected=READS_VERSION, got=record["version"])
-    if record.get("stages") is not None:
-        raise HeddleError("program", path=where)
     wrong = _artifact(record, "") or _disagreement(record)
     if wrong is not None:
         raise HeddleError("not-an-artifact", path=where, what=wrong)

@@ -19,10 +19,6 @@ MESSAGES: Dict[str, Tuple[str, Callable[..., str]]] = {
     # Artefacts
     "no-file": ("caller", lambda path, detail: f"{path}: cannot be read: {detail}"),
     "not-an-artifact": ("caller", lambda path, what: f"{path}: not a Heddle artefact for CUDA: {what}"),
-    "program": (
-        "caller",
-        lambda path: f"{path} is a program of several kernels, which this package does not launch: Node's loader does (heddle/cuda)",
-    ),
     "lists": (
         "caller",
         lambda pattern, expected, got: f"{pattern} was built over {expected} lists, the call gives {got}",
@@ -130,6 +126,22 @@ MESSAGES: Dict[str, Tuple[str, Callable[..., str]]] = {
     "state-sizes": ("caller", lambda what, expected, got: f"state: made for {what} = {expected}, the call has {got}"),
     "state-params": ("caller", lambda names: f"{_names(names)}: given beside a State, which holds them: call state.update instead"),
     "state-capture": ("caller", lambda: "State.update copies from the host: call it before a replay, outside of the capture"),
+    # Profiles of MInference's search
+    "profile-file": ("caller", lambda what: f"profile: {what}"),
+    "profile-head": (
+        "caller",
+        lambda layer, head, got: f"profile: layer {layer} has the heads {_names(got)}, and so no head {head}",
+    ),
+    "profile-type": (
+        "caller",
+        lambda layer, head, got, known: f"profile: layer {layer}, head {head} is of the type {got!r}; there are {_names(known)}",
+    ),
+    "profile-number": (
+        "caller",
+        lambda layer, head, type, name, least, most, got: f"profile: layer {layer}, head {head} ({type}): {name} must be a whole number from "
+        f"{least} to {most}, got {got!r}",
+    ),
+    "profile-size": ("caller", lambda what, expected, got: f"profile: it has {got} {what}, the model has {expected}"),
     # Models of transformers
     "profile": ("caller", lambda where, what: f"{where}: {what}"),
     "dense-sinks": (
@@ -137,6 +149,37 @@ MESSAGES: Dict[str, Tuple[str, Callable[..., str]]] = {
         lambda name: f"{name}: the model has a sink logit a head, which the dense fallback lacks: give its layers a pattern that runs on them",
     ),
     "softcap": ("caller", lambda name: f"{name}: the model caps its scores, which neither these patterns nor the dense fallback do"),
+    # Programs of several kernels
+    "program-lengths": (
+        "caller",
+        lambda pattern: f"lengths: {pattern} is a program of several kernels, launched for each batch entry cut to its real rows: they "
+        "cannot come as a CUDA tensor, pass them as numbers",
+    ),
+    "program-start": (
+        "caller",
+        lambda pattern, batch, expected, got: f"lengths[{batch}].qStart: {pattern} is a program, whose last query stands at the last key: "
+        f"expected {expected}, got {got}",
+    ),
+    "program-pages": ("caller", lambda pattern: f"pages: {pattern} is a program of several kernels, which read no pages"),
+    "program-state": (
+        "caller",
+        lambda pattern: f"state: {pattern} is a program of several kernels, whose launches and memory hang on its params: give them to the call",
+    ),
+    "program-rows": (
+        "caller",
+        lambda name, pattern, rows: f"{name}: {pattern} needs {_names(rows)} beside q, k and v, which models do not hand to their attention: "
+        "call heddle_torch.attention with them as keywords",
+    ),
+    "alignment": ("caller", lambda tensor, what, multiple, got: f"{tensor}: {what} must be a multiple of {multiple}, got {got}"),
+    "stored-limit": (
+        "caller",
+        lambda program, name, bytes, most: f"{program}: {name}, which its kernels hand on, would have {bytes} bytes in this call; at most {most}",
+    ),
+    "workspace": (
+        "machine",
+        lambda where, bytes, name, own, detail: f"{where}: its kernels hand on {bytes} bytes in one workspace ({name} alone has {own}), which the "
+        f"GPU has not free: {detail}",
+    ),
     # Variants and launches
     "no-variant": (
         "caller",

@@ -14,8 +14,9 @@ import torch
 
 from .errors import HeddleError
 from .layer import attend
+from .minference import profile_of
 from .ops import known, load
-from .padding import can_wait, lengths_of
+from .padding import can_wait, keep_rows, lengths_of
 from .profile import Layer, layer_of, merged
 
 PREFIX = "heddle"
@@ -38,30 +39,27 @@ def register(
     from transformers.masking_utils import causal_mask_function, sdpa_mask
 
     mask_function = _mask_function(causal_mask_function, sdpa_mask)
-    found: Dict[str, Callable[..., Any]] = {}
     for path in _manifests(source):
-        try:
-            load(path)
-        except HeddleError as e:
-            if e.code != "program":
-                raise
-            # Known by its name, so that asking for it says why it cannot be had.
-            found[f"{PREFIX}:{path.name.split('.')[0]}"] = _refusing(e)
+        load(path)
     named: Dict[str, Profile] = {PREFIX: {}, **{f"{PREFIX}:{name}": {"pattern": name} for name in known()}}
     for name, profile in (profiles or {}).items():
-        named[name if name.split(":")[0] == PREFIX else f"{PREFIX}:{name}"] = profile
-    found.update({name: _attention_function(name, profile) for name, profile in named.items()})
+        named[name if name.split(":")[0] == PREFIX else f"{PREFIX}:{name}"] = profile_of(profile)
+    found = {name: _attention_function(name, profile) for name, profile in named.items()}
     for name, function in found.items():
         AttentionInterface.register(name, function)
         AttentionMaskInterface.register(name, mask_function)
     return sorted(found)
 
 
-def configure(model: Any, profile: Profile) -> None:
-    """Sets config.sparse_attention of a model, checked for each of its layers; seen by compiled models too."""
+def configure(model: Any, profile: Union[Profile, List[Any], str, Path]) -> None:
+    """Sets config.sparse_attention of a model, checked for each of its layers; seen by compiled models too.
+
+    profile: a record of these fields; or what MInference's search wrote for the model, as its file or parsed.
+    """
     config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
+    heads = config.num_attention_heads
+    profile = profile_of(profile, config.num_hidden_layers, heads)
     for layer in range(config.num_hidden_layers):
-        heads = config.num_attention_heads
         layer_of(profile, layer, config.num_hidden_layers, heads, getattr(config, "num_key_value_heads", None) or heads)
     config.sparse_attention = _copied(profile)
     for module in model.modules():
@@ -74,13 +72,6 @@ def _manifests(source: Any) -> List[Path]:
         return []
     paths = [Path(source)] if isinstance(source, (str, Path)) else [Path(p) for p in source]
     return [file for p in paths for file in (sorted(p.glob("*.cuda.json")) if p.is_dir() else [p])]
-
-
-def _refusing(error: HeddleError) -> Callable[..., Any]:
-    def heddle_refuses(*_: Any, **__: Any) -> Any:
-        raise error
-
-    return heddle_refuses
 
 
 def _mask_function(plain: Any, otherwise: Callable[..., Any]) -> Callable[..., Any]:
@@ -102,8 +93,14 @@ def _mask_function(plain: Any, otherwise: Callable[..., Any]) -> Callable[..., A
             if unbroken is not None and can_wait():
                 # One wait for the device a step, where transformers' own function has one too.
                 seen = lengths[..., 4].view(-1)
-                good, all_real = torch.stack([unbroken.all(), (seen == q_offset + q_length).all()]).tolist()
-                lengths = lengths if good else None
+                whole = torch.stack([unbroken.all(), (seen == q_offset + q_length).all()])
+                good, all_real, *rows = torch.cat([whole.to(lengths.dtype), lengths.view(-1)]).tolist()
+                if good:
+                    keep_rows(lengths, rows)
+                else:
+                    lengths = None
+            elif unbroken is None and isinstance(q_offset, int):
+                keep_rows(lengths, [0, q_offset, q_length, 0, q_offset + q_length] * batch_size)
         if lengths is None:
             # A mask left out would mean plain causal here.
             return otherwise(

@@ -12,7 +12,8 @@ from .call import Layout
 from .driver import INVALID_CONTEXT, driver
 from .errors import HeddleError
 from .gpu import gpu
-from .plan import Modules, Plan
+from .modules import Modules
+from .plan import Plan
 
 KEPT_PLANS = 4096
 
@@ -28,7 +29,7 @@ TAIL = (
 )
 
 
-def _about(t: Optional[torch.Tensor]) -> Any:
+def about(t: Optional[torch.Tensor]) -> Any:
     return None if t is None else (t.shape, t.dtype, t.device, t.is_contiguous())
 
 
@@ -71,7 +72,7 @@ class Runner:
             None if lengths is None else tuple(lengths),
             # Most calls have none of these.
             (length_rows is not None or values is not None or pages is not None or parts is not None or tables)
-            and (_about(length_rows), _about(values), _about(pages), _about(parts), *[_about(t) for t in tables]),
+            and (about(length_rows), about(values), about(pages), about(parts), *[about(t) for t in tables]),
         )  # fmt: skip
         plan = self._plans.get(key)
         if plan is None:

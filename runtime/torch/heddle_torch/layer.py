@@ -8,13 +8,12 @@ from typing import Any, Mapping, Optional, Set, Tuple
 import torch
 
 from .api import attention
-from .artifact import Artifact
 from .dense import dense
 from .errors import HeddleError
 from .gpu import gpu
 from .ops import Pattern
 from .ops import pattern as find
-from .padding import is_lengths
+from .padding import is_lengths, rows_of
 from .plan import DTYPES
 from .profile import DENSE, Layer, Run
 from .values import reads_lengths
@@ -31,6 +30,10 @@ DENSE_BECAUSE = {
     "grad": "gradients are asked for, and the kernels have no backward pass",
     "dropout": "dropout is asked for",
     "lengths": "the pattern computes with the lengths on the host, and padding or a static cache keep them on the device",
+    "program-lengths": "the pattern is a program of several kernels, which needs the lengths of padding or a static cache on the host: "
+    "in a compiled or captured model they are on the device alone",
+    "program-decode": "the pattern is a program that chooses for the queries of a prompt, and a step has one; 'decode': 'pattern' in "
+    "config.sparse_attention runs it all the same, 'dense' says that this is meant",
 }
 
 _said: Set[Tuple[str, str]] = set()
@@ -43,13 +46,6 @@ def warn_dense(name: str, why: str) -> bool:
         _said.add((name, why))
         warnings.warn(f"{name}: dense attention, since {DENSE_BECAUSE[why]}", stacklevel=2)
     return True
-
-
-def _fits(artifact: Artifact, q: torch.Tensor, v: torch.Tensor) -> bool:
-    dtype = DTYPES[q.dtype]
-    return any(
-        x["dtype"] == dtype and q.shape[3] <= x["headDim"] and v.shape[3] <= x["valueDim"] for x in artifact.variants
-    )
 
 
 def why_dense(
@@ -96,7 +92,7 @@ def attend(
         if sinks is not None:
             raise HeddleError("dense-sinks", name=name)
         return dense(q, k, v, mask, scale, dropout, causal).transpose(1, 2).contiguous()
-    parts = [_run(name, run, q, k, v, mask, scale, sinks) for run in layer.runs]
+    parts = [_run(name, run, q, k, v, mask, scale, sinks, layer.says_decode) for run in layer.runs]
     return (parts[0] if len(parts) == 1 else torch.cat(parts, 2)).contiguous()
 
 
@@ -109,6 +105,7 @@ def _run(
     mask: Optional[torch.Tensor],
     scale: Optional[float],
     sinks: Optional[torch.Tensor],
+    says_decode: bool,
 ) -> torch.Tensor:
     (first, last), (kv_first, kv_last) = run.heads, run.kv_heads
     params = run.params
@@ -116,14 +113,17 @@ def _run(
         params = _narrowed(run)
         q, k, v = q[:, first:last], k[:, kv_first:kv_last], v[:, kv_first:kv_last]
     p = None if run.pattern in (None, DENSE) else find(run.pattern)
-    why = _why_run_dense(run, p, q, v, mask)
+    why = _why_run_dense(name, run, p, q, v, mask, says_decode)
     if p is None or why is not None:
         if why is not None:
             warn_dense(name, why)
         if sinks is not None:
             raise HeddleError("dense-sinks", name=name)
         return dense(q, k, v, mask, scale).transpose(1, 2)
-    lengths = None if mask is None else mask.view(-1, 5)
+    lengths: Any = None if mask is None else mask.view(-1, 5)
+    if p.artifact.is_program and mask is not None:
+        rows = rows_of(mask) or []
+        lengths = [rows[i : i + 5] for i in range(0, len(rows), 5)]
     if sinks is None:
         return attention(q, k, v, p, scale=scale, lengths=lengths, params=params).transpose(1, 2)
     out, lse = attention(q, k, v, p, scale=scale, lengths=lengths, params=params, return_lse=True)
@@ -131,11 +131,19 @@ def _run(
     return (out.float() * share[..., None]).to(out.dtype).transpose(1, 2)
 
 
-def _why_run_dense(run: Run, p: Optional[Pattern], q: torch.Tensor, v: torch.Tensor, mask: Any) -> Optional[str]:
+def _why_run_dense(
+    name: str, run: Run, p: Optional[Pattern], q: torch.Tensor, v: torch.Tensor, mask: Any, says_decode: bool
+) -> Optional[str]:
     if p is None:
         return "undefined" if run.pattern is None else None
-    if not _fits(p.artifact, q, v):
+    if p.artifact.rows:
+        raise HeddleError("program-rows", name=name, pattern=p.name, rows=p.artifact.row_names)
+    if p.artifact.is_program and q.shape[2] == 1 and not says_decode:
+        return "program-decode"
+    if not p.artifact.runs(DTYPES[q.dtype], q.shape[3], v.shape[3]):
         return "dims"
+    if p.artifact.is_program:
+        return "program-lengths" if mask is not None and rows_of(mask) is None else None
     return "lengths" if mask is not None and reads_lengths(p.artifact) is not None else None
 
 

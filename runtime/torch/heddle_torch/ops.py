@@ -14,6 +14,7 @@ from .errors import HeddleError
 from .gpu import gpu
 from .launch import TAIL, Runner
 from .plan import out_strides
+from .program_runner import ProgramRunner
 from .rules import fround
 from .values import check_param, unknown_name
 
@@ -43,7 +44,7 @@ def _param_argument(spec: Mapping[str, Any]) -> str:
 
 def schema_of(artifact: Artifact, name: str) -> str:
     args = ["Tensor q", "Tensor k", "Tensor v"]
-    args += [f"Tensor {argument(n)}" for n in artifact.table_names]
+    args += [f"Tensor {argument(n)}" for n in artifact.table_names + artifact.row_names]
     args += [_param_argument(p) for p in artifact.params]
     args += [f"{declared}={default}" for declared, default in TAIL]
     return f"{name}({', '.join(args)}) -> (Tensor, Tensor)"
@@ -56,8 +57,9 @@ class Pattern:
         self.artifact = artifact
         self.name = artifact.pattern
         self.op_name = f"heddle::{op_name}"
-        self.runner = Runner(artifact)
-        self.tables = artifact.table_names
+        self.runner: Union[Runner, ProgramRunner] = (ProgramRunner if artifact.is_program else Runner)(artifact)
+        # What a call gives by name beside params: of a program its rows too.
+        self.tables = artifact.table_names + artifact.row_names
         self.params = artifact.param_names
         self.names = frozenset(self.tables + self.params)
         self._specs: Tuple[Tuple[str, bool, bool, Any, Mapping[str, Any]], ...] = tuple(
@@ -65,7 +67,7 @@ class Pattern:
         )
         self._defaults = [self._default(p) for p in artifact.params]
         defaults = (*self._defaults, *(d for _, d in TAIL))
-        required = len(artifact.tables)
+        required = len(self.tables)
 
         def fill(rest: Tuple[Any, ...]) -> Tuple[Any, ...]:
             # The dispatcher leaves out trailing arguments that equal their defaults.
@@ -93,7 +95,8 @@ class Pattern:
         return [value] if spec["perHead"] else value
 
     def __repr__(self) -> str:
-        return f"<heddle pattern {self.name}: {', '.join(v['id'] for v in self.artifact.variants)}>"
+        built = self.artifact.variants + self.artifact.programs
+        return f"<heddle pattern {self.name}: {', '.join(v['id'] for v in built)}>"
 
     def bind(self, named: Mapping[str, Any]) -> List[Any]:
         """Tables and params by name, as the op takes them; defaults for params that are not there."""
@@ -106,7 +109,9 @@ class Pattern:
         for i, name in enumerate(self.tables):
             table = named.get(name)
             if table is None:
-                raise HeddleError("table-missing", name=name, dims=self.artifact.tables[i]["dims"])
+                infos = self.artifact.tables + self.artifact.rows
+                dims = infos[i].get("dims") or ["batch", infos[i]["share"], "tokens", "channels"]
+                raise HeddleError("table-missing", name=name, dims=dims)
             if not isinstance(table, torch.Tensor):
                 raise HeddleError("tensor", tensor=name, got=type(table).__name__)
             args.append(table)

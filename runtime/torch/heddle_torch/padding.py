@@ -6,7 +6,7 @@ of four dimensions on as it is, also where it is made before the model is called
 
 from __future__ import annotations
 
-from typing import Any, Optional, Tuple, Union
+from typing import Any, List, Optional, Tuple, Union
 
 import torch
 
@@ -17,6 +17,16 @@ Offset = Union[int, torch.Tensor]
 
 def is_lengths(mask: Any) -> bool:
     return isinstance(mask, torch.Tensor) and mask.dtype == torch.int32 and mask.dim() == 4 and tuple(mask.shape[1:]) == (1, 1, 5)
+
+
+def keep_rows(lengths: torch.Tensor, rows: List[int]) -> None:
+    """The same numbers on the host, with the tensor: programs of several kernels take them from there."""
+    lengths.heddle_rows = rows  # type: ignore[attr-defined]
+
+
+def rows_of(lengths: torch.Tensor) -> Optional[List[int]]:
+    """Five numbers a batch entry, or None where nobody has read them back."""
+    return getattr(lengths, "heddle_rows", None) if can_wait() else None
 
 
 def can_wait() -> bool:

@@ -4,49 +4,24 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 
 from . import buffers
 from .artifact import Artifact
 from .call import CallBuffer, Layout, Sizes, check_sizes, choose_variant, fill_call, scalars_of, shape_of, unaligned, variables_of
-from .compiler import machine_code
-from .debug import debugging
-from .driver import Launch, MapSlot, driver
+from .driver import Launch, MapSlot
 from .errors import HeddleError
 from .gpu import gpu
 from .memory import Memory
+from .modules import Modules
 from .rules import size
 from .values import default_lengths, reads_lengths, resolve_lengths, resolve_params, value_words
 
 DTYPES = {torch.bfloat16: "bf16", torch.float16: "f16"}
 TABLE_TYPES = {"i32": torch.int32, "f32": torch.float32}
 WORK_ALIGN = 256
-
-
-class Modules:
-    """The functions of an artefact's variants, loaded once a device."""
-
-    def __init__(self, artifact: Artifact) -> None:
-        self._artifact = artifact
-        self._loaded: Dict[Tuple[str, int, bool], List[Any]] = {}
-        self._lock = threading.Lock()
-
-    def functions(self, variant: Mapping[str, Any], index: int, capability: int) -> List[Any]:
-        key = (variant["id"], index, debugging())
-        with self._lock:
-            found = self._loaded.get(key)
-            if found is None:
-                if gpu.capturing():
-                    raise HeddleError("capture", pattern=self._artifact.pattern, what=f"{variant['id']} would be loaded")
-                where = f"{self._artifact.pattern}, variant {variant['id']}"
-                code = machine_code(self._artifact, variant, capability, debug=key[2])
-                driver().use_device(index)
-                module = driver().load(code, where)
-                found = [driver().function(module, e["name"], e["sharedBytes"], where) for e in variant["entries"]]
-                self._loaded[key] = found
-            return found
 
 
 def check_axes(name: str, t: torch.Tensor) -> None:
@@ -109,7 +84,8 @@ def check_parts(artifact: Artifact, parts: Optional[torch.Tensor], device: torch
         check_table("lists", parts, torch.int32, ["words"], [parts.numel()], device)
 
 
-def table_shape(info: Mapping[str, Any], sizes: Sizes) -> List[int]:
+def table_shape(info: Mapping[str, Any], sizes: Sizes, index_heads: Optional[int] = None) -> List[int]:
+    """`index_heads`: of a program; other artefacts have no such axis."""
     axes = {
         "batch": sizes.batch,
         "head": sizes.q_heads,
@@ -117,6 +93,7 @@ def table_shape(info: Mapping[str, Any], sizes: Sizes) -> List[int]:
         "qLen": sizes.q_rows,
         "kvLen": sizes.kv_rows,
         "headDim": sizes.head_dim,
+        **({} if index_heads is None else {"indexHead": index_heads}),
     }
     shape = []
     for dim in info["dims"]:

@@ -26,6 +26,7 @@ class Layer(NamedTuple):
     runs: Tuple[Run, ...]
     prefill: bool  # by the patterns; False: dense
     decode: bool
+    says_decode: bool  # rather than take it as it is where nothing is said
 
 
 def refuse(where: str, what: str) -> HeddleError:
@@ -90,7 +91,7 @@ def layer_of(profile: Mapping[str, Any], layer: int, layers: int, q_heads: int, 
         for place, head in enumerate(heads):
             owner[head] = (own, place, len(heads))
     ways = [entry.get(phase, "pattern") == "pattern" for phase in PHASES]
-    return Layer(_runs(owner, q_heads, kv_heads), *ways)
+    return Layer(_runs(owner, q_heads, kv_heads), *ways, says_decode="decode" in entry)
 
 
 def _runs(owner: List[Tuple[Mapping[str, Any], int, int]], q_heads: int, kv_heads: int) -> Tuple[Run, ...]:

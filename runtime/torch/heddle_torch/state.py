@@ -37,6 +37,8 @@ class State:
         **named: Any,
     ) -> None:
         self.pattern = pattern if isinstance(pattern, Pattern) else find(pattern)
+        if self.pattern.artifact.is_program:
+            raise HeddleError("program-state", pattern=self.pattern.name)
         self.batch, self.q_heads, self.kv_heads = batch, q_heads, kv_heads
         self.q_rows, self.kv_rows, self.head_dim = q_rows, kv_rows, head_dim
         self.device = torch.device(gpu.kind if device is None else device)

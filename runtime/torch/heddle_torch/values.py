@@ -34,7 +34,7 @@ def unknown_name(artifact: Artifact, name: str) -> HeddleError:
         name=name,
         pattern=artifact.pattern,
         params=list(artifact.param_names),
-        tables=list(artifact.table_names),
+        tables=list(artifact.table_names + artifact.row_names),
     )
 
 

@@ -13,6 +13,8 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 
 from heddle_torch.artifact import canonical, parse_artifact  # noqa: E402
 from heddle_torch.call import Sizes, shape_of  # noqa: E402
+from heddle_torch.program import FasterLaunch, Header, plan_program  # noqa: E402
+from heddle_torch.program_call import program_call  # noqa: E402
 from heddle_torch.rules import EVALUATE, derived_bits, evaluate  # noqa: E402
 from heddle_torch.values import resolve_lengths, resolve_params, value_words  # noqa: E402
 
@@ -33,6 +35,40 @@ def same(a: Any, b: Any, loose: bool) -> bool:
     if loose and math.isfinite(a) and math.isfinite(b):
         return abs(a - b) <= 4 * math.ulp(max(abs(a), abs(b)))
     return a == b and math.copysign(1.0, a) == math.copysign(1.0, b)
+
+
+def launches_of(a: Any, r: Any) -> Any:
+    """Of a program's call, in the form that test/torch-programs.ts has them in, and bytes of its stored values."""
+    s, addresses = Sizes(*r["sizes"]), r["addresses"]
+    params = resolve_params(a, r["params"], s.q_heads)
+    rows = resolve_lengths(None, s.batch, s.q_rows, s.kv_rows)
+    words = value_words(a, params, s.batch, s.q_heads, s.kv_heads, s.head_dim, rows)
+    per_head = words[sum(not p["perHead"] for p in a.params) :]
+    dims = {"q": (s.q_heads, s.q_rows, s.head_dim), "k": (s.kv_heads, s.kv_rows, s.head_dim)}
+    dims = {**dims, "v": (s.kv_heads, s.kv_rows, s.value_dim), "out": (s.q_heads, s.q_rows, s.value_dim)}
+    shapes = {name: (s.batch, *rest) for name, rest in dims.items()}
+    strides = {name: (h * n * d, n * d, d) for name, (_, h, n, d) in shapes.items()}
+    axes = {"batch": s.batch, "head": s.q_heads, "kvHead": s.kv_heads, "indexHead": r["indexHeads"], "qLen": s.q_rows}
+    axes = {**axes, "kvLen": s.kv_rows, "headDim": s.head_dim}
+    tables = {t["name"]: math.prod(axes.get(d, d) for d in t["dims"]) for t in a.tables}
+    meta = len(rows) + len(per_head)
+    call = program_call(s, r["indexHeads"], r["scale"], params, shapes, strides, meta, tables, r["rows"])
+    made = plan_program(a.programs[0], call, lambda kernel: r["faster"])
+    found = []
+    for work in made.launches:
+        if isinstance(work, Header):
+            found.append({"header": work.name, "at": made.stored.offsets[work.name], "units": work.units})
+        elif isinstance(work, FasterLaunch):
+            found.append({"faster": work.faster["variant"]["hash"], "stride": work.stride, "listBytes": work.list_bytes})
+        else:
+            block, stored = bytearray(work.block), []
+            for at, (role, name) in work.addresses:
+                if role in ("stored", "meta"):
+                    stored.append([at, None if role == "meta" else made.stored.offsets[name]])
+                else:
+                    struct.pack_into("<Q", block, at, addresses[name or role])
+            found.append({"text": work.kernel["hash"], "blocks": work.blocks, "block": block.hex(), "stored": stored})
+    return found, made.stored.bytes
 
 
 def main() -> None:
@@ -70,6 +106,14 @@ def main() -> None:
                 wrong.append(f"{a.pattern} {call['params']}: words are {words[:40]}, not {call['words'][:40]}")
             for v in a.variants:
                 shape_of(v, s, 132)
+    for r in given["programs"]:
+        a = parse_artifact(r["artifact"])
+        for call in r["programs"]:
+            got, size = launches_of(a, call)
+            about = f"{a.pattern} {call['sizes']}, faster {call['faster']}"
+            if size != call["bytes"] or len(got) != len(call["launches"]):
+                wrong.append(f"{about}: {len(got)} launches over {size} bytes, not {len(call['launches'])} over {call['bytes']}")
+            wrong += [f"{about}: {x}, not {y}"[:2000] for x, y in zip(got, call["launches"]) if x != y][:1]
     for r in given["tensors"]:
         try:
             from cases import tensor

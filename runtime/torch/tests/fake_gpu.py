@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import math
-from typing import Any, Dict, List
+import struct
+import types
+from typing import Any, Dict, List, Tuple
 
 import numpy as np
-from handmade import FIELDS
+from handmade import FIELDS, PROGRAM_DIM, STAGE_FIELDS
 
 CTYPES = {"pointer": ctypes.c_uint64, "i64": ctypes.c_int64, "i32": ctypes.c_int32, "f32": ctypes.c_float}
+
+
+STAGE_FORMAT = "<" + "".join("f" if name == "scale" else "i" for name in STAGE_FIELDS)
 
 
 class Call(ctypes.Structure):
@@ -31,7 +36,8 @@ class FakeLibrary:
     def __init__(self) -> None:
         self.launches: List[Dict[str, Any]] = []
         self.maps: List[Dict[str, Any]] = []
-        self.functions: List[str] = []
+        self.modules: List[bytes] = []
+        self.functions: List[Tuple[bytes, str]] = []  # text and entry
         self.fail: Dict[str, int] = {}
         self.memory: Dict[int, Any] = {}
 
@@ -69,6 +75,11 @@ class FakeLibrary:
         ctypes.memmove(self.memory[to.value], content, size.value)
         return 0
 
+    def cuMemcpyDtoDAsync_v2(self, to: Any, source: Any, size: Any, stream: Any) -> int:
+        ctypes.memmove(to.value, source.value, size.value)
+        self.launches.append({"name": "copy", "to": to.value, "bytes": ctypes.string_at(to.value, size.value)})
+        return self._status("cuMemcpyDtoDAsync")
+
     def cuStreamSynchronize(self, stream: Any) -> int:
         return 0
 
@@ -81,11 +92,12 @@ class FakeLibrary:
         return 0
 
     def cuModuleLoadData(self, module: Any, image: Any) -> int:
-        module._obj.value = 1
+        self.modules.append(image.value)
+        module._obj.value = len(self.modules)
         return self._status("cuModuleLoadData")
 
     def cuModuleGetFunction(self, function: Any, module: Any, name: bytes) -> int:
-        self.functions.append(name.decode())
+        self.functions.append((self.modules[module.value - 1], name.decode()))
         function._obj.value = len(self.functions)
         return 0
 
@@ -101,15 +113,30 @@ class FakeLibrary:
         if status:
             return status
         *sizes, stream, params, _ = args
+        text, name = self.functions[function.value - 1]
+        if name == "launch":
+            return self.launch_stage(text, [s.value for s in sizes[:3]], params[0])
         call = Call.from_buffer_copy((ctypes.c_char * ctypes.sizeof(Call)).from_address(params[0]))
-        name = self.functions[function.value - 1]
         self.launches.append({"name": name, "grid": [s.value for s in sizes[:3]], "call": call})
         if name == "attend":
             attend(call)
         return 0
 
+    def launch_stage(self, text: bytes, grid: List[int], block: int) -> int:
+        """A kernel of handmade.program: each says its name, and one attends."""
+        fields = dict(zip(STAGE_FIELDS, struct.unpack_from(STAGE_FORMAT, ctypes.string_at(block, 4 * len(STAGE_FIELDS)))))
+        buffers = struct.unpack_from("<14Q", ctypes.string_at(block + 4 * len(STAGE_FIELDS), 14 * 8))
+        self.launches.append({"name": text.decode(), "grid": grid, "fields": fields, "addresses": buffers[::2], "words": buffers[1::2]})
+        if text == b"attend all":
+            names = dict(zip(("q", "k", "v", "out", "lse", "lengths"), buffers[::2]))
+            strides = {f"{n}Stride": [fields[f"{n}{axis}Stride"] for axis in ("Batch", "Head", "Row")] for n in ("q", "k", "v", "out")}
+            window = ctypes.c_int32(fields["window"])
+            dims = {"batch": fields["batches"], "headDim": PROGRAM_DIM, "valueDim": PROGRAM_DIM}
+            attend(types.SimpleNamespace(**fields, **names, **strides, **dims, values=ctypes.addressof(window)))
+        return 0
 
-def attend(c: Call) -> None:
+
+def attend(c: Any) -> None:
     shapes = {"q": (c.qRows, c.headDim), "k": (c.kvRows, c.headDim), "v": (c.kvRows, c.valueDim), "out": (c.qRows, c.valueDim)}
     lse = array(c.lse, (c.batch, c.qHeads, c.qRows), (c.qHeads * c.qRows, c.qRows, 1), np.float32)
     rows = array(c.lengths, (c.batch, 5), (5, 1), np.int32)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import sys
 import types
 from typing import Any, Dict, Optional
-from unittest import mock
 
 import torch
 
@@ -43,14 +42,34 @@ def sdpa_mask(
     return kept if attention_mask is None else kept & attention_mask[:, None, None, :kv_length]
 
 
-def install() -> Any:
-    """A patch of sys.modules, for a test to start and stop."""
+class Installed:
+    """Two modules of sys.modules, for a test to start and stop; others that are imported meanwhile stay."""
+
+    def __init__(self, modules: Dict[str, Any]) -> None:
+        self._modules = modules
+        self._before: Dict[str, Any] = {}
+
+    def start(self) -> None:
+        self._before = {name: sys.modules.get(name) for name in self._modules}
+        sys.modules.update(self._modules)
+
+    def stop(self, *_: Any) -> None:
+        for name, before in self._before.items():
+            if before is None:
+                del sys.modules[name]
+            else:
+                sys.modules[name] = before
+
+    __enter__, __exit__ = start, stop
+
+
+def install() -> Installed:
     found = types.ModuleType("transformers")
     found.AttentionInterface = type("AttentionInterface", (Registry,), {"held": {}})
     found.AttentionMaskInterface = type("AttentionMaskInterface", (Registry,), {"held": {}})
     masks = types.ModuleType("transformers.masking_utils")
     masks.causal_mask_function, masks.sdpa_mask = causal_mask_function, sdpa_mask
-    return mock.patch.dict(sys.modules, {"transformers": found, "transformers.masking_utils": masks})
+    return Installed({"transformers": found, "transformers.masking_utils": masks})
 
 
 class Attention(torch.nn.Module):

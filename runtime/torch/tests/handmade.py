@@ -15,7 +15,7 @@ from heddle_torch.artifact import content_hash  # noqa: E402
 
 SIZE = {"pointer": 8, "i64": 8, "i32": 4, "f32": 4}
 FIELDS: List[Tuple[str, str, int]] = [
-    *((n, "pointer", 1) for n in ("q", "k", "v", "out", "lse", "lengths", "values", "pages", "parts", "list", "counters", "scratch")),
+    *((n, "pointer", 1) for n in ("q", "k", "v", "out", "lse", "lengths", "values", "pages", "parts", "list", "order", "before", "state", "counters", "scratch")),
     ("tables", "pointer", 8),
     *((n, "i64", 3) for n in ("qStride", "kStride", "vStride", "outStride")),
     *((n, "i32", 1) for n in ("batch", "qHeads", "kvHeads", "qRows", "kvRows", "headDim", "valueDim")),
@@ -95,6 +95,52 @@ def manifest(**changes: Any) -> Dict[str, Any]:
     }
     made.update(copy.deepcopy(changes))
     return {**made, "hash": content_hash(made)}
+
+
+PROGRAM_DIM = 16
+# Of a kernel over units of queries: the fixed ones, then the param.
+STAGE_FIELDS = [
+    *("batches", "qHeads", "kvHeads", "indexHeads", "qRows", "kvRows", "unitBase", "unitCount", "gridX", "groupCount", "scale"),
+    *(f"{name}{axis}Stride" for name in ("q", "k", "v", "out") for axis in ("Batch", "Head", "Row")),
+    "window",
+]
+
+
+def stage_kernel(name: str, **changes: Any) -> Dict[str, Any]:
+    """A block a query of each head, over all that a call has and a list."""
+    roles = [("q", None), ("k", None), ("v", None), ("out", None), ("lse", None), ("meta", None), ("stored", "ids")]
+    made = {
+        "name": name,
+        "when": None,
+        "threads": 32,
+        "sharedBytes": 0,
+        "grid": {"kind": "units", "share": "head", "units": var("qLen"), "inner": None, "finer": None, "tile": None},
+        "uniforms": [{"name": n, "type": "f32" if n == "scale" else "i32"} for n in STAGE_FIELDS],
+        "buffers": [{"role": role, "name": stored} for role, stored in roles],
+        "code": name,
+        "cubins": [],
+        "faster": [],
+        **changes,
+    }
+    return {**made, "hash": hashlib.sha256(made["code"].encode()).hexdigest()}
+
+
+def program(**changes: Any) -> Dict[str, Any]:
+    """Fields of a manifest of a causal window by two kernels: one makes a list in stretches of 4 queries, the other attends."""
+    words = op("mul", op("mul", var("qHeads"), var("qLen")), {"param": "window"})
+    choose = {"kind": "chunks", "rows": 4, "count": 0, "units": var("qLen"), "kernels": [stage_kernel("choose")]}
+    variant = {
+        "id": "d16-f16-stages",
+        "headDim": PROGRAM_DIM,
+        "valueDim": PROGRAM_DIM,
+        "dtype": "f16",
+        "capability": {"min": 80, "max": 129},
+        "align": 4,
+        "stored": [{"name": "ids", "words": words, "units": var("qLen")}],
+        "steps": [choose, {"kind": "once", "kernel": stage_kernel("attend all")}],
+        **changes,
+    }
+    return {"stages": {"rows": [], "variants": [variant]}, "variants": []}
 
 
 def write(folder: Path, record: Dict[str, Any]) -> Path:

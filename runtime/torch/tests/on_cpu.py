@@ -18,7 +18,7 @@ except ImportError as e:
 from fake_gpu import FakeLibrary
 
 import heddle_torch as ht
-from heddle_torch import buffers, driver, plan
+from heddle_torch import buffers, driver, modules
 from heddle_torch.gpu import gpu
 
 
@@ -49,7 +49,7 @@ class OnCpu(unittest.TestCase):
         for target, name, value in [
             *((gpu, n, f) for n, f in fakes.items()),
             (driver, "_driver", driver.Driver(self.library)),
-            (plan, "machine_code", lambda *a, **b: b"code"),
+            (modules, "machine_code", lambda artifact, text, *a, **b: text["code"].encode()),
         ]:
             patch = mock.patch.object(target, name, value)
             patch.start()
@@ -58,7 +58,7 @@ class OnCpu(unittest.TestCase):
 
     def load(self, **changes):
         # Another text each time, so that no two tests share an op.
-        name = "t-" + self.id().rsplit(".", 1)[1].replace("_", "-").replace("test-", "")
+        name = "-".join(self.id().lower().rsplit(".", 2)[1:]).replace("_", "-").replace("test-", "")
         return ht.load(write(Path(self.folder.name), manifest(**{"pattern": name, **changes})))
 
     def qkv(self, batch=2, q_heads=4, kv_heads=2, rows=9, kv=13, dim=16, value=16, seed=0):

@@ -1,0 +1,163 @@
+"""A planned program on a device; its launches, each with an argument of its own, the places in them that hold addresses, and what
+one workspace has to hold, out."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any, List, Mapping, NamedTuple, Sequence, Tuple, Union
+
+from .artifact import Artifact
+from .call import CallBuffer, Layout, Shape, fill_call, scalars_of, shape_of, variables_of
+from .driver import Launch, MapSlot
+from .memory import Memory
+from .modules import Modules
+from .program import FasterLaunch, Header, KernelLaunch, Program
+from .program_call import Buffer, ProgramCall
+from .rules import size
+from .stage_schema import text_of
+from .stored import HEADER_WORDS, aligned
+
+# Of a call's pointers the first five, as tensor maps count them too; its tables and its rows follow in their order.
+GIVEN = ("q", "k", "v", "out", "lse")
+
+
+class Copy:
+    """A list's first words, from a buffer of the device's."""
+
+    def __init__(self, words: Memory, offset: int) -> None:
+        self._from, self._offset = words, offset
+        self._to = ctypes.c_uint64()
+        self._size = ctypes.c_size_t(4 * HEADER_WORDS)
+
+    def into(self, base: int) -> None:
+        self._to.value = base + self._offset
+
+    def run(self, copy: Any, stream: ctypes.c_void_p) -> int:
+        """`copy`: the driver's, between places on the device."""
+        return copy(self._to, ctypes.c_uint64(self._from.pointer), self._size, stream)
+
+
+class Patches:
+    """Places of the launches' arguments that hold addresses of one kind, written when those are others than the last call's."""
+
+    def __init__(self) -> None:
+        self._places: List[Tuple[Any, int, int]] = []
+        self._last: Any = None
+
+    def add(self, words: Any, slot: int, at: int) -> None:
+        self._places.append((words, slot, at))
+
+    def point(self, pointers: Sequence[int]) -> None:
+        """`at` counts among these."""
+        if pointers != self._last:
+            for words, slot, at in self._places:
+                words[slot] = pointers[at]
+            self._last = pointers
+
+    def base(self, base: int) -> bool:
+        """`at` is an offset from this. Says whether it is another one than it was."""
+        if base == self._last:
+            return False
+        for words, slot, at in self._places:
+            words[slot] = base + at
+        self._last = base
+        return True
+
+
+class On(NamedTuple):
+    """What launches need beside the plan: the device, and the call's words on it."""
+
+    artifact: Artifact
+    modules: Modules
+    layout: Layout
+    call: ProgramCall
+    dtype: str
+    shapes: Mapping[str, Sequence[int]]
+    vectors: bool
+    index: int
+    capability: int
+    multiprocessors: int
+    meta: Memory
+    lengths: Memory
+    values: Memory
+    headers: Mapping[str, Memory]
+
+
+class Armed:
+    """`steps` run in order. `given`, `stored` and `counted` hold where pointers of the call, addresses in the workspace and the
+    counters' stand; `bytes`: of the workspace."""
+
+    def __init__(self, on: On, made: Program) -> None:
+        self._on, self._made = on, made
+        artifact = on.artifact
+        names: List[Buffer] = [(n, None) for n in GIVEN]
+        names += [*(("table", n) for n in artifact.table_names), *(("rows", n) for n in artifact.row_names)]
+        self._places = {name: i for i, name in enumerate(names)}
+        self.given, self.stored, self.counted = Patches(), Patches(), Patches()
+        self.steps: List[Union[Launch, Copy]] = []
+        self.copies: List[Copy] = []
+        self.maps: List[MapSlot] = []
+        faster = [work for work in made.launches if isinstance(work, FasterLaunch)]
+        shapes = {id(work): shape_of(work.faster["variant"], on.call.sizes, on.multiprocessors) for work in faster}
+        self.counters = max((s.counters for s in shapes.values()), default=0)
+        # Behind the stored values what entries of one variant hand on, then a variant's own list.
+        scratch_at = made.stored.bytes
+        list_at = scratch_at + aligned(max((s.scratch for s in shapes.values()), default=0))
+        self.bytes = max(1, list_at + max((max(shapes[id(w)].list, w.list_bytes) for w in faster), default=0))
+        for work in made.launches:
+            if isinstance(work, Header):
+                copy = Copy(on.headers[work.name], made.stored.offsets[work.name])
+                self.copies.append(copy)
+                self.steps.append(copy)
+            elif isinstance(work, KernelLaunch):
+                self._add_kernel(work)
+            else:
+                self._add_faster(work, shapes[id(work)], scratch_at, list_at)
+
+    def _add_kernel(self, work: KernelLaunch) -> None:
+        on = self._on
+        memory = (ctypes.c_uint64 * (len(work.block) // 8)).from_buffer_copy(work.block)
+        words = memoryview(memory).cast("B").cast("Q")
+        for at, (role, name) in work.addresses:
+            if role == "stored":
+                self.stored.add(words, at // 8, self._made.stored.offsets[name])
+            elif role == "meta":
+                words[at // 8] = on.meta.pointer
+            else:
+                self.given.add(words, at // 8, self._places[(role, name)])
+        [function] = on.modules.functions(text_of(work.kernel), on.index, on.capability)
+        grid, kernel = (work.blocks, 1, 1), work.kernel
+        self.steps.append(Launch(function, grid, kernel["threads"], kernel["sharedBytes"], ctypes.addressof(memory), 0))
+
+    def _add_faster(self, work: FasterLaunch, shape: Shape, scratch_at: int, list_at: int) -> None:
+        on, faster = self._on, work.faster
+        variant, sizes, slots = faster["variant"], on.call.sizes, on.layout.slots
+        buffer = CallBuffer(on.layout)
+        fill_call(on.layout, buffer, sizes, shape, on.call.strides, on.call.scale, on.vectors)
+        if work.stride is not None:
+            on.layout.write(buffer.bytes, "listStride", work.stride)
+        words = buffer.words
+        words[slots["lengths"]], words[slots["values"]] = on.lengths.pointer, on.values.pointer
+        for i, name in enumerate(GIVEN):
+            self.given.add(words, slots[name], i)
+        for i, name in enumerate(on.artifact.table_names):
+            self.given.add(words, slots["tables"] + i, self._places[("table", name)])
+        read = [(slots["parts"] + i, name) for i, name in enumerate(faster["lists"])]
+        read += [(slots[field], faster[field]) for field in ("order", "before", "state") if faster[field] is not None]
+        for slot, name in read:
+            self.stored.add(words, slot, self._made.stored.offsets[name])
+        self.stored.add(words, slots["scratch"], scratch_at)
+        self.stored.add(words, slots["list"], list_at)
+        self.counted.add(words, slots["counters"], 0)
+        param = scalars_of(on.artifact, {n: x[0] for n, x in on.call.params.items()})
+        functions = on.modules.functions(variant, on.index, on.capability)
+        for function, entry, grid in zip(functions, variant["entries"], shape.grids):
+            if 0 in grid:
+                continue
+            rules = entry["tensorMaps"]
+            launch = Launch(function, grid, entry["threads"], entry["sharedBytes"], buffer.address, len(rules))
+            self.steps.append(launch)
+            for i, rule in enumerate(rules):
+                name = rule["tensor"]
+                step = None if rule["step"] is None else size(rule["step"], variables_of(sizes, on.multiprocessors), param)
+                self.maps.append(MapSlot(launch, i, on.dtype, list(on.shapes[name]), on.call.strides[name], rule, step))

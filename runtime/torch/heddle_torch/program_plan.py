@@ -1,0 +1,124 @@
+"""One kind of call of a program (shapes, strides, dtypes, params) in; its launches, checked and ready but for pointers, out."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from typing import Any, List, Mapping, Optional, Sequence
+
+import torch
+
+from . import buffers
+from .artifact import Artifact
+from .call import Layout, unaligned
+from .errors import HeddleError
+from .gpu import gpu
+from .modules import Modules
+from .plan import DTYPES, TABLE_TYPES, check_parts, check_table, check_tensors, out_strides, table_shape
+from .program import Header, plan_program
+from .program_call import program_call
+from .program_checks import check_aligned, check_rows, choose_program
+from .program_launch import Armed, On
+from .stage_schema import kernels_of, text_of
+from .stored import HEADER_WORDS
+from .values import default_lengths, resolve_params, value_words
+
+# Elements of sixteen bytes: what tensor maps and vector loads want of a row.
+VECTOR = 8
+
+
+class ProgramPlan:
+    def __init__(
+        self,
+        artifact: Artifact,
+        modules: Modules,
+        layout: Layout,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        tables: Sequence[torch.Tensor],
+        rows: Sequence[torch.Tensor],
+        params: Mapping[str, Any],
+        scale: Optional[float],
+        parts: Optional[torch.Tensor],
+        variant: Optional[str],
+    ) -> None:
+        sizes = self.sizes = check_tensors(q, k, v, None)
+        self.lock = threading.Lock()
+        self.index = max(0, q.get_device())
+        self.device = q.device
+        self.stream = ctypes.c_void_p()
+        index_heads = check_rows(artifact, rows, sizes, q.device)
+        for info, t in zip(artifact.tables, tables):
+            shape = table_shape(info, sizes, index_heads)
+            check_table(info["name"], t, TABLE_TYPES[info["type"]], info["dims"], shape, q.device)
+        check_parts(artifact, parts, q.device)
+        out_shape = (sizes.batch, sizes.q_heads, sizes.q_rows, sizes.value_dim)
+        shapes = {"q": q.shape, "k": k.shape, "v": v.shape, "out": out_shape}
+        strides = {"q": q.stride(), "k": k.stride(), "v": v.stride(), "out": out_strides(out_shape, q.stride(2) > q.stride(1))}
+        self.new = gpu.empty_strided()
+        self.out = (out_shape, strides["out"], q.dtype)
+        heads, q_rows = max(1, sizes.q_heads), max(1, sizes.q_rows)
+        self.lse = (out_shape[:3], (heads * q_rows, q_rows, 1), torch.float32)
+        self.empty = 0 in out_shape
+        scale = sizes.head_dim**-0.5 if scale is None else scale
+        if not abs(scale) < float("inf"):
+            raise HeddleError("scale", got=scale)
+        resolved = resolve_params(artifact, params, sizes.q_heads)
+        capability, multiprocessors, shared = gpu.properties(self.index)
+        chosen = choose_program(artifact, DTYPES[q.dtype], sizes, capability, variant)
+        pointers = {"q": q.data_ptr(), "k": k.data_ptr(), "v": v.data_ptr(), "out": 0}
+        placed = {n: (pointers[n], shapes[n], strides[n]) for n in pointers}
+        check_aligned(placed, chosen["align"])
+        if self.empty:
+            return
+        self.where = f"{artifact.pattern}, program {chosen['id']}, {sizes.text()}"
+        aligned = unaligned(placed) is None
+        wide = all(shape[3] % VECTOR == 0 for shape in shapes.values())
+
+        def takes_faster(kernel: Mapping[str, Any]) -> bool:
+            """The device and the tensors allow all that stands in for it."""
+            return bool(kernel["faster"]) and all(
+                f["variant"]["capability"]["min"] <= capability <= f["variant"]["capability"]["max"]
+                and all(e["sharedBytes"] <= shared for e in f["variant"]["entries"])
+                and (not f["variant"]["needs"]["vectors"] or (aligned and wide))
+                for f in kernel["faster"]
+            )
+
+        texts: List[Mapping[str, Any]] = []
+        for kernel in kernels_of(chosen):
+            texts += [f["variant"] for f in kernel["faster"]] if takes_faster(kernel) else [text_of(kernel)]
+        modules.load(texts, self.index, capability)
+        lengths = default_lengths(sizes.batch, sizes.q_rows, sizes.kv_rows)
+        values = value_words(artifact, resolved, sizes.batch, sizes.q_heads, sizes.kv_heads, sizes.head_dim, lengths)
+        meta = [*lengths, *values[sum(not p["perHead"] for p in artifact.params) :]]
+        call = program_call(
+            sizes,
+            index_heads,
+            scale,
+            resolved,
+            shapes,
+            {name: s[:3] for name, s in strides.items()},
+            meta=len(meta),
+            tables={info["name"]: t.numel() for info, t in zip(artifact.tables, tables)},
+            rows={info["name"]: t.shape for info, t in zip(artifact.rows, rows)},
+        )
+        made = plan_program(chosen, call, takes_faster)
+        self.stored = made.stored
+        words = [("meta", meta), ("lengths", lengths), ("values", values)]
+        heads = {work.name: [work.units] + [0] * (HEADER_WORDS - 1) for work in made.launches if isinstance(work, Header)}
+        try:
+            held = {name: buffers.words(self.index, content) for name, content in words}
+            headers = {name: buffers.words(self.index, content) for name, content in heads.items()}
+        except buffers.Missing:
+            raise HeddleError("capture", pattern=artifact.pattern, what="params would be copied from the host") from None
+        # Kernels read them for as long as the plan is there.
+        self.words = [*held.values(), *headers.values()]
+        self.launches = Armed(
+            On(
+                artifact, modules, layout, call, DTYPES[q.dtype], shapes, aligned, self.index, capability, multiprocessors,
+                headers=headers, **held,
+            ),
+            made,
+        )  # fmt: skip
+        self.work = ((self.launches.bytes,), (1,), torch.uint8)

@@ -1,0 +1,130 @@
+"""A program's calls on tensors: the plan of each kind of call is made once, then a call points its launches and enqueues them."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Mapping, Sequence, Tuple
+
+import torch
+
+from . import buffers, debug
+from .artifact import Artifact
+from .call import Layout
+from .driver import INVALID_CONTEXT, Launch, driver
+from .errors import HeddleError
+from .gpu import gpu
+from .launch import KEPT_PLANS, about
+from .modules import Modules
+from .program_launch import Copy
+from .program_lengths import by_entry
+from .program_plan import ProgramPlan
+
+# torch 2.4 has it under torch.cuda alone.
+_OutOfMemory = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)
+
+
+class ProgramRunner:
+    """All calls of one artefact, with the arguments of launch.Runner: there the tables come first, here rows follow them."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        self.artifact = artifact
+        self.layout = Layout(artifact.record["call"])
+        self._modules = Modules(artifact)
+        self._plans: Dict[Any, ProgramPlan] = {}
+        self._tables = len(artifact.tables)
+        self._given = self._tables + len(artifact.rows)
+        self._params = self._given + len(artifact.params)
+
+    def run(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, rest: Sequence[Any]) -> Tuple[torch.Tensor, torch.Tensor]:
+        """`rest`: tables, rows, params, then the values of launch.TAIL."""
+        index = q.get_device()
+        if index >= 0 and index != gpu.current():
+            with gpu.guard(index):
+                return self._run(q, k, v, rest)
+        return self._run(q, k, v, rest)
+
+    def _run(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, rest: Sequence[Any]) -> Tuple[torch.Tensor, torch.Tensor]:
+        given = rest[: self._given]
+        params = tuple([tuple(p) if isinstance(p, list) else p for p in rest[self._given : self._params]])
+        scale, lengths, length_rows, values, pages, parts, variant = rest[self._params :]
+        for what, asked in (("lengths", length_rows), ("state", values), ("pages", pages)):
+            if asked is not None:
+                raise HeddleError(f"program-{what}", pattern=self.artifact.pattern)
+        if lengths is not None:
+            more = (*params, scale, None, None, None, None, parts, variant)
+            return by_entry(self.artifact, lambda q, k, v, own: self._run(q, k, v, (*own, *more)), q, k, v, given, lengths)
+        qp, kp, vp = q.data_ptr(), k.data_ptr(), v.data_ptr()
+        debugging = debug.debugging()
+        key = (
+            *(about(t) for t in (q, k, v)), q.stride(), k.stride(), v.stride(), (qp | kp | vp) & 15,
+            params, scale, variant, debugging, about(parts), tuple([about(t) for t in given]),
+        )  # fmt: skip
+        plan = self._plans.get(key)
+        if plan is None:
+            named: Mapping[str, Any] = dict(zip(self.artifact.param_names, params))
+            tables, rows = given[: self._tables], given[self._tables :]
+            plan = ProgramPlan(self.artifact, self._modules, self.layout, q, k, v, tables, rows, named, scale, parts, variant)
+            while len(self._plans) >= KEPT_PLANS:
+                self._plans.pop(next(iter(self._plans)), None)
+            self._plans[key] = plan
+        new = plan.new
+        out, lse = new(*plan.out), new(*plan.lse)
+        if plan.empty:
+            return out, lse
+        capturing = gpu.capturing()
+        if capturing:
+            buffers.keep(plan)
+        elif debugging:
+            for info, t in zip(self.artifact.tables, given):
+                debug.check_table_values(info, t)
+        stream = gpu.stream(plan.index)
+        # From the end of this call on their memory is free again, in the stream's order.
+        held = [t.contiguous() for t in given]
+        work, counters = self._workspace(plan), self._counters(plan, stream, capturing)
+        # A tensor without rows has no address; what is said to hold one element must be readable.
+        op = out.data_ptr()
+        pointers = [qp, kp or qp, vp or qp, op, lse.data_ptr(), *[t.data_ptr() or qp for t in held]]
+        launches = plan.launches
+        with plan.lock:
+            base = work.data_ptr()
+            launches.given.point(pointers)
+            if launches.stored.base(base):
+                for copy in launches.copies:
+                    copy.into(base)
+            if counters is not None:
+                launches.counted.base(counters.data_ptr() if capturing else counters.pointer)
+            for slot in launches.maps:
+                if slot.pointer != pointers[slot.tensor]:
+                    slot.point(pointers[slot.tensor], plan.where)
+            plan.stream.value = stream
+            self._enqueue(plan)
+        return out, lse
+
+    def _workspace(self, plan: ProgramPlan) -> torch.Tensor:
+        """Of the caching allocator, so that the next call on this stream may have the same memory; no launch was made yet."""
+        try:
+            return plan.new(*plan.work)
+        except _OutOfMemory as e:
+            words = plan.stored.words
+            name = max(words, key=lambda n: words[n], default="none")
+            sizes = {"bytes": plan.launches.bytes, "name": name, "own": 4 * words.get(name, 0)}
+            raise HeddleError("workspace", where=plan.where, detail=str(e).partition("\n")[0], **sizes) from e
+
+    def _counters(self, plan: ProgramPlan, stream: int, capturing: bool) -> Any:
+        if plan.launches.counters == 0:
+            return None
+        if capturing:
+            # A graph's own: it may be replayed beside anything, and a replay clears it first.
+            return torch.zeros(plan.launches.counters, dtype=torch.uint8, device=plan.device)
+        return buffers.counters(plan.index, stream, plan.launches.counters)
+
+    def _enqueue(self, plan: ProgramPlan) -> None:
+        d = driver()
+        calls = {Launch: d.launch_raw, Copy: d.lib.cuMemcpyDtoDAsync_v2}
+        for step in plan.launches.steps:
+            status = step.run(calls[type(step)], plan.stream)
+            if status == INVALID_CONTEXT:
+                # A thread that has not used CUDA yet has no current context.
+                d.use_device(plan.index)
+                status = step.run(calls[type(step)], plan.stream)
+            if status != 0:
+                d.check(status, "cuLaunchKernel" if type(step) is Launch else "cuMemcpyDtoDAsync", plan.where)
