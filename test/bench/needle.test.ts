@@ -76,7 +76,7 @@ test.skipIf(!numpy)('the generator that trains keeps the same laws', () => {
 })
 
 test("the example that `heddle start` asks is the generator's", () => {
-  const { words, answers } = needleText(CLASSES, 'multi', 512, 1)
+  const { words, answers } = needleText(WORD_CLASSES, 'multi', 512, 1)
   const asks = words.flatMap((word, place) => (word === 'ask' ? [place] : []))
   const questions = answers.map(({ begin, end }, i) => ({
     ask: words.slice(asks[i], begin).join(' '),
