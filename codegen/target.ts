@@ -66,6 +66,16 @@ export interface Products {
     row: string,
     column: string,
   ) => { readonly head: string; readonly first: string }
+  /** How many columns a block may have. */
+  readonly widths: readonly number[]
+  readonly lses: (text: {
+    readonly sums: string
+    readonly width: number
+    readonly row: string
+    readonly block: string
+    readonly value: string
+    readonly body: string
+  }) => string
   /** Sets the bits of cells whose sums are not zero: `each` rows of the tile share a row of `words`. */
   readonly bits: (sums: string, words: string, each: number) => string
 }

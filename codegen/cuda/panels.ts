@@ -28,13 +28,21 @@ function lambda({ row, first, channel, body, there, from }: PrintedPanel, channe
   return `[&](int ${row}, int ${first}, int ${channel}) {\n${body}${made}\n}`
 }
 
+/** Of blocks whose columns lanes one beside the other have. */
+export const BLOCK_WIDTHS = [4, 8, 16, 32] as const
+
 /** What is the same of all tiles: registers of sums, the loop over a thread's cells, bits of cells. */
-export const cellsOf = (product: Helper): Pick<Products, 'helper' | 'sums' | 'cells' | 'bits'> => ({
+export const cellsOf = (
+  product: Helper,
+): Pick<Products, 'helper' | 'sums' | 'cells' | 'bits' | 'widths' | 'lses'> => ({
   helper: { name: 'cells', text: textOf('cells.cuh'), needs: [product] },
   sums: (name: string) => `float ${name}[PANEL_CELLS / 4][4] = {};`,
   cells: (cell: string, row: string, column: string) => ({
     head: `#pragma unroll\nfor (int ${cell} = 0; ${cell} < PANEL_CELLS; ${cell}++)`,
     first: `int ${row} = rowOfCell(${cell}), ${column} = columnOfCell(${cell});`,
   }),
+  widths: BLOCK_WIDTHS,
+  lses: ({ sums, width, row, block, value, body }) =>
+    `blockLses<${width}>(${sums}, [&](int ${row}, int ${block}, float ${value}) {\n${body}});`,
   bits: (sums: string, words: string, each: number) => `gatherBits<${each}>(${sums}, ${words});`,
 })

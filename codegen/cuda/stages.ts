@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto'
 import type { CompiledPattern } from '../../compiler/index.ts'
 import type { StageKernel, StagePlan } from '../../compiler/stages/plan.ts'
+import { bySoftmaxOfBlocks } from '../../compiler/stages/block-softmax.ts'
 import { Sizes } from '../../compiler/stages/sizes.ts'
 import type { StageAttend, StageBinding, StageModule } from '../artifact.ts'
 import { tileOf } from '../frame.ts'
@@ -10,6 +11,7 @@ import { scheduleOf } from '../schedule.ts'
 import { attendForm, type AttendForm } from '../stages/attend-form.ts'
 import { emitStages, stageModule, type StagesOptions } from '../stages/emit.ts'
 import type { CudaDtype, CudaFaster, CudaStageForm, CudaStageKernel, CudaStageVariant } from './manifest.ts'
+import { BLOCK_WIDTHS } from './panels.ts'
 import { hopperCuda, portableCuda } from './portable.ts'
 
 export interface CudaStagesOptions {
@@ -44,10 +46,14 @@ function shapeFor(stages: StagePlan, valueDim: number): (typeof SHAPES)[number] 
   return SHAPES.find(fits) ?? SHAPES[0]
 }
 
+/** The plan as CUDA's kernels have it: products meet in tiles, so that blocks of their cells do. */
+export const cudaPlan = (stages: StagePlan): StagePlan => bySoftmaxOfBlocks(stages, BLOCK_WIDTHS)
+
 export function emitCudaStages(
-  { plan: pattern, stages, ir }: Program,
+  { plan: pattern, stages: planned, ir }: Program,
   { headDim, valueDim, dtype, faster }: CudaStagesOptions,
 ): CudaStageVariant {
+  const stages = cudaPlan(planned)
   const options: StagesOptions = {
     pattern,
     plan: stages,
@@ -66,11 +72,11 @@ export function emitCudaStages(
     if (form) fasterFor.set(kernel.name, faster(form))
   }
   const onHopper = { ...options, target: hopperCuda(dtype === 'bf16') }
-  const planned = new Map(kernelsOf(stages).map((k) => [k.name, k]))
+  const kernelsByName = new Map(kernelsOf(stages).map((k) => [k.name, k]))
   const kernelOf = (kernel: StageModule | StageAttend): CudaStageKernel => ({
     ...(kernel.kind === 'stage' ? stageKernel(kernel) : attendKernel(kernel)),
     when: kernel.when ?? null,
-    forms: kernel.kind === 'stage' ? formsOf(kernel, planned.get(kernel.name)!, onHopper) : [],
+    forms: kernel.kind === 'stage' ? formsOf(kernel, kernelsByName.get(kernel.name)!, onHopper) : [],
     faster: fasterFor.get(kernel.name) ?? [],
   })
   if (made === null) throw new Error('there is a shape for halves')

@@ -173,7 +173,10 @@ export function stageModule(options: StagesOptions, kernel: Exclude<StageKernel,
   const text = new StageText(problem, kernel.writes, target.reserved)
   // Cells of products alone are worth a tile of them at once.
   const leaf = kernel.kind === 'scores' ? leafOf(text, kernel.node) : null
-  const product = target.products && kernel.kind === 'scores' ? productCells(text, kernel.node) : null
+  const product =
+    target.products && kernel.kind === 'scores'
+      ? productCells(text, kernel.node, target.products.widths)
+      : null
   const products = (product?.pool ? target.products?.totals : null) ?? target.products
   const bits = products && kernel.kind === 'filter' ? productBits(text, products, kernel) : null
   const cells = cellsOf(text, pattern.tiles)
@@ -231,7 +234,11 @@ export function stageModule(options: StagesOptions, kernel: Exclude<StageKernel,
   ]
   // A tile of bits has the rows and columns of the cells that are asked.
   const units = sizes.product(sizes.units(gridAxis(kernel)), sizes.num(bits?.each ?? 1))
-  const inner = bits ? sizes.units(setOf(bits.where).kv) : innerOf(options, kernel)
+  const inner = bits
+    ? sizes.units(setOf(bits.where).kv)
+    : product
+      ? sizes.units(scoresOf(product.leaf.node).kv)
+      : innerOf(options, kernel)
   const { finer } = kernel.grid
   return {
     kind: 'stage',

@@ -25,6 +25,7 @@ import {
   op,
   quotient,
   remainder,
+  select,
   sub,
   u32,
   type Code,
@@ -52,14 +53,14 @@ export function productEntry(
   c: Cells,
   products: Products,
   { node, grid }: ScoresKernel,
-  { leaf, pool, inner, outer }: ProductCells,
+  { leaf, pool, inner, outer, blocks }: ProductCells,
 ): Made {
   const { text: t } = c
   const target = t.stored(t.find(node, 'scores')!)
   const { block, of, base, rows, columns, firstRow, firstColumn } = tileAt(
     t,
     grid.share,
-    countOf(t, scoresOf(node).kv),
+    countOf(t, scoresOf(leaf.node).kv),
     products.tile,
   )
   const tile = new ProductTile(c, products, leaf, inner, {
@@ -74,9 +75,36 @@ export function productEntry(
     b.set(at(target, storedIndex(t, node, place)), op('f32', 'bitsFloat', bits))
   }
   const extra: Memory[] = []
-  if (pool === null) tile.multiply(block, of, (b, { place, own }) => store(b, place, own))
+  const hidden = op('f32', 'bitsFloat', u32(HIDDEN_BITS))
+  if (blocks !== null) {
+    const { node: own, width } = blocks
+    const source = own.src[0]!
+    const count = block.let('blocks', countOf(t, scoresOf(own).kv))
+    const left = block.let('firstBlock', quotient(firstColumn, i32(width)))
+    const wide = products.tile.kv / width
+    const put = (b: Block, row: Code, column: Code, value: Code): void => {
+      const place = { of, q: tile.placeAt(of, row, column).q, kv: add(left, column) }
+      b.if(and(tile.hasRow(place.q), lt(place.kv, count)), (d) =>
+        d.set(at(target, storedIndex(t, own, place)), value),
+      )
+    }
+    tile.multiply(block, of, {
+      cell: (b, { place, own: cells, sum }) =>
+        b.set(sum, select(seenAt(cells, source, place), valueAt(cells, source, place), hidden)),
+      beyond: (b, sum) => b.set(sum, hidden),
+      after: (b, sums) => b.lses(sums, width, put),
+      hidden: (b) =>
+        b.for('n', fromU32(op('u32', 'thread')), i32(products.tile.q * wide), products.threads, (d, n) =>
+          put(d, quotient(n, i32(wide)), remainder(n, i32(wide)), hidden),
+        ),
+    })
+  } else if (pool === null)
+    tile.multiply(block, of, {
+      cell: (b, { place, own }) => store(b, place, own),
+      hidden: (b) =>
+        tile.eachPlace(b, of, (d, place) => d.set(at(target, storedIndex(t, node, place)), hidden)),
+    })
   else {
-    const hidden = op('f32', 'bitsFloat', u32(HIDDEN_BITS))
     const isSeen = (value: Code) => not(eq(op('u32', 'floatBits', value), u32(HIDDEN_BITS)))
     const totals = block.sums('totals')
     block.cells((b, cell) => b.set(sumAt(totals, cell), hidden))
@@ -88,13 +116,18 @@ export function productEntry(
     extra.push(...asked.map(({ votes }) => votes))
     block.if(and(...asked.map(({ some }) => some)), (a) =>
       a.for('each', lo, hi, 1, (b, each) =>
-        tile.multiply(b, { ...of, share, at: each }, (d, { cell, place, own }) => {
-          d.if(seenAt(own, source, place), (e) => {
-            const total = sumAt(totals, cell)
-            const value = e.let('value', valueAt(own, source, place))
-            e.set(total, op('f32', 'select', isSeen(total), add(total, value), value))
-          })
-        }),
+        tile.multiply(
+          b,
+          { ...of, share, at: each },
+          {
+            cell: (d, { cell, place, own }) =>
+              d.if(seenAt(own, source, place), (e) => {
+                const total = sumAt(totals, cell)
+                const value = e.let('value', valueAt(own, source, place))
+                e.set(total, op('f32', 'select', isSeen(total), add(total, value), value))
+              }),
+          },
+        ),
       ),
     )
     const path = new Set(outer)
@@ -203,10 +236,8 @@ export function bitsEntry(
   eachWord((b, word) => b.atomic('store', at(words, word), u32(0)))
   block.barrier()
   // Answers take the place of the sums: nothing is written while cells are asked, so that what a row's have in common is read once.
-  const sums = tile.multiply(
-    block,
-    of,
-    (b, { place, own, sum }) => {
+  tile.multiply(block, of, {
+    cell: (b, { place, own, sum }) => {
       const kept = b.var('kept', f32(0))
       b.if(and(...where.src.map((n) => seenAt(own, n, place))), (d) => {
         const { q, kv } = unitsOf(where.src[0]!, place)
@@ -215,9 +246,9 @@ export function bitsEntry(
       })
       b.set(sum, kept)
     },
-    (b, sum) => b.set(sum, f32(0)),
-  )
-  block.bits(sums, words, each)
+    beyond: (b, sum) => b.set(sum, f32(0)),
+    after: (b, sums) => b.bits(sums, words, each),
+  })
   block.barrier()
   const perRow = block.let('perRow', wordsOf(t, node))
   const rows = block.let('records', countOf(t, setOf(node).q))

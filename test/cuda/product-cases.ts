@@ -22,8 +22,9 @@ export async function difference(
   name: string,
   dtype: CudaDtype,
   sizes: StageSizes,
+  consts: Readonly<Record<string, number>> = {},
 ): Promise<string | null> {
-  const { compiled, pattern, call: made } = stageCase(name, sizes, 11)
+  const { compiled, pattern, call: made } = stageCase(name, sizes, 11, consts)
   const artifact = emitCuda(compiled, { headDims: [sizes.headDim], dtypes: [dtype] })
   const kernel = loadCudaKernel(JSON.stringify(artifact), driver)
   const [q, k, v] = [stored(made.q, dtype), stored(made.k, dtype), stored(made.v, dtype)]

@@ -25,3 +25,11 @@ describe('against the oracle', () => {
       ).toBeNull()
   })
 })
+
+test('softmaxes by blocks of 4, 8, 16 and 32 patches', { timeout: 300_000 }, async () => {
+  for (const block of [8, 16, 32, 64])
+    expect(
+      await difference(driver, 'xattention', 'bf16', { ...SIZES, qLen: 75 }, { block, step: 2 }),
+      `${block}`,
+    ).toBeNull()
+})
