@@ -70,6 +70,13 @@ const SUITES: readonly Shown[] = [
     headline: beside,
   },
   {
+    suite: 'transformers',
+    title:
+      'Whole prompts of an 8B-shaped model in Hugging Face transformers on an H100, beside sdpa (cuDNN) and flex_attention',
+    command: 'python3 bench/cuda/models.py --artifacts out/models --out bench/results',
+    headline: all,
+  },
+  {
     suite: 'gpu-selections',
     title: 'Patterns that choose by the data on WebGPU, sparser and sparser',
     command: 'node out/bench/bench.mjs bench/results gpu-selections',

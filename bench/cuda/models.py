@@ -190,22 +190,28 @@ def measure(bench: Bench, shape: str, length: int, who: Sequence[Contender], fai
                 times.setdefault(one.name, [])
                 torch.cuda.empty_cache()
     middle = {n: [median(x) for x in zip(*t[1:])] for n, t in times.items() if len(t) > 1}
-    rows = []
     for name, (whole, attention) in middle.items():
-        row: Dict[str, Any] = {
-            "case": f"{shape} shape, prompt of {length // 1024}k, {name}",
-            "target": "cuda d128-bf16" if name.startswith("heddle") else "torch bf16",
-            "ours": {"ms": round(whole, 2)},
-        }
-        more = {"attention ms": round(attention, 2)}
-        if PEER in middle and name != PEER:
-            peer, peers = middle[PEER]
-            row["peer"] = {"name": PEER, "ms": round(peer, 2)}
-            row["ratio"] = round(peer / whole, 3)
-            more["attention, times faster"] = round(peers / attention, 2)
-        rows.append({**row, "more": more})
-        print(f"{row['case']}: {whole:.1f} ms, attention {attention:.1f} ms, {row.get('ratio', '')}", flush=True)
-    return rows
+        print(f"{shape} {length} {name}: {whole:.1f} ms, attention {attention:.1f} ms", flush=True)
+    return [row_of(shape, length, name, middle) for name in middle if name.startswith("heddle")]
+
+
+def row_of(shape: str, length: int, name: str, middle: Dict[str, List[float]]) -> Dict[str, Any]:
+    """Beside sdpa, and what the other peers took of the same run."""
+    whole, attention = middle[name]
+    row: Dict[str, Any] = {
+        "case": f"{shape} shape, prompt of {length // 1024}k: {name.removeprefix('heddle ')}",
+        "target": "cuda d128-bf16",
+        "ours": {"ms": round(whole, 2)},
+    }
+    more = {"attention ms": round(attention, 2)}
+    if PEER in middle:
+        peer, theirs = middle[PEER]
+        row["peer"] = {"name": PEER, "ms": round(peer, 2)}
+        row["ratio"] = round(peer / whole, 3)
+        more[f"attention of {PEER} ms"] = round(theirs, 2)
+        more["attention, times faster"] = round(theirs / attention, 2)
+    others = [(n, t) for n, t in middle.items() if n.startswith("flex")]
+    return {**row, "more": {**more, **{f"{n} ms": round(t[0], 2) for n, t in others}}}
 
 
 def main() -> int:
