@@ -37,7 +37,7 @@ export const DEVICE_SUITES: Readonly<
   'check-gpu-selections': (device, { selections }, narrowed) =>
     checkGpuSelections(device, selections.units, { ...GPU_CHECK, ...narrowed }),
   'gpu-selections': (device, { selections }, narrowed) =>
-    gpuSelections(device, selections.timed, { ...GPU_SELECTIONS, ...narrowed }),
+    gpuSelections(device, selections.timed, { ...GPU_SELECTIONS, ...narrowed }, (text) => console.log(text)),
   models: (device, { prepared }, { only }) => modelsSuite(device, prepared, only),
 }
 
