@@ -120,8 +120,17 @@ async function rowsOfSuite(name: SuiteName): Promise<Row[]> {
         carried.selections.timed,
         { ...SELECTION_TIMES, only, plain: flag('--plain'), minutes: minutesOf() },
         (text) => console.log(text),
+        (rows) => write(name, rows),
       )
   }
+}
+
+function write(name: SuiteName, rows: readonly Row[]): string {
+  const machine = { device: driver.name, driver: driver.versions['CUDA driver'] ?? 'emulation' }
+  return writeSuite(folder, {
+    ...suiteOf(name, machine, carried.versions, rows),
+    command: `node cuda.mjs ${[folder, name, ...flags].join(' ')}`,
+  })
 }
 
 if (flag('--worker')) {
@@ -131,15 +140,10 @@ if (flag('--worker')) {
   let missed = 0
   for (const name of suites) {
     const rows = await rowsOfSuite(name)
-    const machine = { device: driver.name, driver: driver.versions['CUDA driver'] ?? 'emulation' }
-    const suite = {
-      ...suiteOf(name, machine, carried.versions, rows),
-      command: `node cuda.mjs ${[folder, name, ...flags].join(' ')}`,
-    }
     const failed = rows.filter((row) => row.ok === false)
     missed += failed.length
     const runs = rows.reduce((sum, row) => sum + Number(row.more?.['runs'] ?? 0), 0)
-    console.log(`${writeSuite(folder, suite)}: ${runs} runs, ${failed.length} of ${rows.length} rows failed`)
+    console.log(`${write(name, rows)}: ${runs} runs, ${failed.length} of ${rows.length} rows failed`)
   }
   driver.release()
   process.exit(missed === 0 ? 0 : 1)

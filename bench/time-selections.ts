@@ -138,12 +138,13 @@ const fasterOf = ({ stages }: CudaArtifact) =>
     v.steps.flatMap((step) => (step.kind === 'once' ? [step.kernel] : step.kernels)).flatMap((k) => k.faster),
   )
 
-/** @param tell is told each length as it is measured */
+/** @param tell is told each length as it is measured; `keep` has the rows so far, so that a run that is cut off leaves them */
 export async function timeSelections(
   driver: CudaDriver,
   artifacts: Readonly<Record<string, CudaArtifact>>,
   plan: SelectionTimePlan = SELECTION_TIMES,
   tell: (text: string) => void = () => {},
+  keep: (rows: readonly Row[]) => void = () => {},
 ): Promise<Row[]> {
   const end = performance.now() + 60_000 * plan.minutes
   const own: TimedSetting = { about: '', params: {}, lengths: plan.lengths }
@@ -172,6 +173,7 @@ export async function timeSelections(
       }),
     )
     if (shown.length === 0 && performance.now() < end) rows.push(failedRow(name, plan, ended!))
+    keep(rows)
   }
   const peers = new Set<string>()
   for (const name of Object.keys(artifacts).filter((n) => n !== DENSE && n.includes(plan.only)))
