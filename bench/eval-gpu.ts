@@ -12,9 +12,9 @@ import { folderSource } from '../runtime/model/source-node.ts'
 import { checkWeights } from '../runtime/model/weights.ts'
 import type { PreparedEval } from './eval-units.ts'
 import { attentionOf, type EvalRow } from './eval/evaluate.ts'
-import type { EvalReport } from './eval/report.ts'
-import { reportText } from './eval/report.ts'
+import { reportText, type EvalReport } from './eval/report.ts'
 import { evalRows } from './eval/run.ts'
+import { isRefusal } from './eval/subject.ts'
 import { NEEDLE_TASKS } from './eval/tasks.ts'
 import { knowsNeedles, needleTexts } from './eval/texts.ts'
 import { machineOf } from './device.ts'
@@ -27,6 +27,8 @@ export interface EvalPlan {
   /** A word in a pattern's name. */
   readonly only: string
   readonly unsafe: boolean
+  /** Of those that were prepared; all of them if there are none. */
+  readonly lengths: readonly number[]
 }
 
 const TEXTS = 8
@@ -43,13 +45,16 @@ export async function evalOnDevice(
   const end = performance.now() + 60_000 * plan.minutes
   const opened = await openDevice({ unsafe: plan.unsafe })
   const rows: EvalRow[] = []
-  const held = lengths.filter(({ length }) => length <= config.maxPositions)
+  const wanted = plan.lengths.length === 0 ? lengths.map((l) => l.length) : plan.lengths
+  const held = lengths.filter(({ length }) => length <= config.maxPositions && wanted.includes(length))
+  if (held.length === 0)
+    throw new Error(`no length of ${wanted.join(', ')} was prepared that the model has positions for`)
   const longest = Math.max(...held.map((l) => l.length))
   const chunk = Math.min(longest, MOST_CHUNK)
   const { layers, qHeads, kvHeads, headDim, maxPositions } = config
   const refused = new Map(held.flatMap((l) => l.refused.map((r) => [JSON.stringify(r), r] as const)))
   const report = (): EvalReport => ({
-    suite: 'eval-gpu',
+    suite: plan.lengths.length === 0 ? 'eval-gpu' : `eval-${plan.lengths.join('-')}`,
     command: 'node out/bench/bench.mjs bench/results eval --model models/needle/model',
     date: new Date().toISOString().slice(0, 10),
     ...machineOf(opened),
@@ -78,10 +83,15 @@ export async function evalOnDevice(
     })
     let began = performance.now()
     for await (const row of evalRows({ model, chunk, rounds, goes: () => performance.now() < end })) {
-      rows.push(row)
+      if (isRefusal(row)) refused.set(JSON.stringify(row), row)
+      else rows.push(row)
       writeSuite(plan.folder, report())
       const seconds = ((performance.now() - began) / 1000).toFixed(1)
-      console.log(`${row.pattern} at ${row.length} in ${seconds} s: ${row.verdict}`)
+      console.log(
+        isRefusal(row)
+          ? `${row.name} ${row.reason}`
+          : `${row.pattern} at ${row.length} in ${seconds} s: ${row.verdict}`,
+      )
       began = performance.now()
     }
   } finally {

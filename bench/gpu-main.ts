@@ -7,7 +7,7 @@ import { evalOnDevice } from './eval-gpu.ts'
 import type { PreparedEval } from './eval-units.ts'
 import { writeSuite, type Suite } from './results.ts'
 
-const USAGE = `node bench.mjs <folder for results> [${Object.keys(DEVICE_SUITES).join('] [')}] [eval --model <folder>] [--unsafe]
+const USAGE = `node bench.mjs <folder for results> [${Object.keys(DEVICE_SUITES).join('] [')}] [eval --model <folder> --lengths <list>] [--unsafe]
   [--only <word in a case>] [--minutes <n>]`
 const EVAL = 'eval'
 
@@ -61,5 +61,6 @@ if (suites.length > 0 || names.length === 0)
   )
 if (names.includes(EVAL)) {
   const prepared = JSON.parse(brotliDecompressSync(beside('eval.json.br')).toString()) as PreparedEval
-  await evalOnDevice(prepared, { ...narrowed, model: value('--model')!, folder, unsafe }, versions)
+  const lengths = value('--lengths')?.split(',').map(Number) ?? []
+  await evalOnDevice(prepared, { ...narrowed, model: value('--model')!, folder, unsafe, lengths }, versions)
 }

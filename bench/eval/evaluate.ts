@@ -195,11 +195,11 @@ async function probed(subject: Subject, evaluation: Evaluation) {
 
 const UNCOUNTED: Kept = { density: null, tiles: null, counted: null }
 
-/** By the oracle, on queries and keys of the first, the middle and the last layer under the pattern. */
+/** By the oracle, on queries and keys of the first and the last layer under the pattern. */
 async function sampled(subject: Subject, evaluation: Evaluation): Promise<Kept> {
   const { model, texts } = evaluation
   const last = model.config.layers - 1
-  const layers = [...new Set([0, last >> 1, last])]
+  const layers = [...new Set([0, last])]
   const found: (Density & { readonly of: string })[] = []
   for (const layer of layers) {
     const asked = oracleDensity(

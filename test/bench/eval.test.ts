@@ -147,7 +147,7 @@ describe.skipIf(!opened)('what a probe measures', () => {
     expect(asked.density).toBeGreaterThan(0.1)
     expect(asked.density).toBeLessThanOrEqual(1)
     expect(asked.tiles).toBeGreaterThanOrEqual(asked.density)
-    expect(asked.of).toMatch(/^layer 1, kv head 1, rows \d+-\d+, /)
+    expect(asked.of).toMatch(/^layer 1, head 1, rows \d+-\d+, /)
     // Steps that cut the rows which choose together are no sample of them.
     expect(oracleDensity(own, 1, { q: new Float32Array(), k: new Float32Array() }, sizes)).toBeNull()
   })
