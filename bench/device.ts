@@ -63,7 +63,7 @@ export async function runOnDevice(
   }
 }
 
-function machineOf({ device, kind, name, toggles }: Awaited<ReturnType<typeof openDevice>>): Machine {
+export function machineOf({ device, kind, name, toggles }: Awaited<ReturnType<typeof openDevice>>): Machine {
   // Some drivers name the model, others only themselves.
   const { device: model, description } = device.adapterInfo
   const unsafe = `unsafe toggles: ${toggles.length === 0 ? 'none' : toggles.join(' ')}`

@@ -78,10 +78,14 @@ export async function baselineOf(evaluation: Evaluation): Promise<Baseline> {
   return logitsOf(evaluation)
 }
 
-async function logitsOf({ model, texts, signal, onText }: Evaluation): Promise<Float32Array[]> {
+/** Text by text, behind those that are known. */
+async function logitsOf(
+  { model, texts, signal, onText }: Evaluation,
+  known: readonly Float32Array[] = [],
+): Promise<Float32Array[]> {
   const options: CallOptions = signal ? { signal } : {}
-  const all: Float32Array[] = []
-  for (const { tokens, positions } of texts) {
+  const all = [...known]
+  for (const { tokens, positions } of texts.slice(known.length)) {
     onText?.(all.length, texts.length)
     all.push(await model.logitsAt(tokens, positions, options))
   }
@@ -120,9 +124,10 @@ export async function evaluate(
   const { vocabSize } = model.config
   const sizes = sizesOf(evaluation)
   const { builds, near: nearest } = subject
-  const kept = await keptOf(subject, evaluation)
+  const { logits: first, ...measured } = await probed(subject, evaluation)
   await model.setAttention(attentionOf(subject, builds.pattern, sizes))
-  const logits = await logitsOf(evaluation)
+  const kept = measured.counted ? measured : { ...measured, ...(await sampled(subject, evaluation)) }
+  const logits = await logitsOf(evaluation, [first])
   const judged = texts.map(({ task, tokens, answers }, n) => ({
     task,
     ...judge(tokens, answers, logits[n]!, vocabSize, nearest),
@@ -164,37 +169,37 @@ async function perplexityOf({ model, texts }: Evaluation): Promise<number> {
   return Math.exp(sum / texts.length)
 }
 
-type Kept = Pick<EvalRow, 'density' | 'tiles' | 'counted' | 'recall' | 'leastRecall'>
+type Kept = Pick<EvalRow, 'density' | 'tiles' | 'counted'>
 
-/** Of the first text, which stands for all of its length. */
-async function keptOf(subject: Subject, evaluation: Evaluation): Promise<Kept> {
-  const { model, texts, length, dense } = evaluation
-  const { tokens } = texts[0]!
+/** The first text, whose counts stand for all of its length, with its logits. */
+async function probed(subject: Subject, evaluation: Evaluation) {
+  const { model, texts, length, dense, signal, onText } = evaluation
+  const { tokens, positions } = texts[0]!
   const sizes = sizesOf(evaluation)
-  const of = (artifact: Builds['pattern'] | null) => artifact && attentionOf(subject, artifact, sizes)
-  const { builds } = subject
-  const probed = { plain: of(builds.plain), counting: of(builds.counting), dense }
-  const probe = new Probe({ ...probed, pattern: attentionOf(subject, builds.pattern, sizes) }, length)
+  const { pattern, plain, counting } = subject.builds
+  const of = (artifact: Builds['pattern']) => attentionOf(subject, artifact, sizes)
+  const probe = new Probe(
+    { pattern: of(pattern), plain: plain && of(plain), counting: counting && of(counting), dense },
+    length,
+  )
   await model.setAttention(probe.attention)
-  await model.logits(tokens)
+  onText?.(0, texts.length)
+  const logits = await model.logitsAt(tokens, positions, signal ? { signal } : {})
   const { counts, recall, leastRecall } = await probe.read()
-  if (counts) {
-    const blocks = Math.ceil(length / BLOCK)
-    const whole = densityOf(counts, { heads: sizes.qHeads, length, blocks })
-    return { ...whole, counted: 'kernels', recall, leastRecall }
-  }
-  await model.setAttention(attentionOf(subject, builds.pattern, sizes))
-  return { ...(await sampled(subject, evaluation)), recall, leastRecall }
+  const blocks = Math.ceil(length / BLOCK)
+  const kept: Kept = counts
+    ? { ...densityOf(counts, { heads: sizes.qHeads, length, blocks }), counted: 'kernels' }
+    : UNCOUNTED
+  return { logits, recall, leastRecall, ...kept }
 }
 
-/** By the oracle, on queries and keys of the first, the middle and the last layer under the pattern. */
-async function sampled(
-  subject: Subject,
-  evaluation: Evaluation,
-): Promise<Pick<EvalRow, 'density' | 'tiles' | 'counted'>> {
+const UNCOUNTED: Kept = { density: null, tiles: null, counted: null }
+
+/** By the oracle, on queries and keys of the first and the last layer under the pattern. */
+async function sampled(subject: Subject, evaluation: Evaluation): Promise<Kept> {
   const { model, texts } = evaluation
   const last = model.config.layers - 1
-  const layers = [...new Set([0, last >> 1, last])]
+  const layers = [...new Set([0, last])]
   const found: (Density & { readonly of: string })[] = []
   for (const layer of layers) {
     const asked = oracleDensity(
@@ -203,7 +208,7 @@ async function sampled(
       await model.queriesAndKeys(texts[0]!.tokens, layer),
       sizesOf(evaluation),
     )
-    if (!asked) return { density: null, tiles: null, counted: null }
+    if (!asked) return UNCOUNTED
     found.push(asked)
   }
   const mean = (f: (d: Density) => number) => found.reduce((sum, d) => sum + f(d), 0) / found.length

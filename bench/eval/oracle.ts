@@ -1,4 +1,4 @@
-/** Queries and keys that a model made in; how many pairs a pattern keeps of them by its oracle, on some rows and heads, out. */
+/** Queries and keys that a model made in; how many pairs a pattern keeps of them by its oracle, on some rows of a head, out. */
 
 import { PATTERNS, SELECTIONS } from '../../patterns/index.ts'
 import type { ParamValues } from '../../runtime/params.ts'
@@ -23,9 +23,9 @@ export interface Sampled extends Density {
   readonly of: string
 }
 
-/** Pairs that the oracle is asked of at most, over all that is sampled: some ten seconds. */
-const MOST_PAIRS = 12e6
-const UNITS = 3
+/** Pairs that the oracle is asked of at most in one layer: it takes about ten seconds a million. */
+const MOST_PAIRS = 2.5e6
+const UNITS = 2
 
 const library = (name: string): ReferencePattern | null =>
   ([...PATTERNS, ...SELECTIONS].find((e) => e.pattern.name === name)?.pattern ??
@@ -34,7 +34,7 @@ const library = (name: string): ReferencePattern | null =>
 /** The rows that choose alike, from their first, as many of them as are asked. */
 export function sampledRows(
   { pattern, consts }: Pick<Subject, 'pattern' | 'consts'>,
-  { length, chunk, qHeads, kvHeads }: HeadSizes,
+  { length, chunk }: HeadSizes,
 ): { readonly first: number; readonly rows: number }[] | null {
   const entry = SETTINGS[pattern]
   const local = entry && 'at' in entry ? entry.local?.(consts) : undefined
@@ -47,7 +47,7 @@ export function sampledRows(
   ]
   const asked = chosen.map((n) => ({ first: n * rows, rows: Math.min(rows, length - n * rows) }))
   const pairs = asked.reduce((sum, u) => sum + u.rows * (u.first + u.rows), 0)
-  return pairs * (qHeads / kvHeads) > MOST_PAIRS ? null : asked
+  return pairs > MOST_PAIRS ? null : asked
 }
 
 /** Null: the oracle does not know the pattern, or it would take too long. */
@@ -61,53 +61,47 @@ export function oracleDensity(
   const asked = pattern && sampledRows(subject, sizes)
   if (!asked) return null
   const { qHeads, kvHeads, headDim, length } = sizes
-  const group = qHeads / kvHeads
-  const kvHead = layer % kvHeads
-  const params = ofHeads(paramsAt(subject, layer), kvHead * group, group)
+  const head = layer % qHeads
+  const kvHead = Math.floor((head * kvHeads) / qHeads)
+  const params = ofHead(paramsAt(subject, layer), head)
   let [kept, pairs, tiles, causal] = [0, 0, 0, 0]
   for (const { first, rows } of asked) {
     const end = first + rows
-    const queries = new Float32Array(group * rows * headDim)
-    for (let head = 0; head < group; head++) {
-      const at = ((kvHead * group + head) * length + first) * headDim
-      queries.set(q.subarray(at, at + rows * headDim), head * rows * headDim)
-    }
+    const queries = q.slice((head * length + first) * headDim, (head * length + end) * headDim)
     const keys = k.slice(kvHead * length * headDim, (kvHead * length + end) * headDim)
     const found = reference(
       { ...pattern, consts: { ...pattern.consts, ...subject.consts } },
       {
-        q: { data: queries, shape: [1, group, rows, headDim] },
+        q: { data: queries, shape: [1, 1, rows, headDim] },
         k: { data: keys, shape: [1, 1, end, headDim] },
         v: { data: new Float32Array(end), shape: [1, 1, end, 1] },
         params,
       },
     )
-    for (let head = 0; head < group; head++) {
-      const seen = new Set<number>()
-      for (let row = 0; row < rows; row++) {
-        for (let kv = 0; kv <= first + row; kv++) {
-          if (!found.keeps(0, head, row, kv)) continue
-          kept++
-          seen.add(Math.floor((first + row) / BLOCK) * 2 ** 20 + Math.floor(kv / BLOCK))
-        }
+    const seen = new Set<number>()
+    for (let row = 0; row < rows; row++) {
+      for (let kv = 0; kv <= first + row; kv++) {
+        if (!found.keeps(0, 0, row, kv)) continue
+        kept++
+        seen.add(Math.floor((first + row) / BLOCK) * 2 ** 20 + Math.floor(kv / BLOCK))
       }
-      tiles += seen.size
-      pairs += rows * first + (rows * (rows + 1)) / 2
-      for (let b = Math.floor(first / BLOCK); b * BLOCK < end; b++) causal += b + 1
     }
+    tiles += seen.size
+    pairs += rows * first + (rows * (rows + 1)) / 2
+    for (let b = Math.floor(first / BLOCK); b * BLOCK < end; b++) causal += b + 1
   }
   const where = asked.map(({ first, rows }) => `${first}-${first + rows - 1}`).join(', ')
   return {
     density: kept / pairs,
     tiles: tiles / causal,
-    of: `layer ${layer}, kv head ${kvHead}, rows ${where}`,
+    of: `layer ${layer}, head ${head}, rows ${where}`,
   }
 }
 
-const ofHeads = (params: ParamValues, first: number, count: number): ParamValues =>
+const ofHead = (params: ParamValues, head: number): ParamValues =>
   Object.fromEntries(
     Object.entries(params).map(([name, value]) => [
       name,
-      typeof value === 'number' || value.length === 1 ? value : value.slice(first, first + count),
+      typeof value === 'number' || value.length === 1 ? value : value.slice(head, head + 1),
     ]),
   )

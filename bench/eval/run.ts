@@ -1,9 +1,10 @@
-/** A loaded model, and for each length its texts and subjects, in; the rows of an evaluation, as they come, out. */
+/** A loaded model, and for each length its texts and subjects, in; the rows of an evaluation, as they come, and what the device refused, out. */
 
+import { HeddleError } from '../../runtime/messages.ts'
 import type { Attention } from '../../runtime/model/attention.ts'
 import type { Model } from '../../runtime/model/model.ts'
 import { attentionOf, baselineOf, evaluate, type EvalRow, type Evaluation } from './evaluate.ts'
-import type { Subject } from './subject.ts'
+import type { Refusal, Subject } from './subject.ts'
 import type { EvalText } from './texts.ts'
 
 export interface Round {
@@ -31,7 +32,7 @@ export async function* evalRows({
   rounds,
   goes = () => true,
   onText,
-}: EvalRun): AsyncGenerator<EvalRow, void> {
+}: EvalRun): AsyncGenerator<EvalRow | Refusal, void> {
   const { qHeads, kvHeads, headDim } = model.config
   for (const { length, texts, subjects } of rounds) {
     const first = subjects[0]
@@ -50,9 +51,19 @@ export async function* evalRows({
     let denseRow: EvalRow | null = null
     for (const subject of subjects) {
       if (!goes()) break
-      const row = await evaluate(subject, evaluation(subject.name), baseline, denseRow)
-      denseRow ??= row
-      yield row
+      try {
+        const row: EvalRow = await evaluate(subject, evaluation(subject.name), baseline, denseRow)
+        denseRow ??= row
+        yield row
+      } catch (error) {
+        // Without dense attention there is nothing to compare with, without a device nothing goes on.
+        if (denseRow === null || !isOfPattern(error)) throw error
+        yield { name: subject.name, reason: `does not run here at ${length} tokens: ${error.message}` }
+      }
     }
   }
 }
+
+/** What its kernels meet and others need not. */
+const isOfPattern = (error: unknown): error is HeddleError =>
+  error instanceof HeddleError && error.blame !== 'caller' && error.code !== 'device-lost'

@@ -31,7 +31,7 @@ export interface Refusal {
   readonly reason: string
 }
 
-export const isRefusal = (x: Subject | Refusal): x is Refusal => 'reason' in x
+export const isRefusal = <T extends object>(x: T | Refusal): x is Refusal => 'reason' in x
 
 export const paramsAt = ({ params }: Pick<Subject, 'params'>, layer: number): ParamValues =>
   Array.isArray(params) ? (params as readonly ParamValues[])[layer]! : (params as ParamValues)

@@ -101,7 +101,7 @@ export function roundsOf(
   asked: readonly Asked[],
   model: Pick<ModelConfig, 'qHeads' | 'kvHeads' | 'headDim' | 'layers'> & { readonly dtype: Dtype },
   texts: ReadonlyMap<number, readonly EvalText[]>,
-): { readonly rounds: readonly Round[]; readonly refused: readonly Refusal[] } {
+): { readonly rounds: readonly Round[]; readonly refused: Refusal[] } {
   const builder = new Builder()
   const refused = new Map<string, Refusal>()
   const { qHeads, kvHeads, headDim, dtype } = model

@@ -121,6 +121,7 @@ async function run(options: EvalOptions, io: Io): Promise<Exit> {
   ])
   const texts = new Map(wish.lengths.map((length) => [length, textsAt(length)]))
   progress.show('compiling')
+  const { isRefusal } = await import('../../bench/eval/subject.ts')
   const { rounds, refused } = roundsOf(candidates, { ...config, dtype: wish.cache }, texts)
   const chunk = Math.min(longest, wish.chunk ?? MOST_CHUNK)
   const trained = configuredAttention(config)
@@ -148,7 +149,8 @@ async function run(options: EvalOptions, io: Io): Promise<Exit> {
         progress.show(`${subject} at ${length}: text ${done + 1} of ${of}`),
     }
     for await (const row of evalRows(run)) {
-      rows.push(row)
+      if (isRefusal(row)) refused.push(row)
+      else rows.push(row)
       if (options.out !== undefined)
         writeFiles(io, [{ path: path.resolve(io.cwd, options.out), bytes: jsonOf(report()) }])
     }

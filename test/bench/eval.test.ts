@@ -1,17 +1,22 @@
 /** The evaluation's own measurements against the oracle: what kernels keep, tile by tile, and how much mass; scores; settings. */
 
+import { readFileSync } from 'node:fs'
 import { afterAll, describe, expect, test } from 'vitest'
+import { prepareEval } from '../../bench/eval-units.ts'
+import { evaluationText } from '../../bench/eval-tables.ts'
 import { BLOCK } from '../../bench/eval/counts.ts'
-import { attentionOf } from '../../bench/eval/evaluate.ts'
+import { attentionOf, type EvalRow } from '../../bench/eval/evaluate.ts'
 import { oracleDensity } from '../../bench/eval/oracle.ts'
 import { pictureSpec } from '../../bench/eval/picture.ts'
-import { Builder, LIBRARY, libraryCandidate } from '../../bench/eval/prepare.ts'
+import { Builder, LIBRARY, libraryCandidate, OWN_DEFAULTS } from '../../bench/eval/prepare.ts'
 import { Probe } from '../../bench/eval/probe.ts'
+import type { EvalReport } from '../../bench/eval/report.ts'
 import { divergences, judge, positionsOf } from '../../bench/eval/scores.ts'
 import { SETTINGS } from '../../bench/eval/settings.ts'
 import { isRefusal, type Subject } from '../../bench/eval/subject.ts'
 import { needleText, NEEDLE_TASKS, WORD_CLASSES } from '../../bench/eval/tasks.ts'
 import { pieces } from '../../bench/eval/texts.ts'
+import { verdictOf } from '../../bench/eval/verdict.ts'
 import { createCompiler } from '../../compiler/index.ts'
 import { mapMask } from '../../compiler/mask-map.ts'
 import { PATTERNS, SELECTIONS } from '../../patterns/index.ts'
@@ -142,7 +147,7 @@ describe.skipIf(!opened)('what a probe measures', () => {
     expect(asked.density).toBeGreaterThan(0.1)
     expect(asked.density).toBeLessThanOrEqual(1)
     expect(asked.tiles).toBeGreaterThanOrEqual(asked.density)
-    expect(asked.of).toMatch(/^layer 1, kv head 1, rows \d+-\d+, /)
+    expect(asked.of).toMatch(/^layer 1, head 1, rows \d+-\d+, /)
     // Steps that cut the rows which choose together are no sample of them.
     expect(oracleDensity(own, 1, { q: new Float32Array(), k: new Float32Array() }, sizes)).toBeNull()
   })
@@ -233,4 +238,105 @@ test('a picture has a point for each row whose density is known', () => {
     { pattern: 'moba', density: 0.2, value: 0.5, length: '1024 tokens', kind: 'by data' },
     { pattern: 'causal', density: 1, value: 1, length: '1024 tokens', kind: 'dense' },
   ])
+})
+
+test("the document's own pattern compiles and can be judged, by its kernels' own counts", () => {
+  const [, text] = /```ts\n(import[^]*?)```/.exec(readFileSync('docs/evaluating.md', 'utf8'))!
+  const { patterns, diagnostics } = compiler.compile('test/recent-and-best.ts', { text: text! })
+  expect(diagnostics.filter((d) => d.severity !== 'note')).toEqual([])
+  const candidate = { name: 'own', entry: OWN_DEFAULTS, compile: () => patterns[0]! }
+  const found = builder.subject(candidate, { ...SIZES, length: 256, dtype: 'f32' })
+  expect(found).toMatchObject({ pattern: 'recent-and-best', params: {}, near: 64 })
+  expect('builds' in found && found.builds.counting).not.toBeNull()
+})
+
+test('what a machine without a compiler is given is plain data, each artefact once', () => {
+  const prepared = prepareEval(['a-shape', 'dsa'], [256, 512])
+  expect(JSON.parse(JSON.stringify(prepared))).toEqual(prepared)
+  expect(prepared.builds).toHaveLength(2)
+  expect(prepared.lengths.map((l) => l.subjects.map((s) => [s.name, s.builds]))).toEqual([
+    [
+      ['causal', 0],
+      ['a-shape', 1],
+    ],
+    [
+      ['causal', 0],
+      ['a-shape', 1],
+    ],
+  ])
+  expect(prepared.lengths[0]!.refused.map((r) => r.name)).toEqual(['dsa'])
+})
+
+const ROW: EvalRow = {
+  pattern: 'a-shape',
+  about: 'a window',
+  consts: {},
+  params: { window: 64 },
+  length: 1024,
+  texts: 2,
+  accuracy: 0.25,
+  tasks: [{ task: 'multi', answers: 16, accuracy: 0.25 }],
+  nearest: 64,
+  near: { answers: 4, right: 4 },
+  far: { answers: 12, right: 0 },
+  kl: 3.21,
+  positions: 32,
+  perplexity: null,
+  density: 0.12,
+  tiles: 0.2,
+  counted: 'kernels',
+  recall: 0.81,
+  leastRecall: 0.5,
+  times: {
+    prefill: { ms: 20, kernels: 12, attention: 3 },
+    decode: { ms: 2, kernels: null, attention: null },
+  },
+  verdict: '',
+}
+
+test('a pattern that answers near questions alone is told so, and a poor model is no judge', () => {
+  const dense = {
+    ...ROW,
+    pattern: 'causal',
+    accuracy: 1,
+    near: { answers: 16, right: 16 },
+    far: { answers: 0, right: 0 },
+  }
+  expect(verdictOf(dense, null)).toBe('answers')
+  expect(verdictOf({ ...dense, accuracy: 0.9 }, null)).toBe('answers 90 %: no judge of the patterns')
+  expect(verdictOf(ROW, dense)).toBe('fails on needles farther than 64 tokens: 0 % of 12; nearer: 100 % of 4')
+  expect(verdictOf({ ...ROW, accuracy: 0.96 }, dense)).toBe('keeps up with dense')
+  const evenly = { ...ROW, accuracy: 0.9, near: { answers: 10, right: 8 }, far: { answers: 10, right: 10 } }
+  expect(verdictOf(evenly, dense)).toBe('worse than dense: 90 % against 100 %')
+  const [read, worse] = [
+    { ...dense, accuracy: null, perplexity: 10 },
+    { ...ROW, accuracy: null, perplexity: 12 },
+  ]
+  expect(verdictOf(worse, read)).toBe('perplexity +20.0 %')
+})
+
+test('the document shows a table for each length, and what was refused', () => {
+  const report: EvalReport = {
+    suite: 'eval-gpu',
+    command: 'heddle eval',
+    date: '2026-01-01',
+    device: 'a GPU',
+    driver: '',
+    versions: {},
+    model: { name: 'm', layers: 8, qHeads: 4, kvHeads: 2, headDim: 64, positions: 16384 },
+    chunk: 1024,
+    seed: 1,
+    rows: [{ ...ROW, length: 8192 }, ROW],
+    refused: [{ name: 'dsa', reason: 'reads an indexer' }],
+  }
+  const table = (head: readonly string[], lines: readonly (readonly string[])[]) =>
+    [head, ...lines].map((line) => line.join(' | ')).join('\n')
+  const text = evaluationText([{ name: 'eval-gpu', report }], table)
+  expect(text).toMatch(/^!\[.*\]\(eval-gpu\.svg\)\n\n### At 1024 tokens\n\n[^]*### At 8192 tokens/)
+  expect(text).toContain('pattern | accuracy | near | far | KL | density | tiles | recall | prefill ms')
+  expect(text).toContain(
+    'a-shape | 0.250 | 1.00 of 4 | 0.00 of 12 | 3.2 | 0.120 | 0.200 | 0.810 | 12.0 | 3.00 | 2.00 | a window',
+  )
+  expect(text).toContain('dsa | reads an indexer')
+  expect(evaluationText([], table)).toMatch(/^Not measured yet/)
 })
