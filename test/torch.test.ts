@@ -19,10 +19,11 @@ import { drawSeeded, seededRandom } from '../runtime/testing/draw.ts'
 import { compiled } from './helpers.ts'
 import { METHOD_NAMES, type StageSizes } from './runtime/stage-cases.ts'
 import { writeCases } from './torch-cases.ts'
+import { writeProgramCases } from './torch-program-cases.ts'
 import { programVectors } from './torch-programs.ts'
 
 const TESTS = fileURLToPath(new URL('../runtime/torch/tests/', import.meta.url))
-const PYTHON = 'python3'
+const PYTHON = process.env.HEDDLE_PYTHON ?? 'python3'
 
 function python(args: readonly string[], input = '', env: Record<string, string> = {}) {
   return spawnSync(PYTHON, args, {
@@ -36,6 +37,7 @@ function python(args: readonly string[], input = '', env: Record<string, string>
 
 const present = python(['-c', 'import sys; sys.exit(sys.version_info < (3, 9))']).status === 0
 if (!present) process.stderr.write('tests of the PyTorch package are skipped: there is no python3\n')
+const torch = present && python(['-c', 'import pytest, torch']).status === 0
 const scratch = mkdtempSync(join(tmpdir(), 'heddle-torch-'))
 afterAll(() => rmSync(scratch, { recursive: true, force: true }))
 
@@ -173,6 +175,19 @@ describe.skipIf(!present)('the PyTorch package', () => {
     const { status, stdout, stderr } = python(['agree.py'], JSON.stringify({ ...rest, programs }))
     expect(status, stderr).toBe(0)
     expect(stdout.trim()).toBe('')
+  })
+
+  test.skipIf(!torch)('a program on tensors of torch, by the emulation', { timeout: 200_000 }, () => {
+    const folder = join(scratch, 'programs')
+    writeProgramCases('moba', folder, 1, 0)
+    const env = { HEDDLE_CASES: folder, HEDDLE_EMULATED: '1', HEDDLE_CACHE_DIR: scratch }
+    const { status, stdout } = python(
+      ['-m', 'pytest', '-q', '-p', 'no:cacheprovider', 'test_numerics.py'],
+      '',
+      env,
+    )
+    expect(status, stdout).toBe(0)
+    expect(stdout).toMatch(/^1 passed/m)
   })
 
   test('a vector that is wrong is noticed', () => {
