@@ -8,7 +8,7 @@ import { checkCuda, DEFAULT_PLAN, rowsOf, serve, serveUnits } from './check-cuda
 import type { UnitReport } from './check-cuda-cases.ts'
 import type { Unit } from './check-cuda-units.ts'
 import { checkCudaSelection, selectionRows } from './check-selections.ts'
-import { suiteOf, writeSuite, type Row } from './results.ts'
+import { suiteOf, writeSuite, type Row, type Suite } from './results.ts'
 import type { PreparedSelections } from './selection-cases.ts'
 import { SELECTION_TIMES, timeSelections } from './time-selections.ts'
 
@@ -127,10 +127,9 @@ async function rowsOfSuite(name: SuiteName): Promise<Row[]> {
 
 function write(name: SuiteName, rows: readonly Row[]): string {
   const machine = { device: driver.name, driver: driver.versions['CUDA driver'] ?? 'emulation' }
-  return writeSuite(folder, {
-    ...suiteOf(name, machine, carried.versions, rows),
-    command: `node cuda.mjs ${[folder, name, ...flags].join(' ')}`,
-  })
+  const command = `node cuda.mjs ${[folder, name, ...flags].join(' ')}`
+  const suite: Suite = { ...suiteOf(name, machine, carried.versions, rows), command }
+  return writeSuite(folder, suite)
 }
 
 if (flag('--worker')) {

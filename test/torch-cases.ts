@@ -3,6 +3,8 @@
  * into FOLDER an artefact per library pattern and, beside it, random calls of it with the pairs that the pattern keeps, asked
  * of the pattern itself; where it changes the logits, the oracle's output too. Tensors are named by their seed.
  *
+ * Of programs the oracle's output is what they compare with; they have three calls at most.
+ *
  * `NAME.cases.json`: the calls; `NAME.bin`: their tables, masks (a bit a pair, [batch, head, row, kv row], first bit lowest)
  * and outputs, each found by its byte offset.
  */
@@ -21,6 +23,8 @@ import { reference } from '../runtime/reference.ts'
 import { drawCase, randomTensor, type AttentionCase } from '../runtime/testing/cases.ts'
 import { drawSeeded } from '../runtime/testing/draw.ts'
 import { compilePattern } from '../runtime/testing/subject.ts'
+import { BUILT, Pieces } from './torch-pieces.ts'
+import { METHOD_CASES, writeProgramCases } from './torch-program-cases.ts'
 import type { Tensor } from '../runtime/tensor.ts'
 
 /** Head dims and value dims of the calls: the kernels' own, smaller ones, odd ones, unequal ones. */
@@ -32,27 +36,6 @@ const DIMS = [
   [59, 33],
   [100, 72],
 ] as const
-
-const BUILT = { headDims: [64, 128], dtypes: ['bf16', 'f16'] } as const
-
-/** The bytes of a pattern's file, each piece at a multiple of 16. */
-class Pieces {
-  readonly #parts: Uint8Array[] = []
-  #length = 0
-
-  add(data: ArrayBufferView): number {
-    const at = this.#length
-    const padded = new Uint8Array(Math.ceil(data.byteLength / 16) * 16)
-    padded.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
-    this.#parts.push(padded)
-    this.#length += padded.length
-    return at
-  }
-
-  bytes(): Uint8Array {
-    return Buffer.concat(this.#parts)
-  }
-}
 
 /** The nearest number with eight significant bits, ties to even. */
 function roundBrain(x: number): number {
@@ -169,6 +152,8 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     options: { cases: { type: 'string', default: '6' }, seed: { type: 'string', default: '0' } },
   })
   const folder = positionals[0] ?? 'out/torch-cases'
-  for (const { pattern } of PATTERNS) writeCases(pattern, folder, Number(values.cases), Number(values.seed))
-  console.log(`${PATTERNS.length} patterns, ${values.cases} calls each: ${folder}`)
+  const [cases, seed] = [Number(values.cases), Number(values.seed)]
+  for (const { pattern } of PATTERNS) writeCases(pattern, folder, cases, seed)
+  for (const name of METHOD_CASES) writeProgramCases(name, folder, cases, seed)
+  console.log(`${PATTERNS.length + METHOD_CASES.length} patterns, ${cases} calls each: ${folder}`)
 }

@@ -14,15 +14,17 @@ import { canonicalJson } from '../runtime/hash.ts'
 import { resolveLengths } from '../runtime/lengths.ts'
 import { metaWords } from '../runtime/meta.ts'
 import { resolveParams } from '../runtime/params.ts'
+import { paramsOf, readProfile } from '../runtime/profile.ts'
 import { drawCase, randomTensor } from '../runtime/testing/cases.ts'
 import { drawSeeded, seededRandom } from '../runtime/testing/draw.ts'
 import { compiled } from './helpers.ts'
 import { METHOD_NAMES, type StageSizes } from './runtime/stage-cases.ts'
 import { writeCases } from './torch-cases.ts'
+import { writeProgramCases } from './torch-program-cases.ts'
 import { programVectors } from './torch-programs.ts'
 
 const TESTS = fileURLToPath(new URL('../runtime/torch/tests/', import.meta.url))
-const PYTHON = 'python3'
+const PYTHON = process.env.HEDDLE_PYTHON ?? 'python3'
 
 function python(args: readonly string[], input = '', env: Record<string, string> = {}) {
   return spawnSync(PYTHON, args, {
@@ -36,6 +38,7 @@ function python(args: readonly string[], input = '', env: Record<string, string>
 
 const present = python(['-c', 'import sys; sys.exit(sys.version_info < (3, 9))']).status === 0
 if (!present) process.stderr.write('tests of the PyTorch package are skipped: there is no python3\n')
+const torch = present && python(['-c', 'import pytest, torch']).status === 0
 const scratch = mkdtempSync(join(tmpdir(), 'heddle-torch-'))
 afterAll(() => rmSync(scratch, { recursive: true, force: true }))
 
@@ -132,6 +135,21 @@ function artifacts() {
   })
 }
 
+/** Files of MInference's search, and the params of their layers. */
+function profiles() {
+  const random = seededRandom(3)
+  const whole = (most: number) => Math.floor(random() * most)
+  const kinds = ['vertical_and_slash', 'block_sparse', 'stream_llm'] as const
+  const head = () => [kinds[whole(3)], whole(4000), 1 + whole(4000), random()]
+  return [{}, { blocks: 7 }].map((options) => {
+    const source = Array.from({ length: 3 }, () =>
+      Object.fromEntries(Array.from({ length: 12 }, (_, h) => [h, head()])),
+    )
+    const profile = readProfile(source)
+    return { source, options, params: source.map((_, layer) => paramsOf(profile, layer, 12, options)) }
+  })
+}
+
 const PROGRAM: StageSizes = { batch: 2, qHeads: 4, kvHeads: 2, qLen: 75, kvLen: 90, headDim: 64 }
 /** The last has chunks. */
 const PROGRAM_SIZES = [
@@ -158,6 +176,7 @@ describe.skipIf(!present)('the PyTorch package', () => {
       artifacts: artifacts(),
       tensors: [{ shape: tensor.shape, seed: 77, data: [...tensor.data] }],
       programs: [],
+      profiles: profiles(),
     }
     expect(given.ops.length).toBeGreaterThan(30)
     const { status, stdout, stderr } = python(['agree.py'], JSON.stringify(given))
@@ -169,15 +188,28 @@ describe.skipIf(!present)('the PyTorch package', () => {
     const programs = METHOD_NAMES.map((name) => programVectors(name, PROGRAM_SIZES))
     const launches = programs.flatMap((p) => p.programs.map((call) => call.launches.length))
     expect(Math.max(...launches)).toBeGreaterThan(50)
-    const rest = { ops: OPS, expressions: [], texts: [], artifacts: [], tensors: [] }
+    const rest = { ops: OPS, expressions: [], texts: [], artifacts: [], tensors: [], profiles: [] }
     const { status, stdout, stderr } = python(['agree.py'], JSON.stringify({ ...rest, programs }))
     expect(status, stderr).toBe(0)
     expect(stdout.trim()).toBe('')
   })
 
+  test.skipIf(!torch)('a program on tensors of torch, by the emulation', { timeout: 200_000 }, () => {
+    const folder = join(scratch, 'programs')
+    writeProgramCases('moba', folder, 1, 0)
+    const env = { HEDDLE_CASES: folder, HEDDLE_EMULATED: '1', HEDDLE_CACHE_DIR: scratch }
+    const { status, stdout } = python(
+      ['-m', 'pytest', '-q', '-p', 'no:cacheprovider', 'test_numerics.py'],
+      '',
+      env,
+    )
+    expect(status, stdout).toBe(0)
+    expect(stdout).toMatch(/^1 passed/m)
+  })
+
   test('a vector that is wrong is noticed', () => {
     const given = { ops: [{ op: 'add', calls: [[[bitsOf(1), bitsOf(2)], bitsOf(4)]] }] }
-    const rest = { expressions: [], texts: [], artifacts: [], tensors: [], programs: [] }
+    const rest = { expressions: [], texts: [], artifacts: [], tensors: [], programs: [], profiles: [] }
     const { stdout } = python(['agree.py'], JSON.stringify({ ...given, ...rest }))
     expect(stdout).toContain('add(1.0, 2.0) = 3.0, not 4.0')
     expect(stdout).toContain('ops of one side only')

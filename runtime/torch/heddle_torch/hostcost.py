@@ -36,14 +36,16 @@ def measure(pattern: Pattern, rows: int = 64, dim: int = 64) -> Dict[str, float]
     q = torch.randn(1, 4, rows, dim, device="cuda", dtype=torch.bfloat16)
     k = torch.randn(1, 2, rows, dim, device="cuda", dtype=torch.bfloat16)
     one = q[:, :, :1].contiguous()
-    state = State.like(pattern, q, k)
+    calls: Dict[str, Callable[[], Any]] = {
+        "prefill": lambda: attention(q, k, k, pattern),
+        "decode": lambda: attention(one, k, k, pattern),
+        "the op alone": lambda: pattern.op(q, k, k),
+    }
+    if not pattern.artifact.is_program:
+        state = State.like(pattern, q, k)
+        calls["prefill, state"] = lambda: attention(q, k, k, pattern, state=state)
     with torch.no_grad():
-        return {
-            "prefill": per_call(lambda: attention(q, k, k, pattern)),
-            "decode": per_call(lambda: attention(one, k, k, pattern)),
-            "prefill, state": per_call(lambda: attention(q, k, k, pattern, state=state)),
-            "the op alone": per_call(lambda: pattern.op(q, k, k)),
-        }
+        return {name: per_call(call) for name, call in calls.items()}
 
 
 def main() -> int:

@@ -11,30 +11,43 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import List, Optional, Tuple
+from typing import Any, Iterator, List, Mapping, Optional, Tuple
 
-from .artifact import read_artifact
+from .artifact import Artifact, read_artifact
 from .compiler import machine_code
 from .errors import HeddleError
+from .stage_schema import kernels_of, text_of
 
 
 def manifests(paths: List[str]) -> List[Path]:
     found: List[Path] = []
     for path in map(Path, paths):
-        inside = sorted(p for p in path.glob("*.json") if p.name.count(".") == 1) if path.is_dir() else [path]
-        found += inside
+        # Other records may lie beside manifests, which are NAME.cuda.json or NAME.json.
+        inside = sorted(p for p in path.glob("*.json") if p.name.replace(".cuda.json", ".json").count(".") == 1)
+        found += inside if path.is_dir() else [path]
     return found
 
 
-def compile_one(path: str, id: str, capability: int) -> Tuple[str, float, Optional[str]]:
+def texts_for(artifact: Artifact, capability: int) -> Iterator[Mapping[str, Any]]:
+    """What calls on such a device run; of a program's kernel that others stand in for these, which aligned tensors get."""
+    fits = lambda text: text["capability"]["min"] <= capability <= text["capability"]["max"]
+    yield from filter(fits, artifact.variants)
+    for program in filter(fits, artifact.programs):
+        for kernel in kernels_of(program):
+            faster = [f["variant"] for f in kernel["faster"]]
+            yield from faster if faster and all(map(fits, faster)) else [text_of(kernel)]
+
+
+def compile_one(path: str, digest: str, capability: int) -> Tuple[str, float, Optional[str]]:
     artifact = read_artifact(path)
-    variant = next(v for v in artifact.variants if v["id"] == id)
+    text = next(t for t in texts_for(artifact, capability) if t["hash"] == digest)
+    name = f"{artifact.pattern} {text['id']}"
     start = time.perf_counter()
     try:
-        machine_code(artifact, variant, capability)
+        machine_code(artifact, text, capability)
     except HeddleError as e:
-        return f"{artifact.pattern} {id}", time.perf_counter() - start, str(e)
-    return f"{artifact.pattern} {id}", time.perf_counter() - start, None
+        return name, time.perf_counter() - start, str(e)
+    return name, time.perf_counter() - start, None
 
 
 def main(argv: Optional[List[str]] = None) -> int:
@@ -51,9 +64,8 @@ def main(argv: Optional[List[str]] = None) -> int:
         capability = 10 * major + minor
     work = []
     for path in manifests(given.paths):
-        for v in read_artifact(path).variants:
-            if v["capability"]["min"] <= capability <= v["capability"]["max"]:
-                work.append((str(path), v["id"], capability))
+        artifact = read_artifact(path)
+        work += [(str(path), digest, capability) for digest in {t["hash"]: None for t in texts_for(artifact, capability)}]
     failed = 0
     slowest = ("", 0.0)
     start = time.perf_counter()

@@ -97,6 +97,8 @@ class Armed:
         self.steps: List[Union[Launch, Copy]] = []
         self.copies: List[Copy] = []
         self.maps: List[MapSlot] = []
+        # Launches know no more of them than where they lie.
+        self._arguments: List[Any] = []
         faster = [work for work in made.launches if isinstance(work, FasterLaunch)]
         shapes = {id(work): shape_of(work.faster["variant"], on.call.sizes, on.multiprocessors) for work in faster}
         self.counters = max((s.counters for s in shapes.values()), default=0)
@@ -117,6 +119,7 @@ class Armed:
     def _add_kernel(self, work: KernelLaunch) -> None:
         on = self._on
         memory = (ctypes.c_uint64 * (len(work.block) // 8)).from_buffer_copy(work.block)
+        self._arguments.append(memory)
         words = memoryview(memory).cast("B").cast("Q")
         for at, (role, name) in work.addresses:
             if role == "stored":
@@ -133,6 +136,7 @@ class Armed:
         on, faster = self._on, work.faster
         variant, sizes, slots = faster["variant"], on.call.sizes, on.layout.slots
         buffer = CallBuffer(on.layout)
+        self._arguments.append(buffer)
         fill_call(on.layout, buffer, sizes, shape, on.call.strides, on.call.scale, on.vectors)
         if work.stride is not None:
             on.layout.write(buffer.bytes, "listStride", work.stride)

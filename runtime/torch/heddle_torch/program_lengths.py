@@ -1,7 +1,8 @@
 """A call of a program whose batch entries differ in their real rows in; its result, a call for each entry of what is real, out.
 
-Programs take every row as real. What an entry lacks at either end is cut off, of its tables and rows too; rows of padding give
-output 0 and LSE -inf, as they do in other kernels.
+Programs take every row as real. What an entry lacks at either end is cut off, of rows that it gives too; tables go by positions,
+which count from the first real row, so what they have beyond the last is cut off. Rows of padding give output 0 and LSE -inf, as
+they do in other kernels. In its own call an entry is batch entry 0.
 """
 
 from __future__ import annotations
@@ -42,14 +43,15 @@ def by_entry(
     shape = (sizes.batch, sizes.q_heads, sizes.q_rows, sizes.value_dim)
     out = q.new_empty_strided(shape, out_strides(shape, q.stride(2) > q.stride(1))).zero_()
     lse = q.new_full(shape[:3], -math.inf, dtype=torch.float32)
-    axes = [*(info["dims"] for info in artifact.tables), *(_axes_of(info) for info in artifact.rows)]
     for b, (q_row, q_start, q_len, kv_start, kv_len) in enumerate(entries):
         if q_len == 0 or kv_len == 0:
             continue
         if q_start != kv_len - q_len:
             raise HeddleError("program-start", pattern=artifact.pattern, batch=b, expected=kv_len - q_len, got=q_start)
-        spans = {"batch": (b, 1), "qLen": (q_row, q_len), "kvLen": (kv_start, kv_len)}
-        own = [_cut(t, dims, spans) for t, dims in zip(given, axes)]
+        by_position = {"batch": (b, 1), "qLen": (0, q_len), "kvLen": (0, kv_len)}
+        by_row = {"batch": (b, 1), "qLen": (q_row, q_len), "kvLen": (kv_start, kv_len)}
+        own = [_cut(t, info["dims"], by_position) for t, info in zip(given, artifact.tables)]
+        own += [_cut(t, _axes_of(info), by_row) for t, info in zip(given[len(own) :], artifact.rows)]
         keys = slice(kv_start, kv_start + kv_len)
         queries = slice(q_row, q_row + q_len)
         out[b : b + 1, :, queries], lse[b : b + 1, :, queries] = run(

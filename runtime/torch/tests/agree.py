@@ -13,6 +13,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 
 from heddle_torch.artifact import canonical, parse_artifact  # noqa: E402
 from heddle_torch.call import Sizes, shape_of  # noqa: E402
+from heddle_torch.minference import read_profile  # noqa: E402
 from heddle_torch.powers import Powers  # noqa: E402
 from heddle_torch.program import FasterLaunch, Header, plan_program  # noqa: E402
 from heddle_torch.program_call import program_call  # noqa: E402
@@ -117,6 +118,10 @@ def main() -> None:
             if size != call["bytes"] or len(got) != len(call["launches"]):
                 wrong.append(f"{about}: {len(got)} launches over {size} bytes, not {len(call['launches'])} over {call['bytes']}")
             wrong += [f"{about}: {x}, not {y}"[:2000] for x, y in zip(got, call["launches"]) if x != y][:1]
+    for r in given["profiles"]:
+        got = [layer["params"] for layer in read_profile(r["source"], **r["options"])["layers"].values()]
+        if got != r["params"]:
+            wrong.append(f"profile {r['source']}: params are {got}, not {r['params']}"[:2000])
     for r in given["tensors"]:
         try:
             from cases import tensor

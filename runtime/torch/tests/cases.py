@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, Iterator, List, Optional
 
 import numpy as np
 
@@ -51,6 +51,11 @@ class Case:
         found = self.call["tables"].items()
         return {n: np.frombuffer(self._data, kinds[t["type"]], t["count"], t["at"]) for n, t in found}
 
+    def rows(self) -> Dict[str, np.ndarray]:
+        """Of a program: vectors [batch, sharers, tokens, channels] that it takes beside q, k and v."""
+        found = self.call.get("rows", {}).items()
+        return {n: np.frombuffer(self._data, np.float32, int(np.prod(r["shape"])), r["at"]).reshape(r["shape"]) for n, r in found}
+
     def mask(self) -> np.ndarray:
         """Bool [batch, heads, rows, kv rows]: rows of the tensors, padding included."""
         shape = (self.batch, self.qHeads, self.qRows, self.kvRows)
@@ -68,6 +73,10 @@ class Case:
         out = np.frombuffer(self._data, np.float32, count * self.valueDim, o["out"]).reshape(*rows, self.valueDim)
         lse = np.frombuffer(self._data, np.float32, count, o["lse"]).reshape(rows)
         return out, lse, o["valueMax"], o["logitMax"]
+
+    def allowed(self) -> Optional[Dict[str, float]]:
+        """Errors of a program's `out` and `lse` that are twice those of plain attention; None: there is another rule."""
+        return (self.call["oracle"] or {}).get("allowed")
 
 
 def read_cases(folder: Path) -> Iterator[Case]:

@@ -5,7 +5,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from handmade import manifest, op, var, variant, write
+from handmade import manifest, op, program, stage_kernel, var, variant, write
 
 from heddle_torch.artifact import content_hash, parse_artifact, read_artifact
 from heddle_torch.errors import HeddleError
@@ -66,6 +66,26 @@ class Artifacts(unittest.TestCase):
             ({"call": {"bytes": 8, "fields": [{"name": "q", "type": "pointer", "count": 2, "offset": 0}]}}, "call.q"),
         ):
             self.assertIn(words, self.refused(manifest(**changes), "not-an-artifact"))
+
+    def test_programs(self):
+        once = lambda kernel: [{"kind": "once", "kernel": kernel}]
+        lost = stage_kernel("x")["buffers"][:6] + [{"role": "stored", "name": "nothing"}]
+        grid = stage_kernel("x")["grid"]
+        for changes, words in (
+            ({"steps": [{"kind": "twice"}]}, "steps[0].kind"),
+            ({"steps": once(stage_kernel("x", grid={**grid, "kind": "cubes"}))}, "grid.kind"),
+            ({"steps": once(stage_kernel("x", grid={**grid, "units": var("rows")}))}, "var rows"),
+            ({"steps": once(stage_kernel("x", when={"param": "nobody"}))}, "param nobody"),
+            ({"steps": once(stage_kernel("x", buffers=lost))}, "stored nothing"),
+            ({"steps": once({**stage_kernel("x"), "code": "other"})}, "text of x"),
+            ({"stored": [{"name": "ids", "words": {"param": "rows.channels"}, "units": None}]}, "rows.channels"),
+        ):
+            self.assertIn(words, self.refused(manifest(**program(**changes)), "not-an-artifact"))
+        made = manifest(**program())
+        made["stages"]["variants"][0]["steps"][1]["kernel"]["cubins"] = [{"arch": "sm_80", "file": "x", "sha256": "0" * 64}]
+        self.assertTrue(parse_artifact(made).is_program)  # cubins are added after the build
+        made["stages"]["variants"][0]["align"] = 8
+        self.refused(made, "artifact-hash", rehash=False)
 
     def test_infinite_bounds_are_null(self):
         table = {"name": "t", "type": "f32", "dims": ["head", 32], "min": None, "max": None, "monotone": False}

@@ -11,12 +11,13 @@ import unittest
 from pathlib import Path
 from unittest import mock
 
-from handmade import manifest, variant, write
+from handmade import manifest, program, stage_kernel, variant, write
 
 from heddle_torch import compiler, nvrtc
 from heddle_torch.artifact import parse_artifact
 from heddle_torch.cache import Cache
 from heddle_torch.errors import HeddleError
+from heddle_torch.precompile import manifests, texts_for
 
 KERNEL = 'extern "C" __global__ void attend(int* p) { *p = %d; }'
 
@@ -56,6 +57,23 @@ class Compiling(unittest.TestCase):
         patch = mock.patch.object(compiler, "nvrtc", lambda: FakeNvrtc(self.count))
         patch.start()
         self.addCleanup(patch.stop)
+
+    def test_what_is_compiled_ahead(self):
+        """Of a program's kernel what stands in for it where the device takes that."""
+        stands = {"lists": [], "order": None, "before": None, "state": None, "records": None}
+        fast = {**stands, "variant": variant("fast", "fast text", capability={"min": 90, "max": 90}, suffix="a")}
+        steps = [{"kind": "once", "kernel": stage_kernel("one", faster=[fast])}, {"kind": "once", "kernel": stage_kernel("two")}]
+        a = parse_artifact(manifest(**program(steps=steps)))
+        for capability, texts in ((80, ["one", "two"]), (90, ["fast", "two"])):
+            self.assertEqual([t["id"] for t in texts_for(a, capability)], texts)
+        for text in texts_for(a, 90):
+            compiler.machine_code(a, text, 90, self.cache)
+        self.assertEqual(self.compilations(), 2)
+
+    def test_manifests_are_found(self):
+        for name in ("a.json", "b.cuda.json", "a.cases.json", "b.bin"):
+            (self.folder / name).write_text("{}")
+        self.assertEqual([p.name for p in manifests([str(self.folder)])], ["a.json", "b.cuda.json"])
 
     def compilations(self):
         return len(self.count.read_text()) if self.count.exists() else 0
