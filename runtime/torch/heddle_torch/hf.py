@@ -168,9 +168,21 @@ def _layer(module: torch.nn.Module, base: Profile, serial: int, q_heads: int, kv
         profile = base if given is None else merged(base, given)
         layers = getattr(config, "num_hidden_layers", None)
         index = getattr(module, "layer_idx", None) or 0
-        held = (serial, _copied(given), layer_of(profile, index, layers or index + 1, q_heads, kv_heads))
+        part = part_of(config, q_heads)
+        own = layer_of(profile, index, layers or index + 1, q_heads * part[1], kv_heads * part[1], part)
+        held = (serial, _copied(given), own)
         module._heddle_layer = held
     return held[2]
+
+
+def part_of(config: Any, q_heads: int) -> Tuple[int, int]:
+    """Which of how many parts of a layer's heads this process has. Of tensor parallelism the ranks that share a layer are
+    neighbours, and have its heads in the order of their ranks."""
+    heads = getattr(config, "num_attention_heads", None) or q_heads
+    parts = heads // q_heads
+    if parts <= 1 or heads % q_heads != 0 or not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return 0, 1
+    return torch.distributed.get_rank() % parts, parts
 
 
 def _copied(x: Any) -> Any:

@@ -109,7 +109,7 @@ def _run(
 ) -> torch.Tensor:
     (first, last), (kv_first, kv_last) = run.heads, run.kv_heads
     params = run.params
-    if (first, last) != (0, q.shape[1]):
+    if run.part is not None or (first, last) != (0, q.shape[1]):
         params = _narrowed(run)
         q, k, v = q[:, first:last], k[:, kv_first:kv_last], v[:, kv_first:kv_last]
     p = None if run.pattern in (None, DENSE) else find(run.pattern)
@@ -150,13 +150,15 @@ def _why_run_dense(
 def _narrowed(run: Run) -> Mapping[str, Any]:
     """Params of a run, its tables cut to its heads along the axes that stand for heads."""
     given = dict(run.params)
+    begins = run.part or (0, 0)
+    own = {"head": (begins[0] + run.heads[0], run.heads), "kvHead": (begins[1] + run.kv_heads[0], run.kv_heads)}
     tables = () if run.pattern in (None, DENSE) else find(run.pattern).artifact.tables
     for table in tables:
         held = given.get(table["name"])
         for axis, dim in enumerate(table["dims"]):
-            span: Any = {"head": run.heads, "kvHead": run.kv_heads}.get(dim)
-            if held is not None and span is not None:
-                held = held.narrow(axis, span[0], span[1] - span[0])
+            if held is not None and dim in own:
+                begin, (first, last) = own[dim]
+                held = held.narrow(axis, begin, last - first)
         if held is not None:
             given[table["name"]] = held
     return given

@@ -20,6 +20,8 @@ class Run(NamedTuple):
     kv_heads: Tuple[int, int]
     pattern: Optional[str]  # or DENSE; None: nobody said
     params: Mapping[str, Any]
+    # Where `heads` and `kv_heads` count from, among the layer's; None: this process has all of them.
+    part: Optional[Tuple[int, int]] = None
 
 
 class Layer(NamedTuple):
@@ -69,10 +71,13 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> Dict[str, Any]:
     return {**base, **over, "params": params}
 
 
-def layer_of(profile: Mapping[str, Any], layer: int, layers: int, q_heads: int, kv_heads: int) -> Layer:
+def layer_of(
+    profile: Mapping[str, Any], layer: int, layers: int, q_heads: int, kv_heads: int, part: Tuple[int, int] = (0, 1)
+) -> Layer:
     """`profile`: {pattern, params, prefill, decode, heads, layers}, all optional; `layers` by number or range holds such
     records again, laid over it, and `heads` a list of {heads, pattern, params} for heads that differ from the rest.
-    A param of one value a head lists a value for each head of the record it stands in."""
+    A param of one value a head lists a value for each head of the record it stands in.
+    `part`: which of so many equal parts of the heads this process has, under tensor parallelism; the profile speaks of all."""
     _check_fields(profile, FIELDS, "sparse_attention")
     entry = {k: v for k, v in profile.items() if k != "layers"}
     where = "sparse_attention"
@@ -91,7 +96,12 @@ def layer_of(profile: Mapping[str, Any], layer: int, layers: int, q_heads: int, 
         for place, head in enumerate(heads):
             owner[head] = (own, place, len(heads))
     ways = [entry.get(phase, "pattern") == "pattern" for phase in PHASES]
-    return Layer(_runs(owner, q_heads, kv_heads), *ways, says_decode="decode" in entry)
+    index, parts = part
+    here, kv_here = q_heads // parts, kv_heads // parts
+    runs = _runs(owner[index * here : (index + 1) * here], here, kv_here)
+    if parts > 1:
+        runs = tuple(run._replace(part=(index * here, index * kv_here)) for run in runs)
+    return Layer(runs, *ways, says_decode="decode" in entry)
 
 
 def _runs(owner: List[Tuple[Mapping[str, Any], int, int]], q_heads: int, kv_heads: int) -> Tuple[Run, ...]:
