@@ -68,7 +68,8 @@ figcaption { margin-top: 10px; font-size: 13px; color: var(--soft); overflow-wra
 figcaption b { display: block; color: var(--ink); font-size: 15px }
 `
 
-const HEADS = [
+/** Of the table that the page and the terminal show. */
+export const HEADS = [
   'pattern',
   'density',
   'empty',
@@ -77,10 +78,10 @@ const HEADS = [
   'tiles by',
   'code',
   'compile',
-  'error ratio',
+  'error',
   'time',
   'dense',
-  'dense / time',
+  'speed',
 ]
 
 export function reportPage(head: ReportHead, rows: readonly ReportRow[]): string {

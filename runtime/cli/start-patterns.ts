@@ -184,20 +184,6 @@ function captionOf(compiled: CompiledPattern, at: Setting): string {
   ].join(', ')
 }
 
-export const HEADS = [
-  'pattern',
-  'density',
-  'empty',
-  'partial',
-  'full',
-  'tiles by',
-  'code',
-  'compile',
-  'error',
-  'time',
-  'dense',
-  'speed',
-]
 const WIDTHS = [16, 9, 7, 9, 7, 10, 10, 11, 8, 11, 10, 8]
 
 export const line = (cells: readonly string[]): string =>

@@ -11,9 +11,9 @@ import { command } from './command.ts'
 import { shown, writeFiles } from './files.ts'
 import { progressOn, type Io } from './io.ts'
 import { EXIT, type Exit } from './messages.ts'
-import { reportPage, type ReportRow } from './report.ts'
+import { HEADS, reportPage, type ReportRow } from './report.ts'
 import { ATTENTIONS, needleAnswers, needleExample, type Answers } from './start-model.ts'
-import { Bench, cellsOf, HEADS, jsonOf, line } from './start-patterns.ts'
+import { Bench, cellsOf, jsonOf, line } from './start-patterns.ts'
 import { heddleVersion } from './version.ts'
 
 const FLAGS = {

@@ -1,5 +1,6 @@
-/** Calls of programs whose kernels make products of panels: a method, a type and lengths in; how a device is wrong, or null, out. */
+/** Calls of programs whose kernels make products of panels: a device in; tests of it against the oracle out. */
 
+import { describe, expect, test } from 'vitest'
 import { judge } from '../../bench/selection-cases.ts'
 import { emitCuda } from '../../codegen/index.ts'
 import type { CudaDtype } from '../../codegen/cuda/manifest.ts'
@@ -17,6 +18,7 @@ const stored = ({ data, shape }: Tensor, dtype: CudaDtype): Tensor =>
     ? { data: bfloatArray(data as Float32Array), shape, dtype }
     : { data: halfArray(data as Float32Array), shape }
 
+/** How the device is wrong, or null. */
 export async function difference(
   driver: CudaDriver,
   name: string,
@@ -35,13 +37,26 @@ export async function difference(
   return judge(pattern, call, got).difference
 }
 
-export const METHODS = [
-  'xattention',
-  'anchor',
-  'moba',
-  'quest',
-  'dsa',
-  'hisa',
-  'minference-vertical-slash',
-  'pbs',
-]
+const METHODS = ['xattention', 'anchor', 'moba', 'quest', 'dsa', 'hisa', 'minference-vertical-slash', 'pbs']
+
+/** Tiles that are cut, chunks that begin within a block, vectors of any width, both types of halves. */
+export function testProducts(driver: CudaDriver): void {
+  describe('against the oracle', () => {
+    test.each(METHODS)('%s over several tiles', { timeout: 300_000 }, async (name) => {
+      expect(await difference(driver, name, 'bf16', SIZES)).toBeNull()
+    })
+
+    test('IEEE halves, whose eleven bits are two parts beside an f32', { timeout: 300_000 }, async () => {
+      for (const name of ['moba', 'xattention', 'anchor'])
+        expect(await difference(driver, name, 'f16', { ...SIZES, qLen: 37, kvLen: 133 }), name).toBeNull()
+    })
+
+    test('vectors that are not in eights', { timeout: 300_000 }, async () => {
+      for (const name of ['moba', 'xattention', 'minference-block'])
+        expect(
+          await difference(driver, name, 'bf16', { ...SIZES, qLen: 37, kvLen: 133, headDim: 20 }),
+          name,
+        ).toBeNull()
+    })
+  })
+}
