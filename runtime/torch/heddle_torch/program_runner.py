@@ -104,9 +104,9 @@ class ProgramRunner:
         try:
             return plan.new(*plan.work)
         except _OutOfMemory as e:
-            words = plan.stored.words
-            name = max(words, key=lambda n: words[n], default="none")
-            sizes = {"bytes": plan.launches.bytes, "name": name, "own": 4 * words.get(name, 0)}
+            parts = plan.launches.parts
+            name = max(parts, key=lambda n: parts[n])
+            sizes = {"bytes": plan.launches.bytes, "name": name, "own": parts[name]}
             raise HeddleError("workspace", where=plan.where, detail=str(e).partition("\n")[0], **sizes) from e
 
     def _counters(self, plan: ProgramPlan, stream: int, capturing: bool) -> Any:

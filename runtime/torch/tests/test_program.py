@@ -123,7 +123,7 @@ class Programs(OnCpu):
         launches = len(self.library.launches)
         with mock.patch.object(made, "new", new):
             text = self.raises("workspace", ht.attention, q, k, v, p)
-        self.assertIn(f"{4 * 9 * 16 * 4} bytes", text)
+        self.assertIn(f"{4 * 9 * 16 * 4} bytes in one workspace (ids alone has {4 * 9 * 16 * 4})", text)
         self.assertEqual(len(self.library.launches), launches)
         more = {"words": op("mul", 2**31, 2), "name": "ids", "units": None}
         self.raises("stored-limit", ht.attention, q, k, v, self.loaded(stored=[more], id="much"))
