@@ -5,7 +5,7 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, statSync } from 'node:fs'
 
 const built = 'dist/runtime/cli/main.js'
-const sources = ['dsl', 'compiler', 'codegen', 'runtime', 'patterns'].flatMap((folder) =>
+const sources = ['dsl', 'compiler', 'codegen', 'runtime', 'patterns', 'bench/eval'].flatMap((folder) =>
   readdirSync(folder, { recursive: true, encoding: 'utf8' }).map((name) => `${folder}/${name}`),
 )
 const isFresh = () => {

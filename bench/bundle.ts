@@ -1,6 +1,6 @@
 /**
- * The suites that need a GPU in; `out/bench/` out: `bench.mjs` and `prepared.json.gz`, which run where there is Node and Dawn
- * alone, `cuda.mjs` and `cuda.json.br`, which need the CUDA driver, and koffi in a node_modules of their own.
+ * The suites that need a GPU in; `out/bench/` out: `bench.mjs`, `prepared.json.gz` and `eval.json.br`, which run where there is Node
+ * and Dawn alone, `cuda.mjs` and `cuda.json.br`, which need the CUDA driver, and koffi in a node_modules of their own.
  */
 
 import { cpSync, mkdirSync, statSync, writeFileSync } from 'node:fs'
@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { brotliCompressSync, constants, gzipSync } from 'node:zlib'
 import { build } from 'esbuild'
 import { checkUnits } from './check-cuda-units.ts'
+import { prepareEval } from './eval-units.ts'
 import { prepare } from './kernels.ts'
 import { prepareSelections } from './selection-units.ts'
 import { versionsHere } from './versions.ts'
@@ -44,10 +45,10 @@ const onGpu = { prepared: prepare(), selections: { units: units.wgsl, timed: tim
 writeFileSync(`${OUT}/prepared.json.gz`, gzipSync(JSON.stringify(onGpu)))
 // The texts differ little from each other: a window that holds many of them makes a tenth of what gzip makes.
 const onCuda = { units: checkUnits(), selections: { units: units.cuda, timed: timed.cuda }, versions }
-const texts = Buffer.from(JSON.stringify(onCuda))
 const params = { [constants.BROTLI_PARAM_LGWIN]: 24, [constants.BROTLI_PARAM_QUALITY]: 6 }
-writeFileSync(`${OUT}/cuda.json.br`, brotliCompressSync(texts, { params }))
+for (const [name, content] of Object.entries({ cuda: onCuda, eval: prepareEval() }))
+  writeFileSync(`${OUT}/${name}.json.br`, brotliCompressSync(JSON.stringify(content), { params }))
 for (const name of FOREIGN)
   cpSync(`${ROOT}node_modules/${name}`, `${OUT}/node_modules/${name}`, { recursive: true })
-for (const name of ['bench.mjs', 'prepared.json.gz', 'cuda.mjs', 'cuda.json.br'])
+for (const name of ['bench.mjs', 'prepared.json.gz', 'eval.json.br', 'cuda.mjs', 'cuda.json.br'])
   console.log(`${OUT}/${name}: ${statSync(`${OUT}/${name}`).size} bytes`)

@@ -8,7 +8,7 @@ import { checkCuda, DEFAULT_PLAN, rowsOf, serve, serveUnits } from './check-cuda
 import type { UnitReport } from './check-cuda-cases.ts'
 import type { Unit } from './check-cuda-units.ts'
 import { checkCudaSelection, selectionRows } from './check-selections.ts'
-import { suiteOf, writeSuite, type Row } from './results.ts'
+import { suiteOf, writeSuite, type Row, type Suite } from './results.ts'
 import type { PreparedSelections } from './selection-cases.ts'
 import { SELECTION_TIMES, timeSelections } from './time-selections.ts'
 
@@ -25,7 +25,7 @@ const SUITES = ['check-cuda', 'check-cuda-selections', 'selections'] as const
 type SuiteName = (typeof SUITES)[number]
 
 const USAGE = `node cuda.mjs <folder for results> [${SUITES.join('] [')}] [--only <word in pattern or variant>]
-  [--minutes <n>] [--cases <n>] [--sets <n>] [--workers <n>] [--emulated]`
+  [--minutes <n>] [--cases <n>] [--sets <n>] [--workers <n>] [--emulated] [--plain]`
 
 const words = process.argv.slice(2)
 const flag = (name: string): boolean => words.includes(name)
@@ -118,10 +118,18 @@ async function rowsOfSuite(name: SuiteName): Promise<Row[]> {
       return timeSelections(
         driver,
         carried.selections.timed,
-        { ...SELECTION_TIMES, only, minutes: minutesOf() },
+        { ...SELECTION_TIMES, only, plain: flag('--plain'), minutes: minutesOf() },
         (text) => console.log(text),
+        (rows) => write(name, rows),
       )
   }
+}
+
+function write(name: SuiteName, rows: readonly Row[]): string {
+  const machine = { device: driver.name, driver: driver.versions['CUDA driver'] ?? 'emulation' }
+  const command = `node cuda.mjs ${[folder, name, ...flags].join(' ')}`
+  const suite: Suite = { ...suiteOf(name, machine, carried.versions, rows), command }
+  return writeSuite(folder, suite)
 }
 
 if (flag('--worker')) {
@@ -131,15 +139,10 @@ if (flag('--worker')) {
   let missed = 0
   for (const name of suites) {
     const rows = await rowsOfSuite(name)
-    const machine = { device: driver.name, driver: driver.versions['CUDA driver'] ?? 'emulation' }
-    const suite = {
-      ...suiteOf(name, machine, carried.versions, rows),
-      command: `node cuda.mjs ${[folder, name, ...flags].join(' ')}`,
-    }
     const failed = rows.filter((row) => row.ok === false)
     missed += failed.length
     const runs = rows.reduce((sum, row) => sum + Number(row.more?.['runs'] ?? 0), 0)
-    console.log(`${writeSuite(folder, suite)}: ${runs} runs, ${failed.length} of ${rows.length} rows failed`)
+    console.log(`${write(name, rows)}: ${runs} runs, ${failed.length} of ${rows.length} rows failed`)
   }
   driver.release()
   process.exit(missed === 0 ? 0 : 1)

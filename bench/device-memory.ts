@@ -2,34 +2,9 @@
 
 import type { Address, CudaDriver } from '../runtime/cuda.ts'
 import { toBfloat } from '../runtime/bfloat.ts'
+import { BELL, bells } from './bell.ts'
 
-/** Elements that are made on the host at a time. */
-const PIECE = 1 << 22
-
-/** Four bytes added up: a bell of variance 1 around 0, of which there are only so many values. */
-const SUMS = 4 * 255 + 1
-const DEVIATION = Math.sqrt((4 * (256 ** 2 - 1)) / 12)
-const BELL = Float32Array.from({ length: SUMS }, (_, sum) => (sum - 2 * 255) / DEVIATION)
 const BELL16 = Uint16Array.from(BELL, toBfloat)
-
-/** Xorshift: the same on every machine, and as fast as memory is written. */
-function* pieces(
-  count: number,
-  seed: number,
-): Generator<{ readonly at: number; readonly sums: Uint16Array }> {
-  let x = Math.imul(seed, 0x9e3779b9) | 1
-  const sums = new Uint16Array(Math.min(PIECE, count))
-  for (let at = 0; at < count; at += PIECE) {
-    const some = sums.subarray(0, Math.min(PIECE, count - at))
-    for (let i = 0; i < some.length; i++) {
-      x ^= x << 13
-      x ^= x >>> 17
-      x ^= x << 5
-      some[i] = (x & 255) + ((x >>> 8) & 255) + ((x >>> 16) & 255) + (x >>> 24)
-    }
-    yield { at, sums: some }
-  }
-}
 
 export class DeviceMemory {
   readonly #driver: CudaDriver
@@ -47,24 +22,18 @@ export class DeviceMemory {
 
   /** Brain floats. */
   bell16(count: number, seed: number): Address {
-    const address = this.blank(2 * count)
-    for (const { at, sums } of pieces(count, seed)) {
-      const bits = sums.map((sum) => BELL16[sum]!)
-      this.#driver.copyIn(
-        address + BigInt(2 * at),
-        new Uint8Array(bits.buffer, bits.byteOffset, bits.byteLength),
-      )
-    }
-    return address
+    return this.#filled(2 * count, bells(count, seed, BELL16))
   }
 
   /** f32, of a deviation. */
   bell32(count: number, deviation: number, seed: number): Address {
-    const address = this.blank(4 * count)
-    for (const { at, sums } of pieces(count, seed)) {
-      const values = Float32Array.from(sums, (sum) => deviation * BELL[sum]!)
-      this.#driver.copyIn(address + BigInt(4 * at), new Uint8Array(values.buffer))
-    }
+    const values = BELL.map((x) => deviation * x)
+    return this.#filled(4 * count, bells(count, seed, values))
+  }
+
+  #filled(bytes: number, pieces: ReturnType<typeof bells>): Address {
+    const address = this.blank(bytes)
+    for (const { at, bytes: piece } of pieces) this.#driver.copyIn(address + BigInt(at), piece)
     return address
   }
 

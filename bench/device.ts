@@ -37,7 +37,7 @@ export const DEVICE_SUITES: Readonly<
   'check-gpu-selections': (device, { selections }, narrowed) =>
     checkGpuSelections(device, selections.units, { ...GPU_CHECK, ...narrowed }),
   'gpu-selections': (device, { selections }, narrowed) =>
-    gpuSelections(device, selections.timed, { ...GPU_SELECTIONS, ...narrowed }),
+    gpuSelections(device, selections.timed, { ...GPU_SELECTIONS, ...narrowed }, (text) => console.log(text)),
   models: (device, { prepared }, { only }) => modelsSuite(device, prepared, only),
 }
 
@@ -63,7 +63,7 @@ export async function runOnDevice(
   }
 }
 
-function machineOf({ device, kind, name, toggles }: Awaited<ReturnType<typeof openDevice>>): Machine {
+export function machineOf({ device, kind, name, toggles }: Awaited<ReturnType<typeof openDevice>>): Machine {
   // Some drivers name the model, others only themselves.
   const { device: model, description } = device.adapterInfo
   const unsafe = `unsafe toggles: ${toggles.length === 0 ? 'none' : toggles.join(' ')}`

@@ -1,9 +1,8 @@
-/** Patterns that choose key blocks on WebGPU, sparser and sparser; time against dense causal beside tiles against dense, out. */
+/** Patterns that choose key blocks on WebGPU, sparser and sparser, in; time against dense causal beside tiles against dense out. */
 
 import type { Artifact } from '../codegen/artifact.ts'
-import { attention, loadKernel, type Kernel } from '../runtime/index.ts'
-import type { Shape, Tensor } from '../runtime/tensor.ts'
-import { randomTensor } from '../runtime/testing/cases.ts'
+import { loadKernel, type Kernel } from '../runtime/index.ts'
+import { GpuCall } from './gpu-call.ts'
 import { tooLong, type Measured } from './growth.ts'
 import { median, type Row } from './results.ts'
 
@@ -73,6 +72,7 @@ export async function gpuSelections(
   device: GPUDevice,
   artifacts: Readonly<Record<string, Artifact>>,
   plan: GpuSelectionPlan = GPU_SELECTIONS,
+  tell: (text: string) => void = () => {},
 ): Promise<Row[]> {
   const end = performance.now() + 60_000 * plan.minutes
   const dense = new Map<number, number>()
@@ -90,6 +90,7 @@ export async function gpuSelections(
           : `N ${length} is not run: no time was left`
       if (ended !== null) break
       const { ms, variant } = await time(kernel, c, length, plan)
+      tell(`${c.name}, N ${length}: ${ms.toPrecision(4)} ms, ${variant}`)
       measured.push({ length, kernels: [{ name: c.name, ms, launches: 1 }] })
       if (c === causal) dense.set(length, ms)
       if (length >= plan.shown) own.push(rowOf(c, length, ms, variant, dense.get(length)))
@@ -102,28 +103,20 @@ export async function gpuSelections(
   return rows
 }
 
-/** The whole program by the device's clock, uploads and downloads apart; the first runs raise the clock. */
+/** The whole program by the device's clock; the first runs raise the clock. */
 async function time(
   kernel: Kernel,
   { params }: Case,
   length: number,
   { heads, headDim, runs }: GpuSelectionPlan,
 ): Promise<{ ms: number; variant: string }> {
-  const tensor = (count: number, seed: number): Tensor => {
-    const shape: Shape = [1, count, length, headDim]
-    return randomTensor(shape, 'f16', seed)
-  }
-  const call = {
-    q: tensor(heads.qHeads, 1),
-    k: tensor(heads.kvHeads, 2),
-    v: tensor(heads.kvHeads, 3),
-    params,
-  }
+  await kernel.prepare({ headDim, valueDim: headDim, dtype: 'f16' })
+  using call = new GpuCall(kernel, params, { ...heads, length, headDim })
   const times: number[] = []
   let variant = ''
   for (let i = 0; i < runs + 2; i++) {
-    const got = await attention(kernel, { ...call, timestamps: true })
-    times.push(got.kernelMs!)
+    const got = await call.run()
+    times.push(got.ms)
     variant = got.variant
   }
   return { ms: median(times.slice(2)), variant }

@@ -67,7 +67,7 @@ export function suiteOf(
 }
 
 /** Whole file or none: a table is never made from half a suite. */
-export function writeSuite(folder: string, suite: Suite): string {
+export function writeSuite(folder: string, suite: Pick<Suite, 'suite'>): string {
   mkdirSync(folder, { recursive: true })
   const file = `${folder}/${suite.suite}.json`
   writeFileSync(`${file}.part`, `${JSON.stringify(suite, null, 1)}\n`)

@@ -8,12 +8,14 @@ import { HOW, printMask } from '../compiler/print.ts'
 import { isRowsSpec } from '../dsl/stages/inputs.ts'
 import { PATTERNS, SELECTIONS } from '../patterns/index.ts'
 import type { Pattern } from '../dsl/index.ts'
+import { drawEvaluations, evaluationsIn, evaluationText } from './eval-tables.ts'
 import { readSuite, type Row, type Suite } from './results.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const RESULTS = `${ROOT}bench/results`
 export const README = `${ROOT}README.md`
 export const MEASUREMENTS = `${ROOT}docs/measurements.md`
+export const EVALUATING = `${ROOT}docs/evaluating.md`
 
 interface Shown {
   readonly suite: string
@@ -68,6 +70,13 @@ const SUITES: readonly Shown[] = [
       'Patterns that choose by the data on CUDA: all that a call launches, beside our own dense causal attention',
     command: 'node out/bench/cuda.mjs bench/results selections',
     headline: beside,
+  },
+  {
+    suite: 'transformers',
+    title:
+      'Whole prompts of an 8B-shaped model in Hugging Face transformers on an H100, beside sdpa (cuDNN) and flex_attention',
+    command: 'python3 bench/cuda/models.py --artifacts out/models --out bench/results',
+    headline: all,
   },
   {
     suite: 'gpu-selections',
@@ -283,7 +292,12 @@ export const withTables = (readme: string): string =>
 
 export const withMeasurements = (text: string): string => withSections(text, { measurements: measurements() })
 
+export const withEvaluations = (text: string): string =>
+  withSections(text, { evaluations: evaluationText(evaluationsIn(RESULTS), table) })
+
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   writeFileSync(README, withTables(readFileSync(README, 'utf8')))
   writeFileSync(MEASUREMENTS, withMeasurements(readFileSync(MEASUREMENTS, 'utf8')))
+  writeFileSync(EVALUATING, withEvaluations(readFileSync(EVALUATING, 'utf8')))
+  await drawEvaluations(evaluationsIn(RESULTS), `${ROOT}docs`)
 }

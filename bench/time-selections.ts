@@ -25,6 +25,8 @@ export interface SelectionTimePlan {
   /** Of one case: timed runs, and milliseconds after which no other is begun. */
   readonly runs: number
   readonly budgetMs: number
+  /** Stages run by their texts for every device. */
+  readonly plain: boolean
   /** A word in the pattern's name. */
   readonly only: string
   readonly minutes: number
@@ -41,6 +43,7 @@ export const SELECTION_TIMES: SelectionTimePlan = {
   limits: { kernelMs: 2000, wholeMs: 6000 },
   runs: 9,
   budgetMs: 3000,
+  plain: false,
   only: '',
   minutes: Infinity,
 }
@@ -135,12 +138,13 @@ const fasterOf = ({ stages }: CudaArtifact) =>
     v.steps.flatMap((step) => (step.kind === 'once' ? [step.kernel] : step.kernels)).flatMap((k) => k.faster),
   )
 
-/** @param tell is told each length as it is measured */
+/** @param tell is told each length as it is measured; `keep` has the rows so far, so that a run that is cut off leaves them */
 export async function timeSelections(
   driver: CudaDriver,
   artifacts: Readonly<Record<string, CudaArtifact>>,
   plan: SelectionTimePlan = SELECTION_TIMES,
   tell: (text: string) => void = () => {},
+  keep: (rows: readonly Row[]) => void = () => {},
 ): Promise<Row[]> {
   const end = performance.now() + 60_000 * plan.minutes
   const own: TimedSetting = { about: '', params: {}, lengths: plan.lengths }
@@ -169,6 +173,7 @@ export async function timeSelections(
       }),
     )
     if (shown.length === 0 && performance.now() < end) rows.push(failedRow(name, plan, ended!))
+    keep(rows)
   }
   const peers = new Set<string>()
   for (const name of Object.keys(artifacts).filter((n) => n !== DENSE && n.includes(plan.only)))
@@ -194,12 +199,12 @@ async function timedLengths(
   driver: CudaDriver,
   artifact: CudaArtifact,
   { lengths }: TimedSetting,
-  { limits }: SelectionTimePlan,
+  { limits, plain }: SelectionTimePlan,
   end: number,
   run: (of: Traced, kernel: CudaKernel, length: number) => Promise<Timing>,
 ): Promise<{ timings: LengthTiming[]; ended: string | null }> {
   const of = traced(driver)
-  const kernel = loadCudaKernel(artifact, of.driver)
+  const kernel = loadCudaKernel(artifact, of.driver, { plain })
   const timings: LengthTiming[] = []
   let ended: string | null = null
   try {

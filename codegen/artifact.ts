@@ -161,6 +161,12 @@ export interface StageBinding {
   readonly type: string
 }
 
+/** Units and elements that a workgroup has. */
+export interface StageTile {
+  readonly q: number
+  readonly kv: number
+}
+
 /** A kernel whose grid has `units` q units of every sharer: a workgroup each, or a thread for each of `inner` elements. */
 export interface StageModule {
   readonly kind: 'stage'
@@ -175,8 +181,8 @@ export interface StageModule {
    * call; null: they are the same.
    */
   readonly finer: { readonly each: number; readonly before: JsonExpr } | null
-  /** A workgroup has a square of so many units and elements; null: as `inner` says. */
-  readonly tile: number | null
+  /** A workgroup has so many units and as many elements, or a tile of both; null: as `inner` says. */
+  readonly tile: number | StageTile | null
   readonly workgroup: number
   /** Of workgroup memory. */
   readonly sharedBytes: number

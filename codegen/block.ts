@@ -87,6 +87,22 @@ export class Block {
     this.stmts.push({ kind: 'product', sums, memory, x, y, channels })
   }
 
+  /** Rows and blocks of columns of a product's tile, and the log-sum-exp of the sums there. */
+  lses(sums: string, width: number, body: (b: Block, row: Code, block: Code, value: Code) => void): void {
+    const block = new Block(this.names.child())
+    const [row, column, value] = [
+      block.names.fresh('row'),
+      block.names.fresh('block'),
+      block.names.fresh('lse'),
+    ]
+    body(block, name('i32', row), name('i32', column), name('f32', value))
+    this.stmts.push({ kind: 'lses', sums, width, row, block: column, value, body: block.stmts })
+  }
+
+  bits(sums: string, words: Memory, each: number): void {
+    this.stmts.push({ kind: 'bits', sums, words, each })
+  }
+
   /** Each of the thread's cells of a product's tile: its number, its row and its column within the tile. */
   cells(body: (b: Block, cell: Code, row: Code, column: Code) => void): void {
     const block = new Block(this.names.child())

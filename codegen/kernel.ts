@@ -88,6 +88,21 @@ export type Stmt =
       readonly y: Panel
       readonly channels: Code
     }
+  /**
+   * For each row of the tile and block of `width` columns that this thread speaks for: the logarithm of the sum of exponentials of
+   * the sums there, -Infinity where all are.
+   */
+  | {
+      readonly kind: 'lses'
+      readonly sums: string
+      readonly width: number
+      readonly row: string
+      readonly block: string
+      readonly value: string
+      readonly body: readonly Stmt[]
+    }
+  /** All threads together: in `words`, 32 columns of the tile to a word, the bits of cells whose sums are not zero; `each` rows share a row. */
+  | { readonly kind: 'bits'; readonly sums: string; readonly words: Memory; readonly each: number }
   /** For each cell of the tile that is this thread's, by its number among them, its row and its column. */
   | {
       readonly kind: 'cells'
@@ -98,11 +113,13 @@ export type Stmt =
     }
 
 /**
- * Vectors of a product's tile, as a function of a row of the tile and a channel: `body`, then eight channels from there on.
+ * Vectors of a product's tile, as a function of a row of the tile, the first channel of a chunk and a channel of it: `body`, then
+ * eight channels from there on.
  * They lie side by side in a buffer from element `index` on, or are made one by one.
  */
 export interface Panel {
   readonly row: string
+  readonly first: string
   readonly channel: string
   readonly body: readonly Stmt[]
   readonly there: Code

@@ -153,6 +153,12 @@ export function printer(language: Language, memory: ReadonlySet<string> = new Se
         const [x, y] = [panel(s.x), panel(s.y)]
         return lines(products().product(s.sums, placed(s.memory.name), x, y, text(s.channels)))
       }
+      case 'lses': {
+        const { sums, width, row, block: column, value } = s
+        return lines(products().lses({ sums, width, row, block: column, value, body: block(s.body, '  ') }))
+      }
+      case 'bits':
+        return line(products().bits(s.sums, placed(s.words.name), s.each))
       case 'cells': {
         const { head, first } = products().cells(s.cell, s.row, s.column)
         return `${lines(`${head} {`)}${line(`  ${first}`)}${block(s.body, `${indent}  `)}${line('}')}`

@@ -29,7 +29,7 @@ export interface OpSpelling {
 export type Spelling = Readonly<Record<AnyOp, OpSpelling>>
 
 /** A panel of a product as text: the statements of its function, and its values. */
-export interface PrintedPanel extends Pick<Panel, 'row' | 'channel' | 'parts'> {
+export interface PrintedPanel extends Pick<Panel, 'row' | 'first' | 'channel' | 'parts'> {
   readonly body: string
   readonly there: string
   readonly from:
@@ -40,11 +40,15 @@ export interface PrintedPanel extends Pick<Panel, 'row' | 'channel' | 'parts'> {
 /** Products on matrix units, of targets that have them: `sums`, `product` and `cells` of kernel.ts. */
 export interface Products {
   /** Rows and columns of a tile, and the threads that have it together. */
-  readonly tile: number
+  readonly tile: { readonly q: number; readonly kv: number }
   readonly threads: number
+  /** For kernels that have a total beside each sum; these unless given. */
+  readonly totals?: Products
   /** Of workgroup memory: for panels of so many parts, and what a kernel may take in all. */
   readonly bytes: (xParts: number, yParts: number) => number
   readonly most: number
+  /** Channels of a chunk divide this many, or are as many. */
+  readonly chunk: number
   /** How many numbers of eight bits a half of the storage is the sum of. */
   readonly halfParts: 1 | 2
   readonly helper: Helper
@@ -62,6 +66,18 @@ export interface Products {
     row: string,
     column: string,
   ) => { readonly head: string; readonly first: string }
+  /** How many columns a block may have. */
+  readonly widths: readonly number[]
+  readonly lses: (text: {
+    readonly sums: string
+    readonly width: number
+    readonly row: string
+    readonly block: string
+    readonly value: string
+    readonly body: string
+  }) => string
+  /** Sets the bits of cells whose sums are not zero: `each` rows of the tile share a row of `words`. */
+  readonly bits: (sums: string, words: string, each: number) => string
 }
 
 /** What statements and values are printed by. A language may spell fewer types and ops than there are. */

@@ -10,6 +10,7 @@ export type {
   PatternChoice,
   PatternOptions,
 } from './model/attention.ts'
+export type { QueriesAndKeys } from './model/capture.ts'
 export { ARCHITECTURES, readConfig, ropeFrequencies } from './model/config.ts'
 export type { Activation, Architecture, ModelConfig, Rope, RopeFrequencies } from './model/config.ts'
 export { openModel, type ModelFiles, type OpenModelOptions } from './model/files.ts'

@@ -93,7 +93,10 @@ export function groupsOf(
 ): number {
   const sharers = sizes.batch * (share === 'indexHead' ? indexHeads : sharersOf(share, sizes))
   const units = sharers * count
-  if (tile !== null) return sharers * Math.ceil(count / tile) * Math.ceil(size(inner!) / tile)
+  if (tile !== null) {
+    const { q, kv } = typeof tile === 'number' ? { q: tile, kv: tile } : tile
+    return sharers * Math.ceil(count / q) * Math.ceil(size(inner!) / kv)
+  }
   return inner === null ? units : Math.ceil((units * size(inner)) / workgroup)
 }
 

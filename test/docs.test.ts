@@ -4,7 +4,14 @@ import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
-import { MEASUREMENTS, README, withMeasurements, withTables } from '../bench/tables.ts'
+import {
+  EVALUATING,
+  MEASUREMENTS,
+  README,
+  withEvaluations,
+  withMeasurements,
+  withTables,
+} from '../bench/tables.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const DOCUMENTS = [
@@ -14,6 +21,7 @@ const DOCUMENTS = [
   'docs/selecting.md',
   'docs/profiles.md',
   'docs/models.md',
+  'docs/evaluating.md',
   'bench/notes.md',
 ]
 const manifest = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
@@ -23,6 +31,7 @@ const manifest = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as
 const GENERATED = [
   ['README.md', README, withTables],
   ['docs/measurements.md', MEASUREMENTS, withMeasurements],
+  ['docs/evaluating.md', EVALUATING, withEvaluations],
 ] as const
 
 test.each(GENERATED)(

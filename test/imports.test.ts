@@ -7,8 +7,18 @@ import ts from 'typescript'
 import { describe, expect, test } from 'vitest'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
-const FOLDERS = ['dsl', 'compiler', 'codegen', 'runtime', 'patterns']
-const UNITS = ['dsl', 'compiler', 'codegen', 'runtime', 'patterns', 'model-node', 'testing', 'cli'] as const
+const FOLDERS = ['dsl', 'compiler', 'codegen', 'runtime', 'patterns', 'bench/eval']
+const UNITS = [
+  'dsl',
+  'compiler',
+  'codegen',
+  'runtime',
+  'patterns',
+  'model-node',
+  'testing',
+  'eval',
+  'cli',
+] as const
 type Unit = (typeof UNITS)[number]
 
 /** What a unit may import from; `types` by `import type` alone. Its own files are always allowed. */
@@ -33,8 +43,13 @@ const ALLOWED: Record<Unit, { values: readonly string[]; types: readonly string[
     types: [],
     packages: /^(fast-check|tsx\/.*|node:.*)$/,
   },
+  eval: {
+    values: ['dsl', 'compiler', 'codegen', 'runtime', 'patterns', 'testing'],
+    types: [],
+    packages: /^(node:.*|vega|vega-lite)$/,
+  },
   cli: {
-    values: ['dsl', 'compiler', 'codegen', 'runtime', 'patterns', 'model-node', 'testing'],
+    values: ['dsl', 'compiler', 'codegen', 'runtime', 'patterns', 'model-node', 'testing', 'eval'],
     types: [],
     packages: /^(citty|fast-png|typescript|tsx\/.*|node:.*)$/,
   },
@@ -58,6 +73,7 @@ function sourceFiles(): string[] {
 function unitOf(file: string): Unit {
   if (file.startsWith('runtime/testing/')) return 'testing'
   if (file.startsWith('runtime/cli/')) return 'cli'
+  if (file.startsWith('bench/eval/')) return 'eval'
   if (/^runtime\/model-node(\/|\.)/.test(file)) return 'model-node'
   return UNITS.find((unit) => file.startsWith(`${unit}/`))!
 }
@@ -72,7 +88,8 @@ function importsOf(file: string): Import[] {
   )
   const found: Import[] = []
   const add = (node: ts.Expression | undefined, typeOnly: boolean, dynamic: boolean) => {
-    if (!node || !ts.isStringLiteralLike(node)) return
+    // Data is no module.
+    if (!node || !ts.isStringLiteralLike(node) || node.text.endsWith('.json')) return
     const to = node.text.startsWith('.') ? relative(ROOT, join(ROOT, dirname(file), node.text)) : node.text
     found.push({ from: file, to, typeOnly, dynamic })
   }

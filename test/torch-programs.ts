@@ -5,7 +5,7 @@ import type { CudaArtifact, CudaStageKernel } from '../codegen/cuda/manifest.ts'
 import { metaWords } from '../runtime/meta.ts'
 import { checkProgramCall } from '../runtime/cuda/call.ts'
 import type { CudaFunction } from '../runtime/cuda/driver.ts'
-import { planStages } from '../runtime/cuda/stages.ts'
+import { planStages, takesFaster, textOn, type StageText } from '../runtime/cuda/stages.ts'
 import { kernelsOf } from '../runtime/cuda/stored.ts'
 import { stridesOf } from '../runtime/tensor.ts'
 import { stageCase, type StageCase, type StageSizes } from './runtime/stage-cases.ts'
@@ -78,8 +78,15 @@ function vectorOf(
     rows,
   })
   const kernels = kernelsOf(variant!)
-  const entry = (kernel: CudaStageKernel): CudaFunction => ({ name: kernel.hash })
-  const taken = (kernel: CudaStageKernel) => faster && kernel.faster.length > 0
+  // A Hopper device, or one that takes no other form than the kernels' own.
+  const powers = faster
+    ? { capability: 90, maxSharedBytes: 232_448, vectors: true }
+    : { capability: 80, maxSharedBytes: 0, vectors: false }
+  const entry = (kernel: CudaStageKernel): { entry: CudaFunction; text: StageText } => {
+    const text = textOn(kernel, powers)
+    return { entry: { name: text.hash }, text }
+  }
+  const taken = (kernel: CudaStageKernel) => takesFaster(kernel, powers)
   const entries = {
     plain: new Map(kernels.filter((k) => !taken(k)).map((k) => [k, entry(k)])),
     faster: new Map(

@@ -3,7 +3,7 @@
  * those of models/needle/tasks.py, which the model was trained on; the random numbers, and so the texts, are others.
  */
 
-import { readFileSync } from 'node:fs'
+import language from '../../models/needle/language.json' with { type: 'json' }
 import { seededRandom } from '../../runtime/testing/draw.ts'
 
 /** Words by class, in the order of their ids: models/needle/language.json. */
@@ -13,6 +13,8 @@ export interface Answer {
   /** Tokens before it are the prompt. */
   readonly begin: number
   readonly end: number
+  /** Tokens from the farthest fact that it rests on to its own first one. */
+  readonly distance: number
 }
 
 export interface NeedleText {
@@ -26,6 +28,8 @@ interface Question {
   readonly prompt: readonly string[]
   readonly answer: readonly string[]
   readonly stop: readonly string[]
+  /** Which facts it rests on. */
+  readonly facts: readonly number[]
 }
 
 interface Needles {
@@ -34,9 +38,8 @@ interface Needles {
   readonly questions: readonly Question[]
 }
 
-export function readWordClasses(): WordClasses {
-  return JSON.parse(readFileSync(new URL('../../models/needle/language.json', import.meta.url), 'utf8'))
-}
+/** The language's words. */
+export const WORD_CLASSES: WordClasses = language
 
 /** Draws from the words of a class. */
 class Drawer {
@@ -104,7 +107,12 @@ function keyed(draw: Drawer, count: number, form: keyof typeof KEYED): Needles {
   const rows = keys.map((key) => ({ prompt: [...before, ...key], answer: draw.number() }))
   return {
     facts: rows.map(({ prompt, answer }) => [...prompt, ...answer, after]),
-    questions: rows.map(({ prompt, answer }) => ({ prompt: ['ask', ...prompt], answer, stop: [after] })),
+    questions: rows.map(({ prompt, answer }, fact) => ({
+      prompt: ['ask', ...prompt],
+      answer,
+      stop: [after],
+      facts: [fact],
+    })),
   }
 }
 
@@ -118,15 +126,17 @@ function chains(draw: Drawer, count: number): Needles {
     number: draw.number(),
     done: 0,
   }))
-  const facts = draw.shuffled(rows.flatMap((row) => row.variables.map(() => row))).map((row) => {
+  const links = draw.shuffled(rows.flatMap((row) => row.variables.map(() => row)))
+  const facts = links.map((row) => {
     const link = row.done++
     const value = link === 0 ? row.number : [row.variables[link - 1]!]
     return ['set', row.variables[link]!, ...value, '.']
   })
-  const questions = rows.map(({ variables, number }) => ({
-    prompt: ['ask', variables.at(-1)!],
-    answer: [...variables.slice(0, -1).toReversed(), ...number],
+  const questions = rows.map((row) => ({
+    prompt: ['ask', row.variables.at(-1)!],
+    answer: [...row.variables.slice(0, -1).toReversed(), ...row.number],
     stop: ['.'],
+    facts: links.flatMap((other, fact) => (other === row ? [fact] : [])),
   }))
   return { facts, questions }
 }
@@ -149,7 +159,12 @@ function spans(draw: Drawer, count: number): Needles {
   })
   return {
     facts: rows.map(({ start, words }) => [...start, ...words]),
-    questions: rows.map(({ start, words }) => ({ prompt: ['ask', ...start], answer: words, stop: [] })),
+    questions: rows.map(({ start, words }, fact) => ({
+      prompt: ['ask', ...start],
+      answer: words,
+      stop: [],
+      facts: [fact],
+    })),
   }
 }
 
@@ -229,21 +244,25 @@ export function needleText(classes: WordClasses, name: NeedleTask, tokens: numbe
   const questions = draw.shuffled(needles.questions).slice(0, task.questions)
   const room = tokens - 2 - length(needles.facts) - length(questions.map(written))
   if (room < 0)
-    throw new Error(`task ${name}: one needle needs ${-room} tokens more than the ${tokens} there are`)
+    throw new RangeError(`task ${name}: one needle needs ${-room} tokens more than the ${tokens} there are`)
   const sentences = prose(draw, room)
   // A fact stands after a sentence, so never before the one that lacks its beginning.
   const depths = needles.facts.map(() => Math.min(1 + draw.below(sentences.length), sentences.length))
   depths.sort((a, b) => a - b)
   const words = ['<bos>']
-  let fact = 0
+  const starts: number[] = []
   for (let place = 0; place <= sentences.length; place++) {
-    while (depths[fact] === place) words.push(...needles.facts[fact++]!)
+    while (depths[starts.length] === place) {
+      starts.push(words.length)
+      words.push(...needles.facts[starts.length - 1]!)
+    }
     words.push(...(sentences[place] ?? []))
   }
   const answers = questions.map((question) => {
     const begin = words.length + question.prompt.length
     words.push(...written(question))
-    return { begin, end: begin + question.answer.length }
+    const distance = begin - Math.min(...question.facts.map((fact) => starts[fact]!))
+    return { begin, end: begin + question.answer.length, distance }
   })
   words.push('<eos>')
   const ids = new Map(

@@ -124,8 +124,9 @@ export function emitCuda(pattern: Emitted, options: EmitCudaOptions): CudaArtifa
 /** What the hash is over: cubins are made of the rest, when there is a compiler. */
 function withoutCubins({ variants, stages, ...record }: Omit<CudaArtifact, 'hash'>): object {
   const bare = <T extends { readonly cubins: unknown }>({ cubins: _, ...rest }: T) => rest
-  const kernel = ({ faster, ...k }: CudaStageKernel) => ({
+  const kernel = ({ faster, forms, ...k }: CudaStageKernel) => ({
     ...bare(k),
+    forms: forms.map(bare),
     faster: faster.map((f) => ({ ...f, variant: bare(f.variant) })),
   })
   const step = (s: CudaStageStep) =>

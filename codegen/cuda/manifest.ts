@@ -12,6 +12,7 @@ import type {
   Share,
   StageModule,
   StageStep,
+  StageTile,
   StoredValue,
   UniformField,
   Variant,
@@ -170,8 +171,25 @@ export interface CudaStageKernel {
   readonly hash: string
   readonly code: string
   readonly cubins: readonly Cubin[]
+  /** Other texts that do the same, best first, with units for a grid; none: []. A device takes the first that it can. */
+  readonly forms: readonly CudaStageForm[]
   /** Kernels of a mask's own kind that do the same, one behind the other, where the device and the alignment allow; none: []. */
   readonly faster: readonly CudaFaster[]
+}
+
+/** A text of a stage kernel for devices that can more: reads, writes and their order in the argument are the kernel's. */
+export interface CudaStageForm {
+  readonly capability: CudaVariant['capability']
+  /** Pointers, strides and head dims are multiples of 16 bytes. */
+  readonly vectors: boolean
+  readonly suffix: CudaVariant['suffix']
+  readonly threads: number
+  readonly sharedBytes: number
+  /** In place of the grid's. */
+  readonly tile: StageTile
+  readonly hash: string
+  readonly code: string
+  readonly cubins: readonly Cubin[]
 }
 
 /** Attention by a variant over stored values, by name. */

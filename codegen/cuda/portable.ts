@@ -17,6 +17,7 @@ import {
 } from '../target.ts'
 import { CUDA } from './target.ts'
 import { panelProducts } from './product.ts'
+import { groupProducts } from './product-hopper.ts'
 import { textOf } from './text.ts'
 
 const TYPES: Readonly<Partial<Record<Type, string>>> = {
@@ -181,4 +182,10 @@ export const portableCuda = (bf16: boolean): Target => ({
         : `${{ and: 'atomicAnd', or: 'atomicOr', add: 'atomicAdd' }[op]}(&${target}, ${value});`,
   },
   module: (kernel, printed) => module(kernel, printed, bf16),
+})
+
+/** The same for Hopper, whose products are those of warpgroups. */
+export const hopperCuda = (bf16: boolean): Target => ({
+  ...portableCuda(bf16),
+  products: groupProducts(bf16),
 })

@@ -1,32 +1,10 @@
-// Products of two panels of vectors on the matrix units. In: of each panel a function of (row of the tile, channel) that says where
-// the next eight channels lie, or what they are. Out: the sums of a tile of PANEL x PANEL cells in registers; a thread's cell n is
-// that of rowOfCell(n) and columnOfCell(n). Vectors that are no halves go in as several parts, each of the eight bits of a brain
-// float: three parts are all that an f32 has.
+// Products of two panels of vectors on the matrix units. In: of each panel a function, as panels.cuh has it. Out: the sums of a tile
+// of PANEL x PANEL cells in registers; which cell of a thread's is which, cells.cuh says.
 
 constexpr int PANEL = 128;
 constexpr int PANEL_THREADS = 256;
+constexpr int PANEL_COLUMNS = PANEL;
 constexpr int PANEL_CELLS = PANEL * PANEL / PANEL_THREADS;
-
-// Eight channels from a multiple of eight on, `count` of which are there; the rest count as zeros.
-struct PanelHalves {
-  u16 const* at;
-  int count;
-};
-struct PanelFloats {
-  float const* at;
-  int count;
-};
-struct PanelValues {
-  float x[8];
-};
-
-DEVICE PanelHalves panelHalves(u32 const* words, u32 element, int count) { return {(u16 const*)words + element, count}; }
-DEVICE PanelFloats panelFloats(float const* words, u32 element, int count) { return {words + element, count}; }
-
-// How many of eight channels from `channel` on there are.
-DEVICE int panelCount(bool there, int channel, int channels) {
-  return there ? min(8, max(0, channels - channel)) : 0;
-}
 
 #ifndef HEDDLE_EMULATED
 // As multiplyAdd, of brain floats whatever the storage is.
@@ -38,13 +16,14 @@ DEVICE void multiplyAddBrains(float (&d)[4], u32 const (&a)[4], u32 b0, u32 b1) 
 #endif
 
 // A warp has 32 rows and 64 columns: of multiplyAdd's tiles two and eight.
+constexpr int PANEL_WARP_ROWS = 32;
+constexpr int PANEL_WARP_COLUMNS = 64;
 DEVICE int panelRow() { return (threadIndex() >> 6) << 5; }
 DEVICE int panelColumn() { return ((threadIndex() >> 5) & 1) << 6; }
-DEVICE int rowOfCell(int n) { return panelRow() + (n >> 5) * 16 + ((n >> 1) & 1) * 8 + (laneIndex() >> 2); }
-DEVICE int columnOfCell(int n) { return panelColumn() + ((n >> 2) & 7) * 8 + (n & 1) + 2 * (laneIndex() & 3); }
+DEVICE int cellRow(int n) { return (n >> 5) * 16 + ((n >> 1) & 1) * 8; }
+DEVICE int cellColumn(int n) { return ((n >> 2) & 7) * 8 + (n & 1); }
 
-// The memory of a product: STAGES chunks of CHANNELS channels, of each panel PARTS parts. Sixteen bytes of a row are moved so that
-// eight rows at one place lie in different banks.
+// The memory of a product: STAGES chunks of CHANNELS channels, of each panel its parts.
 template <int XPARTS, int YPARTS>
 struct PanelShape {
   static constexpr int CHANNELS = XPARTS + YPARTS == 2 ? 64 : 32;
@@ -53,71 +32,6 @@ struct PanelShape {
   static constexpr int PART = PANEL * CHANNELS * 2;
   static constexpr int STAGE = (XPARTS + YPARTS) * PART;
 };
-template <int PIECES>
-DEVICE int panelPlace(int row, int piece) {
-  int moved = PIECES == 8 ? row & 7 : (row >> 1) & 3;
-  return (row * PIECES + (piece ^ moved)) * 16;
-}
-
-// The leading bits of eight values; what is left of them stays.
-DEVICE uint4 panelPart(float (&x)[8]) {
-  u32 words[4];
-#pragma unroll
-  for (int i = 0; i < 4; i++) words[i] = (bitsOf(x[2 * i]) >> 16) | (bitsOf(x[2 * i + 1]) & 0xffff0000u);
-#pragma unroll
-  for (int i = 0; i < 8; i++) x[i] -= floatOf(bitsOf(x[i]) & 0xffff0000u);
-  return make_uint4(words[0], words[1], words[2], words[3]);
-}
-
-template <int PARTS, int PART>
-DEVICE void putPanel(unsigned char* to, PanelValues v) {
-#pragma unroll
-  for (int part = 0; part < PARTS; part++) *(uint4*)(to + part * PART) = panelPart(v.x);
-}
-template <int PARTS, int PART>
-DEVICE void putPanel(unsigned char* to, PanelFloats v) {
-  PanelValues values;
-  if (v.count == 8 && ((u64)v.at & 15) == 0) {
-    float4 low = *(float4 const*)v.at, high = *((float4 const*)v.at + 1);
-    values = {{low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w}};
-  } else {
-#pragma unroll
-    for (int i = 0; i < 8; i++) values.x[i] = i < v.count ? v.at[i] : 0.0f;
-  }
-  putPanel<PARTS, PART>(to, values);
-}
-// Halves of the storage's own type in one part are copied as they are, and land when they are waited for.
-template <int PARTS, int PART>
-DEVICE void putPanel(unsigned char* to, PanelHalves v) {
-  if (PARTS == 1) {
-    if (v.count == 0 || (v.count == 8 && ((u64)v.at & 15) == 0)) {
-      copyAsync16(sharedAddress(to), v.at, v.count == 8);
-      return;
-    }
-    u32 words[4];
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-      u32 low = 2 * i < v.count ? v.at[2 * i] : 0u, high = 2 * i + 1 < v.count ? v.at[2 * i + 1] : 0u;
-      words[i] = low | high << 16;
-    }
-    *(uint4*)to = make_uint4(words[0], words[1], words[2], words[3]);
-    return;
-  }
-  PanelValues values;
-#pragma unroll
-  for (int i = 0; i < 8; i++) values.x[i] = i < v.count ? unpackHalf(v.at[i]) : 0.0f;
-  putPanel<PARTS, PART>(to, values);
-}
-
-template <int PARTS, int PIECES, class Panel>
-DEVICE void stagePanel(unsigned char* to, Panel const& panel, int begin) {
-#pragma unroll
-  for (int n = 0; n < PANEL * PIECES / PANEL_THREADS; n++) {
-    int number = threadIndex() + n * PANEL_THREADS;
-    int row = number / PIECES, piece = number % PIECES;
-    putPanel<PARTS, PANEL * PIECES * 16>(to + panelPlace<PIECES>(row, piece), panel(row, begin + 8 * piece));
-  }
-}
 
 template <bool BRAINS, int XPARTS, int YPARTS>
 DEVICE void multiplyStage(float (&sums)[PANEL_CELLS / 4][4], u32 stage) {
@@ -165,8 +79,8 @@ DEVICE void multiplyPanels(float (&sums)[PANEL_CELLS / 4][4], unsigned char* mem
   auto bring = [&](int chunk) {
     if (chunk < chunks) {
       unsigned char* to = memory + chunk % Shape::STAGES * Shape::STAGE;
-      stagePanel<XPARTS, Shape::PIECES>(to, x, chunk * Shape::CHANNELS);
-      stagePanel<YPARTS, Shape::PIECES>(to + XPARTS * Shape::PART, y, chunk * Shape::CHANNELS);
+      stagePanel<PANEL, PANEL_THREADS, false, XPARTS, Shape::PIECES>(to, x, chunk * Shape::CHANNELS);
+      stagePanel<PANEL, PANEL_THREADS, false, YPARTS, Shape::PIECES>(to + XPARTS * Shape::PART, y, chunk * Shape::CHANNELS);
     }
     commitCopies();
   };

@@ -2,15 +2,17 @@
 
 import { createHash } from 'node:crypto'
 import type { CompiledPattern } from '../../compiler/index.ts'
-import type { StagePlan } from '../../compiler/stages/plan.ts'
+import type { StageKernel, StagePlan } from '../../compiler/stages/plan.ts'
+import { bySoftmaxOfBlocks } from '../../compiler/stages/block-softmax.ts'
 import { Sizes } from '../../compiler/stages/sizes.ts'
 import type { StageAttend, StageBinding, StageModule } from '../artifact.ts'
 import { tileOf } from '../frame.ts'
 import { scheduleOf } from '../schedule.ts'
 import { attendForm, type AttendForm } from '../stages/attend-form.ts'
-import { emitStages, type StagesOptions } from '../stages/emit.ts'
-import type { CudaDtype, CudaFaster, CudaStageKernel, CudaStageVariant } from './manifest.ts'
-import { portableCuda } from './portable.ts'
+import { emitStages, stageModule, type StagesOptions } from '../stages/emit.ts'
+import type { CudaDtype, CudaFaster, CudaStageForm, CudaStageKernel, CudaStageVariant } from './manifest.ts'
+import { BLOCK_WIDTHS } from './panels.ts'
+import { hopperCuda, portableCuda } from './portable.ts'
 
 export interface CudaStagesOptions {
   readonly headDim: number
@@ -24,13 +26,19 @@ type Program = Pick<CompiledPattern, 'plan' | 'ir'> & { readonly stages: StagePl
 
 /** The texts need no more than this of a device; what is made for newer ones takes their place where it fits. */
 const CAPABILITY = { min: 80, max: 129 } as const
+const HOPPER = { min: 90, max: 90 } as const
+
+const kernelsOf = ({ steps }: StagePlan): readonly StageKernel[] =>
+  steps.flatMap((s) => (s.kind === 'once' ? [s.kernel] : s.kernels))
+
 /** Best first: tiles of 64 x 64 by 256 threads, and the small ones, for programs whose meaning is of such tiles. */
 const SHAPES = ['large48', 'portable'] as const
 
 /** The shape whose tiles are those that a skip is asked of. */
 function shapeFor(stages: StagePlan, valueDim: number): (typeof SHAPES)[number] {
-  const attends = stages.steps.flatMap((s) => (s.kind === 'once' ? [s.kernel] : s.kernels))
-  const tile = attends.flatMap((k) => (k.kind === 'attend' && k.node.arg.tile ? [k.node.arg.tile] : []))[0]
+  const tile = kernelsOf(stages).flatMap((k) =>
+    k.kind === 'attend' && k.node.arg.tile ? [k.node.arg.tile] : [],
+  )[0]
   const fits = (shape: (typeof SHAPES)[number]) => {
     const own = tileOf(scheduleOf(shape, 'f16', valueDim)!)
     return !tile || (own.q === tile.q && own.kv === tile.kv)
@@ -38,10 +46,14 @@ function shapeFor(stages: StagePlan, valueDim: number): (typeof SHAPES)[number] 
   return SHAPES.find(fits) ?? SHAPES[0]
 }
 
+/** The plan as CUDA's kernels have it: products meet in tiles, so that blocks of their cells do. */
+export const cudaPlan = (stages: StagePlan): StagePlan => bySoftmaxOfBlocks(stages, BLOCK_WIDTHS)
+
 export function emitCudaStages(
-  { plan: pattern, stages, ir }: Program,
+  { plan: pattern, stages: planned, ir }: Program,
   { headDim, valueDim, dtype, faster }: CudaStagesOptions,
 ): CudaStageVariant {
+  const stages = cudaPlan(planned)
   const options: StagesOptions = {
     pattern,
     plan: stages,
@@ -55,13 +67,16 @@ export function emitCudaStages(
   }
   const made = emitStages(options)
   const fasterFor = new Map<string, readonly CudaFaster[]>()
-  for (const kernel of stages.steps.flatMap((s) => (s.kind === 'once' ? [s.kernel] : s.kernels))) {
+  for (const kernel of kernelsOf(stages)) {
     const form = kernel.kind === 'attend' ? attendForm(options, kernel) : null
     if (form) fasterFor.set(kernel.name, faster(form))
   }
+  const onHopper = { ...options, target: hopperCuda(dtype === 'bf16') }
+  const kernelsByName = new Map(kernelsOf(stages).map((k) => [k.name, k]))
   const kernelOf = (kernel: StageModule | StageAttend): CudaStageKernel => ({
     ...(kernel.kind === 'stage' ? stageKernel(kernel) : attendKernel(kernel)),
     when: kernel.when ?? null,
+    forms: kernel.kind === 'stage' ? formsOf(kernel, kernelsByName.get(kernel.name)!, onHopper) : [],
     faster: fasterFor.get(kernel.name) ?? [],
   })
   if (made === null) throw new Error('there is a shape for halves')
@@ -81,7 +96,7 @@ export function emitCudaStages(
   }
 }
 
-type Plain = Omit<CudaStageKernel, 'faster' | 'when'>
+type Plain = Omit<CudaStageKernel, 'faster' | 'forms' | 'when'>
 
 const textOf = (code: string) => ({
   code,
@@ -93,6 +108,29 @@ const bufferOf = ({ role, table, rows, stored }: StageBinding): CudaStageKernel[
   role: role as Exclude<StageBinding['role'], 'uniforms'>,
   name: table ?? rows ?? stored ?? null,
 })
+
+/** The kernel's text where products are Hopper's own: none where it makes no products. */
+function formsOf(
+  { code: plain }: StageModule,
+  kernel: StageKernel,
+  onHopper: StagesOptions,
+): CudaStageForm[] {
+  if (kernel.kind === 'attend') return []
+  const { tile, workgroup: threads, sharedBytes, code } = stageModule(onHopper, kernel)
+  if (code === plain || tile === null) return []
+  const rectangle = typeof tile === 'number' ? { q: tile, kv: tile } : tile
+  return [
+    {
+      capability: HOPPER,
+      vectors: true,
+      suffix: 'a',
+      threads,
+      sharedBytes,
+      tile: rectangle,
+      ...textOf(code),
+    },
+  ]
+}
 
 function stageKernel({
   name,
@@ -111,11 +149,17 @@ function stageKernel({
     name,
     threads: workgroup,
     sharedBytes,
-    grid: { kind: 'units', share, units, inner, finer, tile },
+    grid: { kind: 'units', share, units, inner, finer, tile: squareOf(tile) },
     uniforms,
     buffers: bindings.filter((b) => b.role !== 'uniforms').map(bufferOf),
     ...textOf(code),
   }
+}
+
+/** The tiles of texts for every device are squares. */
+function squareOf(tile: StageModule['tile']): number | null {
+  if (tile === null || typeof tile === 'number') return tile
+  throw new Error(`a tile of ${tile.q} by ${tile.kv} has no text for every device`)
 }
 
 /** What it reads of other kernels goes by name, as theirs does. */

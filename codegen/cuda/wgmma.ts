@@ -11,11 +11,14 @@ export interface Product {
   readonly a: 'shared' | 'registers'
   /** b is stored with its columns contiguous, not the contracted dimension. */
   readonly transposed: boolean
+  /** Of brain floats, whatever the storage is. */
+  readonly brains?: true
 }
 
 /** d += a b with a of 64 x 16; `keep` 0 overwrites d. */
-export function productText({ name, columns, a, transposed }: Product, dtype: CudaDtype): string {
+export function productText({ name, columns, a, transposed, brains }: Product, dtype: CudaDtype): string {
   const count = columns / 2
+  const halves = brains ? 'bf16' : dtype
   const registers = Array.from({ length: count }, (_, i) => i)
   const list = (items: readonly string[], each: number): string =>
     Array.from({ length: Math.ceil(items.length / each) }, (_, i) =>
@@ -39,7 +42,7 @@ export function productText({ name, columns, a, transposed }: Product, dtype: Cu
   )
   return `#ifdef HEDDLE_EMULATED
 DEVICE void ${name}(float (&d)[${count}], ${parameter}, u64 b, int keep, HEDDLE_LINE) {
-  productOf<BF16, ${transposed}>(d, a, b, keep, line);
+  productOf<${brains ? 'true' : 'BF16'}, ${transposed}>(d, a, b, keep, line);
 }
 #else
 DEVICE void ${name}(float (&d)[${count}], ${parameter}, u64 b, int keep) {
@@ -47,7 +50,7 @@ DEVICE void ${name}(float (&d)[${count}], ${parameter}, u64 b, int keep) {
       "{\\n"
       ".reg .pred keep;\\n"
       "setp.ne.b32 keep, %${b + 1}, 0;\\n"
-      "wgmma.mma_async.sync.aligned.m64n${columns}k16.f32.${dtype}.${dtype} "
+      "wgmma.mma_async.sync.aligned.m64n${columns}k16.f32.${halves}.${halves} "
       "{${lines.replaceAll(',\n        ', ', "\n      "')}}, ${operand}, %${b}, keep, ${flags};\\n"
       "}"
       : ${list(

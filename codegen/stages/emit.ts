@@ -14,6 +14,7 @@ import {
   type StageBinding,
   type StageModule,
   type StageStep,
+  type StageTile,
   type StageVariant,
   type StoredValue,
 } from '../artifact.ts'
@@ -150,7 +151,8 @@ function storedValue(
   }
 }
 
-function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, AttendKernel>): StageModule {
+/** A kernel of the plan that is no attend, as text. */
+export function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, AttendKernel>): StageModule {
   const { pattern, plan, sizes, target, capability, headDim, valueDim, dtype } = options
   const problem: StageProblem = {
     pattern,
@@ -169,10 +171,13 @@ function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, Attend
     lanes: target.lanes ?? 1,
   }
   const text = new StageText(problem, kernel.writes, target.reserved)
-  const { products } = target
   // Cells of products alone are worth a tile of them at once.
   const leaf = kernel.kind === 'scores' ? leafOf(text, kernel.node) : null
-  const product = products && kernel.kind === 'scores' ? productCells(text, kernel.node) : null
+  const product =
+    target.products && kernel.kind === 'scores'
+      ? productCells(text, kernel.node, target.products.widths)
+      : null
+  const products = (product?.pool ? target.products?.totals : null) ?? target.products
   const bits = products && kernel.kind === 'filter' ? productBits(text, products, kernel) : null
   const cells = cellsOf(text, pattern.tiles)
   const alone = (entry: ReturnType<typeof rowsEntry>) => ({ entry, memory: [] })
@@ -229,7 +234,11 @@ function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, Attend
   ]
   // A tile of bits has the rows and columns of the cells that are asked.
   const units = sizes.product(sizes.units(gridAxis(kernel)), sizes.num(bits?.each ?? 1))
-  const inner = bits ? sizes.units(setOf(bits.where).kv) : innerOf(options, kernel)
+  const inner = bits
+    ? sizes.units(setOf(bits.where).kv)
+    : product
+      ? sizes.units(scoresOf(product.leaf.node).kv)
+      : innerOf(options, kernel)
   const { finer } = kernel.grid
   return {
     kind: 'stage',
@@ -238,14 +247,16 @@ function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, Attend
     units: jsonOf(units),
     inner: inner && jsonOf(inner),
     finer: finer ? { each: finer.each, before: jsonOf(finer.before) } : null,
-    tile: product || bits ? products!.tile : leaf ? CELLS : null,
+    tile: product || bits ? squareOf(products!.tile) : leaf ? CELLS : null,
     workgroup: made.entry.threads,
     sharedBytes: bytesOf(made.memory),
     bindings,
     uniforms: text.fields.map((f) => f.field),
-    code: print(file, target),
+    code: print(file, { ...target, ...(products ? { products } : {}) }),
   }
 }
+
+const squareOf = (tile: StageTile): number | StageTile => (tile.q === tile.kv ? tile.q : tile)
 
 /** Vectors that a workgroup has in common. */
 const isVector = (node: StageNode): node is StageNode<'quantize'> =>

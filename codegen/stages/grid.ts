@@ -16,6 +16,7 @@ import {
   type Code,
   type Entry,
 } from '../kernel.ts'
+import type { Products } from '../target.ts'
 import type { Sharer, StageText } from './text.ts'
 
 /** Threads of a workgroup whose threads work alone. */
@@ -73,16 +74,16 @@ export interface GridTile {
   readonly firstColumn: Code
 }
 
-/** One workgroup for each square of `side` rows and columns. */
-export function tileAt(t: StageText, share: Share, width: Code, side: number): GridTile {
+/** One workgroup for each rectangle of as many rows and columns as a tile has. */
+export function tileAt(t: StageText, share: Share, width: Code, { q, kv }: Products['tile']): GridTile {
   const block = new Block(t.names.child())
   const own = block.let('own', groupOf(t))
   block.if(le(t.uniform('groupCount'), own), (b) => b.return())
   const rows = t.uniform('unitCount')
-  const tiles = (n: Code) => quotient(add(n, i32(side - 1)), i32(side))
+  const tiles = (n: Code, side: number) => quotient(add(n, i32(side - 1)), i32(side))
   const columns = block.let('columns', width)
-  const across = block.let('across', tiles(columns))
-  const down = block.let('down', tiles(rows))
+  const across = block.let('across', tiles(columns, kv))
+  const down = block.let('down', tiles(rows, q))
   const number = block.let('number', fromU32(own))
   const above = block.let('above', quotient(number, across))
   const pair = block.let('pair', quotient(above, down))
@@ -94,7 +95,7 @@ export function tileAt(t: StageText, share: Share, width: Code, side: number): G
     rows,
     columns,
     base: t.uniform('unitBase'),
-    firstRow: block.let('firstRow', mul(remainder(above, down), i32(side))),
-    firstColumn: block.let('firstColumn', mul(remainder(number, across), i32(side))),
+    firstRow: block.let('firstRow', mul(remainder(above, down), i32(q))),
+    firstColumn: block.let('firstColumn', mul(remainder(number, across), i32(kv))),
   }
 }

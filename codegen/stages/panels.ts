@@ -31,37 +31,52 @@ export interface RowPlace {
   readonly there: Code
 }
 
+/** A channel of the product: one of those of a chunk that begins with a multiple of its number of channels. */
+export interface ChunkChannel {
+  readonly at: Code
+  readonly first: Code
+  /** That number divides this one; null: channels are met one by one. */
+  readonly chunk: number | null
+}
+
 /** Rows of a tile: which vector its row `row` is, and where in it a channel of the product lies. */
 export interface TileRows {
   readonly node: StageNode
   /** Codes may go in without their scales, by which the cells are multiplied afterwards. */
   readonly asCodes: boolean
-  readonly at: (block: Block, row: Code, channel: Code) => RowPlace
+  readonly at: (block: Block, row: Code, channel: ChunkChannel) => RowPlace
 }
 
 /** The two panels of a product. Halves go in as they are where both are; three numbers of eight bits are all of an f32. */
 export function panelsOf(
   t: StageText,
   block: Block,
-  { halfParts }: Products,
+  { halfParts, chunk }: Products,
   of: Sharer,
   x: TileRows,
   y: TileRows,
 ): readonly [Panel, Panel] {
-  const [a, b] = [x, y].map((rows) => panelOf(t, block, of, rows)) as [Panel, Panel]
+  const [a, b] = [x, y].map((rows) => panelOf(t, block, of, chunk, rows)) as [Panel, Panel]
   const bothHalves = a.from.kind === 'halves' && b.from.kind === 'halves'
   const parts = (p: Panel): Panel =>
     p.from.kind === 'halves' && !bothHalves ? { ...p, parts: halfParts } : p
   return [parts(a), parts(b)]
 }
 
-function panelOf(t: StageText, block: Block, of: Sharer, { node, asCodes, at: rowAt }: TileRows): Panel {
+function panelOf(
+  t: StageText,
+  block: Block,
+  of: Sharer,
+  chunk: number,
+  { node, asCodes, at: rowAt }: TileRows,
+): Panel {
   const names = block.names.child()
-  const [row, channel] = [names.fresh('row'), names.fresh('channel')]
+  const [row, first, channel] = [names.fresh('row'), names.fresh('first'), names.fresh('channel')]
   let from: Panel['from'] | null = null
   let there: Code | null = null
   const body = block.inner((b) => {
-    const place = rowAt(b, name('i32', row), name('i32', channel))
+    const channels = { at: name('i32', channel), first: name('i32', first), chunk }
+    const place = rowAt(b, name('i32', row), channels)
     there = b.let('there', place.there)
     from = (asCodes ? codesAt(t, b, node, of, place) : null) ?? addressOf(t, b, node, of, place)
     if (from) return
@@ -73,7 +88,7 @@ function panelOf(t: StageText, block: Block, of: Sharer, { node, asCodes, at: ro
       value: element(t, node, of, place.place, add(name('i32', one), b.let('moved', moved))),
     }
   })
-  return { row, channel, body, there: there!, from: from!, parts: partsOf(node, from!) }
+  return { row, first, channel, body, there: there!, from: from!, parts: partsOf(node, from!) }
 }
 
 const partsOf = (node: StageNode, from: Panel['from']): Panel['parts'] => {
@@ -178,7 +193,7 @@ export function leafRows(
     return {
       node: vectors,
       asCodes: true,
-      at: (_, row, channel) => ({ place: add(first, row), channel, there: within(row) }),
+      at: (_, row, { at: channel }) => ({ place: add(first, row), channel, there: within(row) }),
     }
   // The tokens of a patch lie end to end, those of the keys in the order in which they are met.
   const { step } = patches
@@ -189,13 +204,16 @@ export function leafRows(
   return {
     node: vectors,
     asCodes: false,
-    at: (b, row, channel) => {
+    at: (b, row, { at, first: begin, chunk }) => {
+      // A chunk is of one token where tokens are of whole chunks: then which one it is, all threads have in common.
+      const isOfOne = chunk !== null && width.kind === 'literal' && Number(width.value) % chunk === 0
+      const [from, beyond] = isOfOne ? [begin, sub(at, begin)] : [at, i32(0)]
       const index = fieldOf(t, { axis, place: add(first, row), of }, 'index')
       const start = sub(add(mul(index, i32(step)), i32(begins)), base)
-      const token = b.let('token', add(start, mul(quotient(channel, width), i32(turn))))
+      const token = b.let('token', add(start, mul(quotient(from, width), i32(turn))))
       return {
         place: token,
-        channel: b.let('own', remainder(channel, width)),
+        channel: b.let('own', add(remainder(from, width), beyond)),
         there: and(within(row), le(i32(0), token), lt(token, length)),
       }
     },

@@ -4,7 +4,7 @@ import { sameUnits } from '../../compiler/stages/axes.ts'
 import { nodesUnder, type Share, type StageNode } from '../../compiler/stages/graph.ts'
 import { scoresOf } from '../../compiler/stages/typing.ts'
 import type { Block } from '../block.ts'
-import { add, and, bool, f32, i32, lt, max, min, mul, op, or, select, type Code } from '../kernel.ts'
+import { add, and, bool, f32, i32, lt, max, min, mul, op, or, select, sub, type Code } from '../kernel.ts'
 import { LOWEST } from './rows.ts'
 import type { Sharer, StageText } from './text.ts'
 import { joinVars, sourcesOf, unitVars, type Run, type Sources } from './units.ts'
@@ -84,6 +84,7 @@ export interface PooledCell {
 
 export function pooled(c: Cells, b: Block, node: StageNode<'poolScores'>, place: CellPlace): PooledCell {
   const { how } = node.arg
+  if (how === 'lse') return pooledLse(c, b, node, place)
   const start = how === 'max' ? LOWEST : how === 'min' ? -LOWEST : 0
   const total = b.var('total', f32(start))
   const count = b.var('count', f32(0))
@@ -98,6 +99,24 @@ export function pooled(c: Cells, b: Block, node: StageNode<'poolScores'>, place:
   if (how === 'mean')
     return { value: select(none, op('f32', 'div', total, select(none, count, f32(1))), f32(0)), count }
   return { value: select(none, total, f32(LOWEST)), count }
+}
+
+/** Less the greatest that was met, as the statistics of a softmax are. */
+function pooledLse(c: Cells, b: Block, node: StageNode<'poolScores'>, place: CellPlace): PooledCell {
+  const top = b.var('top', f32(LOWEST))
+  const total = b.var('total', f32(0))
+  const count = b.var('count', f32(0))
+  eachSource(c, b, node, place, (d, cell, _, seen) => {
+    const own = d.let('own', select(seen, c.value(node.src[0]!, cell), f32(LOWEST)))
+    const next = d.let('next', max(top, own))
+    const term = select(seen, op('f32', 'exp', sub(own, next)), f32(0))
+    d.set(total, add(mul(total, op('f32', 'exp', sub(top, next))), term))
+    d.set(top, next)
+    d.set(count, add(count, select(seen, f32(1), f32(0))))
+  })
+  const some = lt(f32(0), count)
+  const lse = add(top, op('f32', 'log', select(some, total, f32(1))))
+  return { value: select(some, lse, f32(LOWEST)), count }
 }
 
 /** A pooled cell and whether it is seen, its sources met once; null where the one says nothing of the other. */

@@ -14,9 +14,20 @@ export interface ProductCells {
   /** What is made of the dot before that, and after; the last is the kernel's own node. */
   readonly inner: readonly StageNode[]
   readonly outer: readonly StageNode[]
+  /** Log-sum-exps of blocks of cells, the kernel's own node; null: it has the cells themselves. */
+  readonly blocks: { readonly node: StageNode<'poolScores'>; readonly width: number } | null
 }
 
-export function productCells(t: StageText, node: StageNode): ProductCells | null {
+export function productCells(
+  t: StageText,
+  node: StageNode,
+  widths: readonly number[] = [],
+): ProductCells | null {
+  const width = blockWidth(node)
+  if (isWord(node, 'poolScores') && width !== null) {
+    const cells = widths.includes(width) ? productCells(t, node.src[0]!) : null
+    return cells && cells.pool === null ? { ...cells, blocks: { node, width } } : null
+  }
   const path = pathToLeaf(t, node)
   const leaf = path && leafOf(t, path.at(-1)!)
   if (!leaf) return null
@@ -25,7 +36,15 @@ export function productCells(t: StageText, node: StageNode): ProductCells | null
   if (pools.length > 1) return null
   const pool = pools[0] ?? null
   const cut = pool === null ? -1 : above.indexOf(pool)
-  return { leaf, pool, inner: above.slice(cut + 1), outer: above.slice(0, Math.max(0, cut)) }
+  return { leaf, pool, inner: above.slice(cut + 1), outer: above.slice(0, Math.max(0, cut)), blocks: null }
+}
+
+/** How many cells of a row a block of the node's has, of which it is the log-sum-exp; null: it is none. */
+function blockWidth(node: StageNode): number | null {
+  if (!isWord(node, 'poolScores') || node.arg.how !== 'lse') return null
+  const [from, to] = [scoresOf(node.src[0]!).kv.units, scoresOf(node).kv.units]
+  const size = from.kind === 'block' ? from.size : 1
+  return to.kind === 'block' && to.size % size === 0 ? to.size / size : null
 }
 
 /** From the node to the one inner product that it is made of, cell by cell. */

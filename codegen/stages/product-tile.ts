@@ -20,13 +20,13 @@ export interface TilePlace {
   readonly columns: Code
 }
 
-/** A cell of this thread: its number among them, its row and column within the tile, its place, and what is at hand there. */
+/** A cell of this thread: its number among them, its place, and what is at hand there. */
 export interface TileCell {
   readonly cell: Code
-  readonly row: Code
-  readonly column: Code
   readonly place: CellPlace
   readonly own: Cells
+  /** Its sum, which is its own once the product was read. */
+  readonly sum: Code
 }
 
 export class ProductTile {
@@ -57,52 +57,86 @@ export class ProductTile {
     return { of, q: add(this.#at.top, row), kv: add(this.#at.left, column) }
   }
 
-  isInside({ q, kv }: Pick<CellPlace, 'q' | 'kv'>): Code {
-    const { rows, columns } = this.#at
-    return and(le(rows.from, q), lt(q, rows.end), lt(kv, columns))
+  hasRow(q: Code): Code {
+    const { rows } = this.#at
+    return and(le(rows.from, q), lt(q, rows.end))
   }
 
-  /** The products of one sharer, if the mask lets any of the tile's cells be seen, and a visit of each cell that there is. */
-  multiply(b: Block, of: Sharer, visit: (b: Block, cell: TileCell) => void): void {
+  isInside({ q, kv }: Pick<CellPlace, 'q' | 'kv'>): Code {
+    return and(this.hasRow(q), lt(kv, this.#at.columns))
+  }
+
+  /**
+   * The products of one sharer and a visit of each cell, if the mask lets any of the tile's be seen. A tile all of which is there and
+   * seen asks neither of its cells.
+   */
+  multiply(block: Block, of: Sharer, { cell: visit, beyond, after, hidden }: Visits): void {
     const t: StageText = this.#c.text
     const leaf = this.#leaf
     const { top, left, rows, columns } = this.#at
-    const last = i32(this.#products.tile - 1)
-    const sees = tileSees(
-      this.#c,
-      leaf.node,
-      of,
-      { q: [top, add(top, last)], kv: [left, add(left, last)] },
-      b,
-    )
-    const sums = b.sums('sums')
-    b.if(sees.some, (d) => {
+    const { q, kv } = this.#products.tile
+    const last = { q: add(top, i32(q - 1)), kv: add(left, i32(kv - 1)) }
+    const sees = tileSees(this.#c, leaf.node, of, { q: [top, last.q], kv: [left, last.kv] }, block)
+    const multiplied = (b: Block): void => {
+      const sums = b.sums('sums')
       const isRow = (row: Code) => and(le(rows.from, add(top, row)), lt(add(top, row), rows.end))
       const isColumn = (column: Code) => lt(add(left, column), columns)
       const [x, y] = panelsOf(
         t,
-        d,
+        b,
         this.#products,
         of,
         leafRows(t, leaf, 'q', of, top, isRow),
         leafRows(t, leaf, 'kv', of, left, isColumn),
       )
       this.#bytes = Math.max(this.#bytes, this.#products.bytes(x.parts, y.parts))
-      d.product(sums, this.#panels, x, y, d.let('channels', leafChannels(t, leaf)))
-    })
-    const scale = b.let('scaled', scaleOf(t, b, leaf.dot, of))
-    b.cells((d, cell, row, column) => {
-      const place = this.placeAt(of, row, column)
-      d.if(this.isInside(place), (e) => {
+      b.product(sums, this.#panels, x, y, b.let('channels', leafChannels(t, leaf)))
+      const scale = b.let('scaled', scaleOf(t, b, leaf.dot, of))
+      const made = (d: Block, place: CellPlace, seen: Code, cell: Code): void => {
         const scales = [leafScale(t, leaf, 'q', of, place.q), leafScale(t, leaf, 'kv', of, place.kv)]
         const factor = scales.reduce<Code>((all, own) => (own ? mul(all, own) : all), scale)
-        const value = e.let('product', mul(sumAt(sums, cell), factor))
-        const seen = e.let('sees', and(sees.some, or(sees.all, cellSees(this.#c, leaf.node, place))))
+        const value = d.let('product', mul(sumAt(sums, cell), factor))
         const own = this.#c.with({ node: leaf.node, value, seen, path: this.#path })
-        visit(e, { cell, row, column, place, own })
-      })
+        visit(d, { cell, place, own, sum: sumAt(sums, cell) })
+      }
+      const isWhole = and(le(rows.from, top), lt(last.q, rows.end), lt(last.kv, columns))
+      b.if(
+        b.let('whole', and(sees.all, isWhole)),
+        (a) => a.cells((d, cell, row, column) => made(d, this.placeAt(of, row, column), bool(true), cell)),
+        (a) =>
+          a.cells((d, cell, row, column) => {
+            const place = this.placeAt(of, row, column)
+            const there = (e: Block): void => {
+              const seen = e.let('sees', or(sees.all, cellSees(this.#c, leaf.node, place)))
+              made(e, place, seen, cell)
+            }
+            d.if(this.isInside(place), there, beyond && ((e) => beyond(e, sumAt(sums, cell))))
+          }),
+      )
+      after?.(b, sums)
+    }
+    block.if(sees.some, multiplied, hidden)
+  }
+
+  /** Each cell that there is, without its product. */
+  eachPlace(block: Block, of: Sharer, visit: (b: Block, place: CellPlace) => void): void {
+    block.cells((b, _, row, column) => {
+      const place = this.placeAt(of, row, column)
+      b.if(this.isInside(place), (d) => visit(d, place))
     })
   }
+}
+
+/** What is done with a tile that may be seen. */
+export interface Visits {
+  /** With each cell that there is. */
+  readonly cell: (b: Block, cell: TileCell) => void
+  /** With the sum of each that there is not. */
+  readonly beyond?: (b: Block, sum: Code) => void
+  /** With all sums at last. */
+  readonly after?: (b: Block, sums: string) => void
+  /** With a tile that is hidden. */
+  readonly hidden?: (b: Block) => void
 }
 
 type Ends = readonly [first: Code, last: Code]

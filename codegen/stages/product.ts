@@ -16,6 +16,7 @@ import {
   and,
   at,
   eq,
+  f32,
   fromU32,
   i32,
   lt,
@@ -24,8 +25,8 @@ import {
   op,
   quotient,
   remainder,
+  select,
   sub,
-  toU32,
   u32,
   type Code,
   type Entry,
@@ -52,14 +53,14 @@ export function productEntry(
   c: Cells,
   products: Products,
   { node, grid }: ScoresKernel,
-  { leaf, pool, inner, outer }: ProductCells,
+  { leaf, pool, inner, outer, blocks }: ProductCells,
 ): Made {
   const { text: t } = c
   const target = t.stored(t.find(node, 'scores')!)
   const { block, of, base, rows, columns, firstRow, firstColumn } = tileAt(
     t,
     grid.share,
-    countOf(t, scoresOf(node).kv),
+    countOf(t, scoresOf(leaf.node).kv),
     products.tile,
   )
   const tile = new ProductTile(c, products, leaf, inner, {
@@ -74,9 +75,36 @@ export function productEntry(
     b.set(at(target, storedIndex(t, node, place)), op('f32', 'bitsFloat', bits))
   }
   const extra: Memory[] = []
-  if (pool === null) tile.multiply(block, of, (b, { place, own }) => store(b, place, own))
+  const hidden = op('f32', 'bitsFloat', u32(HIDDEN_BITS))
+  if (blocks !== null) {
+    const { node: own, width } = blocks
+    const source = own.src[0]!
+    const count = block.let('blocks', countOf(t, scoresOf(own).kv))
+    const left = block.let('firstBlock', quotient(firstColumn, i32(width)))
+    const wide = products.tile.kv / width
+    const put = (b: Block, row: Code, column: Code, value: Code): void => {
+      const place = { of, q: tile.placeAt(of, row, column).q, kv: add(left, column) }
+      b.if(and(tile.hasRow(place.q), lt(place.kv, count)), (d) =>
+        d.set(at(target, storedIndex(t, own, place)), value),
+      )
+    }
+    tile.multiply(block, of, {
+      cell: (b, { place, own: cells, sum }) =>
+        b.set(sum, select(seenAt(cells, source, place), valueAt(cells, source, place), hidden)),
+      beyond: (b, sum) => b.set(sum, hidden),
+      after: (b, sums) => b.lses(sums, width, put),
+      hidden: (b) =>
+        b.for('n', fromU32(op('u32', 'thread')), i32(products.tile.q * wide), products.threads, (d, n) =>
+          put(d, quotient(n, i32(wide)), remainder(n, i32(wide)), hidden),
+        ),
+    })
+  } else if (pool === null)
+    tile.multiply(block, of, {
+      cell: (b, { place, own }) => store(b, place, own),
+      hidden: (b) =>
+        tile.eachPlace(b, of, (d, place) => d.set(at(target, storedIndex(t, node, place)), hidden)),
+    })
   else {
-    const hidden = op('f32', 'bitsFloat', u32(HIDDEN_BITS))
     const isSeen = (value: Code) => not(eq(op('u32', 'floatBits', value), u32(HIDDEN_BITS)))
     const totals = block.sums('totals')
     block.cells((b, cell) => b.set(sumAt(totals, cell), hidden))
@@ -88,13 +116,18 @@ export function productEntry(
     extra.push(...asked.map(({ votes }) => votes))
     block.if(and(...asked.map(({ some }) => some)), (a) =>
       a.for('each', lo, hi, 1, (b, each) =>
-        tile.multiply(b, { ...of, share, at: each }, (d, { cell, place, own }) => {
-          d.if(seenAt(own, source, place), (e) => {
-            const total = sumAt(totals, cell)
-            const value = e.let('value', valueAt(own, source, place))
-            e.set(total, op('f32', 'select', isSeen(total), add(total, value), value))
-          })
-        }),
+        tile.multiply(
+          b,
+          { ...of, share, at: each },
+          {
+            cell: (d, { cell, place, own }) =>
+              d.if(seenAt(own, source, place), (e) => {
+                const total = sumAt(totals, cell)
+                const value = e.let('value', valueAt(own, source, place))
+                e.set(total, op('f32', 'select', isSeen(total), add(total, value), value))
+              }),
+          },
+        ),
       ),
     )
     const path = new Set(outer)
@@ -130,9 +163,9 @@ function askRows(
   // Columns of one unit are of one mind.
   const { units } = setOf(set).kv
   const size = units.kind === 'block' && scoresOf(node).kv.units.kind === 'token' ? units.size : 1
-  const apart = size % side === 0 ? side : side % size === 0 ? size : 1
-  block.for('asked', lane, i32((side * side) / apart), threads, (b, asked) => {
-    const [row, column] = [remainder(asked, i32(side)), mul(quotient(asked, i32(side)), i32(apart))]
+  const apart = size % side.kv === 0 ? side.kv : side.kv % size === 0 ? size : 1
+  block.for('asked', lane, i32((side.q * side.kv) / apart), threads, (b, asked) => {
+    const [row, column] = [remainder(asked, i32(side.q)), mul(quotient(asked, i32(side.q)), i32(apart))]
     const place = tile.placeAt(of, row, column)
     b.if(tile.isInside(place), (d) =>
       d.if(c.holds(set, { of, ...unitsOf(node, place) }), (e) => e.atomic('or', at(votes), u32(1))),
@@ -170,7 +203,7 @@ export function productBits(
   const finer = finerRows(t.problem.sizes, setOf(where).q, setOf(node).q)
   if (finer === undefined) return null
   const { each, before } = finer ?? { each: 1, before: t.problem.sizes.num(0) }
-  return products.tile % each === 0 ? { where, cells, each, before: t.size(before) } : null
+  return products.tile.q % each === 0 ? { where, cells, each, before: t.size(before) } : null
 }
 
 export function bitsEntry(
@@ -188,8 +221,8 @@ export function bitsEntry(
     countOf(t, setOf(where).kv),
     side,
   )
-  const wide = side / BITS
-  const count = (side / each) * wide
+  const wide = side.kv / BITS
+  const count = (side.q / each) * wide
   const words = t.workgroup('words', 'u32', [count], true)
   const tile = new ProductTile(c, products, cells.leaf, [...cells.inner], {
     top: block.let('top', sub(firstRow, before)),
@@ -202,16 +235,19 @@ export function bitsEntry(
     block.for('word', lane, i32(count), products.threads, visit)
   eachWord((b, word) => b.atomic('store', at(words, word), u32(0)))
   block.barrier()
-  tile.multiply(block, of, (b, { row, column, place, own }) => {
-    b.if(and(...where.src.map((n) => seenAt(own, n, place))), (d) => {
-      const { q, kv } = unitsOf(where.src[0]!, place)
-      const vars = joinVars(operandVars(own, where, place), cellVars(t, { q, kv }))
-      d.if(t.write(d, where.arg.keep, { ...of, vars }), (e) => {
-        const bit = op('u32', 'shl', u32(1), op('u32', 'toU32', remainder(column, i32(BITS))))
-        const word = add(mul(quotient(row, i32(each)), i32(wide)), quotient(column, i32(BITS)))
-        e.atomic('or', at(words, word), toU32(bit))
+  // Answers take the place of the sums: nothing is written while cells are asked, so that what a row's have in common is read once.
+  tile.multiply(block, of, {
+    cell: (b, { place, own, sum }) => {
+      const kept = b.var('kept', f32(0))
+      b.if(and(...where.src.map((n) => seenAt(own, n, place))), (d) => {
+        const { q, kv } = unitsOf(where.src[0]!, place)
+        const vars = joinVars(operandVars(own, where, place), cellVars(t, { q, kv }))
+        d.if(t.write(d, where.arg.keep, { ...of, vars }), (e) => e.set(kept, f32(1)))
       })
-    })
+      b.set(sum, kept)
+    },
+    beyond: (b, sum) => b.set(sum, f32(0)),
+    after: (b, sums) => b.bits(sums, words, each),
   })
   block.barrier()
   const perRow = block.let('perRow', wordsOf(t, node))

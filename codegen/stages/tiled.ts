@@ -61,7 +61,7 @@ export function dotEntry(
     t,
     grid.share,
     countOf(t, scoresOf(node).kv),
-    CELLS,
+    { q: CELLS, kv: CELLS },
   )
   const lane = block.let('lane', fromU32(op('u32', 'thread')))
   const [y, x] = [block.let('y', quotient(lane, i32(SIDE))), block.let('x', remainder(lane, i32(SIDE)))]
@@ -102,7 +102,7 @@ export function dotEntry(
         vectors.forEach(({ node: from, at: rowAt }, which) => {
           const value = e.var('value', f32(0))
           e.if(lt(wanted, channels), (f) => {
-            const { place, channel: own, there } = rowAt(f, unit, wanted)
+            const { place, channel: own, there } = rowAt(f, unit, { at: wanted, first: wanted, chunk: null })
             f.if(there, (g) => g.set(value, element(t, from, of, place, own)))
           })
           e.set(at(staged[which]!, channel, unit), value)

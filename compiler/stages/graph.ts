@@ -177,7 +177,8 @@ export interface Args {
   skew: null
   unskew: null
   within: null
-  poolScores: Regrouping & { readonly how: Reduce; readonly of: Expr | null }
+  /** `lse`: the logarithm of the sum of exponentials, which plans have and authors have no word for. */
+  poolScores: Regrouping & { readonly how: Reduce | 'lse'; readonly of: Expr | null }
   count: null
   stateMax: null
   stateLse: null

@@ -1,7 +1,7 @@
 /** Scores: what a cell is made of stored, statistics and small vectors as kernels; cells themselves stay virtual. */
 
 import type { Expr } from '../ir.ts'
-import type { Axis, Share, StageNode } from './graph.ts'
+import { isWord, type Axis, type Share, type StageNode } from './graph.ts'
 import type { Finer, StageBuffer } from './plan.ts'
 import { tokensOf, type Planner } from './planner.ts'
 import { atMost, growth, type Sizes } from './sizes.ts'
@@ -77,15 +77,17 @@ export function chunkSoftmaxes(p: Planner, scores: StageNode, user: StageNode): 
 }
 
 /** Of pairs of tokens themselves a chunk would have too few rows for a tile. */
-const isCoarse = (product: StageNode): boolean => {
+export const isCoarse = (product: StageNode): boolean => {
   const { q, kv } = scoresOf(product)
   return tokensOf(q.units) * tokensOf(kv.units) >= 8
 }
 
-/** The dot, or the pool that is one, that cells are made of by functions alone. */
+/** The dot, the pool that is one, or that of its blocks, that cells are made of by functions alone. */
 function productUnder(p: Planner, node: StageNode, user: StageNode): StageNode | null {
   if (!p.isOnlyFor(node, user) || p.stored.has(node)) return null
   if (node.word === 'dot' || p.patches.has(node)) return node
+  const blocks = isWord(node, 'poolScores') && node.arg.how === 'lse'
+  if (blocks && productUnder(p, node.src[0]!, node)) return node
   return node.word === 'map' && node.src.length === 1 ? productUnder(p, node.src[0]!, node) : null
 }
 

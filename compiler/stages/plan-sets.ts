@@ -5,7 +5,15 @@ import { nesting } from './axes.ts'
 import { drawnRoom } from './drawn.ts'
 import { isWord, type StageNode } from './graph.ts'
 import type { SetForm, StageBuffer } from './plan.ts'
-import { bytesOfRows, chunkSoftmaxes, isSmall, storeChunk, storeScores, storeSoftmax } from './plan-scores.ts'
+import {
+  bytesOfRows,
+  type ChunkSoftmax,
+  chunkSoftmaxes,
+  isSmall,
+  storeChunk,
+  storeScores,
+  storeSoftmax,
+} from './plan-scores.ts'
 import type { Planner } from './planner.ts'
 import { tokensOf } from './planner.ts'
 import { operandsOf, readsScore } from './reads.ts'
@@ -120,13 +128,19 @@ function select(p: Planner, node: StageNode): Set<StageBuffer> {
   p.prepare(scores)
   let made: StageBuffer[] = []
   const own = p.sizes.product(p.sizes.units(kv), p.sizes.num(4))
-  p.chunked(q, share, p.sizes.sum(own, bytesOfRows(p, softmaxes, share)), (rows) => {
+  const rowBytes = p.sizes.sum(own, bytesOfRows(p, softmaxes, share))
+  p.chunked(q, share, rowBytes, tileOf(softmaxes), (rows) => {
     for (const softmax of softmaxes) storeSoftmax(p, softmax, rows)
     made = pick(storeChunk(p, scores, rows), rows, [])
   })
   p.ofChunk.clear()
   return new Set(made)
 }
+
+/** Rows of a product that a tile has where there are units for it, in units of the chunk. */
+const TILE_ROWS = 128
+const tileOf = (all: readonly ChunkSoftmax[]): number =>
+  Math.max(1, ...all.map(({ finer }) => Math.floor(TILE_ROWS / (finer?.each ?? 1))))
 
 /** True of a predicate that reads no score and is too fine for a buffer. */
 export function isTest(node: StageNode): boolean {

@@ -16,7 +16,7 @@
  */
 
 import type { Expr } from '../ir.ts'
-import type { KvTiles } from '../plan.ts'
+import type { KvTiles, PatternIr } from '../plan.ts'
 import type { Typing } from './typing.ts'
 import type { FilterRange } from './filter-range.ts'
 import type { Patches } from './patches.ts'
@@ -220,6 +220,7 @@ export interface StagePlan {
   readonly graph: StageGraph
   /** What its nodes were typed with: sizes, inputs, and the interner that can make more of them. */
   readonly typing: Typing
+  readonly pattern: PatternIr
   /** The buffers that hold a node's value: what virtual scores, loaders and parts read it from. */
   readonly stored: ReadonlyMap<StageNode, readonly StageBuffer[]>
   /** The filters of pools that are intervals of columns; others are asked of every cell. */

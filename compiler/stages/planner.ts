@@ -195,13 +195,18 @@ export class Planner {
     return range !== undefined && range.lo !== null && range.lo === range.hi
   }
 
-  /** Plans kernels that run for one chunk of q units after another; `row` is the bytes of a unit's row, of one sharer. */
-  chunked(axis: Axis, share: Share, row: Expr, plan: (rows: Expr) => void): void {
+  /**
+   * Plans kernels that run for one chunk of q units after another; `row` is the bytes of a unit's row, of one sharer. Chunks of more
+   * than `tile` units are of whole tiles.
+   */
+  chunked(axis: Axis, share: Share, row: Expr, tile: number, plan: (rows: Expr) => void): void {
     const { sizes } = this
     const { ir } = sizes
     const one = sizes.product(sizes.var('batches'), sizes.sharers(share), row)
     const units = sizes.units(axis)
-    const fit = ir.make('floorDiv', [sizes.num(CHUNK_BYTES), sizes.max(sizes.num(1), one)])
+    const most = ir.make('floorDiv', [sizes.num(CHUNK_BYTES), sizes.max(sizes.num(1), one)])
+    const whole = sizes.product(sizes.floorDiv(most, tile), sizes.num(tile))
+    const fit = tile === 1 ? most : sizes.max(whole, sizes.min(most, sizes.num(tile)))
     const rows = sizes.max(sizes.num(1), sizes.min(fit, units))
     const count = ir.make('floorDiv', [sizes.sum(units, rows, sizes.num(-1)), rows])
     this.#chunk = { kernels: [], units }
@@ -236,6 +241,7 @@ export class Planner {
     return {
       graph: this.graph,
       typing: this.typing,
+      pattern: this.pattern,
       stored: this.stored,
       filters: this.filters,
       patches: this.patches,

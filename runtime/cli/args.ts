@@ -189,6 +189,19 @@ export function namedValues(flag: string, value: string | undefined): Map<string
   return out
 }
 
+/** `owner.name=value` of a flag that may be repeated: for each owner what `namedValues` reads. */
+export function ownedValues(flag: string, value: string | undefined): Map<string, string> {
+  const out = new Map<string, string>()
+  for (const text of repeats(value)) {
+    const [, owner, rest] = /^(.+)\.([A-Za-z_$][\w$]*=.+)$/.exec(text) ?? []
+    if (owner === undefined || rest === undefined)
+      throw new CliError('flag-value', { flag, expected: 'pattern.name=value', got: text })
+    const before = out.get(owner)
+    out.set(owner, before === undefined ? rest : `${before}${JOINT}${rest}`)
+  }
+  return out
+}
+
 /** `--const block=64`: whole numbers by name. */
 export function namedWholes(flag: string, value: string | undefined): Record<string, number> {
   const out: Record<string, number> = {}

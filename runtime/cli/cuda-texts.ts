@@ -4,9 +4,14 @@ import type {
   Cubin,
   CudaArtifact,
   CudaFaster,
+  CudaStageForm,
   CudaStageKernel,
   CudaVariant,
 } from '../../codegen/cuda/manifest.ts'
+
+/** By the devices that it is for: no two forms are for the same. */
+const formId = (program: string, kernel: CudaStageKernel, { capability, suffix }: CudaStageForm) =>
+  `${kernelId(program, kernel)}.sm${capability.min}${suffix}`
 
 /** What a compiler needs to know of a text. */
 export type CudaText = Pick<CudaVariant, 'id' | 'code' | 'capability' | 'suffix'>
@@ -15,7 +20,7 @@ const kernelId = (program: string, { name }: CudaStageKernel) => `${program}.${n
 const fasterId = (program: string, kernel: CudaStageKernel, { variant }: CudaFaster) =>
   `${kernelId(program, kernel)}.${variant.skeleton}`
 
-/** Variants, then of each program its kernels and what is faster in place of one. */
+/** Variants, then of each program its kernels, their other forms, and what is faster in place of one. */
 export function textsOf({ variants, stages }: Pick<CudaArtifact, 'variants' | 'stages'>): CudaText[] {
   const programs = stages?.variants ?? []
   return [
@@ -25,6 +30,7 @@ export function textsOf({ variants, stages }: Pick<CudaArtifact, 'variants' | 's
         .flatMap((s) => (s.kind === 'once' ? [s.kernel] : s.kernels))
         .flatMap((kernel) => [
           { id: kernelId(id, kernel), code: kernel.code, capability, suffix: '' } as const,
+          ...kernel.forms.map((f) => ({ ...f, id: formId(id, kernel, f) })),
           ...kernel.faster.map((f) => ({ ...f.variant, id: fasterId(id, kernel, f) })),
         ]),
     ),
@@ -40,6 +46,7 @@ export function withCubins(
   const made = (program: string, kernel: CudaStageKernel): CudaStageKernel => ({
     ...kernel,
     cubins: cubinsOf(kernelId(program, kernel)),
+    forms: kernel.forms.map((f) => ({ ...f, cubins: cubinsOf(formId(program, kernel, f)) })),
     faster: kernel.faster.map((f) => ({
       ...f,
       variant: { ...f.variant, cubins: cubinsOf(fasterId(program, kernel, f)) },

@@ -1,4 +1,4 @@
-/** What `heddle explain --target cuda` says of a `forward`: which kernels take the place of its attends, and the records they make. */
+/** What `heddle explain --target cuda` says of a `forward`: which kernels take the place of its own, and the records they make. */
 
 import type { JsonExpr } from '../../codegen/artifact.ts'
 import type { CudaVariant } from '../../codegen/cuda/manifest.ts'
@@ -27,8 +27,16 @@ export async function fasterKernels(p: CompiledPattern, at: Setting): Promise<Fa
   const vars = { batches, qHeads, kvHeads, qLen, kvLen, headDim, valueDim: headDim, indexHeads: 1 }
   const param = (name: string) => Math.max(...[at.params[name] ?? 0].flat())
   const size = (e: JsonExpr) => Number(evaluateJson(e, { vars, param }))
-  return kernels.flatMap(({ name, faster }) =>
-    faster.map(({ variant, records }) => ({
+  return kernels.flatMap(({ name, forms, faster }) => [
+    ...forms.map(({ capability, tile, threads }) => ({
+      kernel: name,
+      variant: 'products of warpgroups',
+      tile,
+      threads,
+      capability,
+      records: null,
+    })),
+    ...faster.map(({ variant, records }) => ({
       kernel: name,
       variant: variant.id,
       tile: variant.tile,
@@ -39,7 +47,7 @@ export async function fasterKernels(p: CompiledPattern, at: Setting): Promise<Fa
         formula: `4 * ${printed(records.count, true)} * ${printed(records.stride, true)}`,
       },
     })),
-  )
+  ])
 }
 
 const INFIX: Readonly<Record<string, string>> = { add: ' + ', sub: ' - ', mul: ' * ' }

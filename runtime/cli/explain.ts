@@ -76,12 +76,13 @@ async function explainPatterns(options: Options<typeof FLAGS>, io: Io) {
   })
   const json: unknown[] = []
   let sound = true
-  for (const p of patterns) {
+  for (const pattern of patterns) {
+    const p = target === 'cuda' ? await asOnCuda(pattern) : pattern
     const sizes = sizesOf(options, p)
     const at = settingOf(p, sizes, options)
     const measured = measure(p, at, block)
     sound &&= measured.sound
-    const notes = notesOf(compilation, p, patterns)
+    const notes = notesOf(compilation, pattern, patterns)
     const { headDim } = sizes
     const kernels = target === 'cuda' ? await kernelsOf(p, { headDim, valueDim: headDim, built }) : null
     const faster = target === 'cuda' && p.stages ? await fasterKernels(p, at) : null
@@ -122,6 +123,12 @@ async function explainPatterns(options: Options<typeof FLAGS>, io: Io) {
       where: 'the pattern file and the flags',
     })
   return EXIT.fine
+}
+
+/** A program with the plan that its kernels for CUDA have. */
+async function asOnCuda(p: CompiledPattern): Promise<CompiledPattern> {
+  const { cudaPlan } = await import('../../codegen/cuda/stages.ts')
+  return { ...p, stages: p.stages && cudaPlan(p.stages) }
 }
 
 interface Measured {

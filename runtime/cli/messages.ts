@@ -92,6 +92,40 @@ export const MESSAGES = {
     ({ head, heads }) => `--head ${head}: expected 0 to ${heads - 1}, since there are ${heads} heads`,
   ),
 
+  // What is evaluated
+  'eval-pattern': row<{ got: string; nearest: string | null }>(
+    EXIT.usage,
+    ({ got }) => `the library has no pattern \`${got}\`, and there is no file of that name`,
+    nearest,
+  ),
+  'eval-owner': row<{ flag: string; got: string; present: readonly string[] }>(
+    EXIT.usage,
+    ({ flag, got, present }) => `--${flag}: \`${got}\` is not evaluated; there are ${names(present)}`,
+  ),
+  'eval-length': row<{ got: number; most: number }>(
+    EXIT.usage,
+    ({ got, most }) => `--lengths ${got}: the model has positions for ${most} tokens`,
+  ),
+  'eval-short': row<{ task: string; got: number; why: string }>(
+    EXIT.usage,
+    ({ task, got, why }) => `--lengths ${got}: too short for a text of ${task}: ${why}`,
+  ),
+  'eval-words': row<{ model: string }>(
+    EXIT.usage,
+    ({ model }) => `${model} does not know the words of the tasks, which are those of the needle model`,
+    () => 'give a text by --text: then predictions are compared, and nothing is asked',
+  ),
+  'eval-both': row<object>(EXIT.usage, () => '--tasks and --text: a text of yours has no questions'),
+  'eval-text': row<{ file: string; got: number; needed: number }>(
+    EXIT.usage,
+    ({ file, got, needed }) => `${file}: has ${got} tokens, and one text of --lengths takes ${needed}`,
+  ),
+  'no-vega': row<{ why: string }>(
+    EXIT.machine,
+    ({ why }) => `a picture needs the packages vega and vega-lite: ${why}`,
+    () => 'npm install vega vega-lite',
+  ),
+
   'flag-target': row<{ flag: string; target: string; other: string }>(
     EXIT.usage,
     ({ flag, target, other }) => `--${flag} is a flag of --target ${other}; this is --target ${target}`,
@@ -179,6 +213,8 @@ export const NOTES = {
     `warning: ${kernel}: entry ${entry} keeps ${bytes} bytes of a thread's variables in local memory`,
   tuned: ({ kernel, shape, tried }: { kernel: string; shape: string; tried: readonly string[] }) =>
     `note: ${kernel}: took ${shape}; ${tried.join('; ')}`,
+  'dense-misses': ({ length, accuracy }: { length: number; accuracy: number }) =>
+    `warning: dense attention answers ${(100 * accuracy).toFixed(1)} % at ${length} tokens: below 99 % the model is no judge of patterns`,
   'ptxas-remark': ({ kernel, said }: { kernel: string; said: string }) =>
     `warning: ${kernel}: ptxas says ${said}`,
 } as const

@@ -5,6 +5,7 @@ import { bench } from './bench.ts'
 import { build } from './build.ts'
 import { check } from './check.ts'
 import { EXIT_CODES, type Command } from './command.ts'
+import { evalModel } from './eval.ts'
 import { explain } from './explain.ts'
 import type { Io } from './io.ts'
 import { CliError, EXIT, type Exit } from './messages.ts'
@@ -14,7 +15,7 @@ import { show } from './show.ts'
 import { heddleVersion } from './version.ts'
 import { start } from './start.ts'
 
-export const COMMANDS: readonly Command[] = [build, check, show, explain, bench, start, runModel]
+export const COMMANDS: readonly Command[] = [build, check, show, explain, bench, start, runModel, evalModel]
 
 export async function run(argv: readonly string[], io: Io): Promise<Exit> {
   try {

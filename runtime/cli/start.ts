@@ -1,28 +1,20 @@
-/** `heddle start`: the library in; each pattern compiled, run on the adapter found, checked, timed; a table and a page out. */
+/**
+ * `heddle start`: the library in; each pattern compiled, run on the adapter found, checked, timed, and the needle model asked under
+ * three of them; tables and a page out.
+ */
 
 import * as path from 'node:path'
-import { emit } from '../../codegen/index.ts'
-import type { CompiledPattern } from '../../compiler/index.ts'
-import { PACKAGE_ROOT } from '../../compiler/package-root.ts'
-import { mapMask, type Setting } from '../../compiler/mask-map.ts'
-import { printShare } from '../../compiler/print.ts'
-import { PATTERNS, type LibraryEntry } from '../../patterns/index.ts'
-import { seededRandom } from '../testing/draw.ts'
+import { PATTERNS } from '../../patterns/index.ts'
 import { ADAPTER_FLAG, openAdapter, type Opened } from './adapter.ts'
 import { wordList, type Options } from './args.ts'
-import { densePatterns } from './bench.ts'
 import { command } from './command.ts'
 import { shown, writeFiles } from './files.ts'
-import { inputsOf } from './inputs.ts'
 import { progressOn, type Io } from './io.ts'
-import { exitOf, loadCompiler, report } from './load.ts'
 import { EXIT, type Exit } from './messages.ts'
-import { mapSvg, tokenCells } from './picture.ts'
-import { PAGE_COLOURS, printRatio, reportPage, type ReportRow } from './report.ts'
-import { printParams, sizesOf } from './setting.ts'
-import { readsHead } from '../../compiler/plan.ts'
+import { reportPage, type ReportRow } from './report.ts'
+import { ATTENTIONS, needleAnswers, needleExample, type Answers } from './start-model.ts'
+import { Bench, cellsOf, HEADS, jsonOf, line } from './start-patterns.ts'
 import { heddleVersion } from './version.ts'
-import { timeKernel, type TimedCall } from './timer.ts'
 
 const FLAGS = {
   pattern: {
@@ -32,7 +24,7 @@ const FLAGS = {
   },
   out: { type: 'string', default: 'heddle-report', description: 'The folder for the page', valueHint: 'dir' },
   ...ADAPTER_FLAG,
-  json: { type: 'boolean', description: 'The table as JSON' },
+  json: { type: 'boolean', description: 'The tables as JSON' },
 } as const
 
 export const start = command({
@@ -41,15 +33,16 @@ export const start = command({
   args: FLAGS,
   about: `Compiles each pattern of the library to WGSL, runs it on the adapter found (a GPU if there is one, else a software
 adapter), compares it with dense attention in f64 and with the dense kernel's time, prints a table and writes a page
-with the pictures of the masks. Runs the library's own code only. The exit code is 1 if a pattern fails its check.
+with the pictures of the masks. Then, unless patterns are named, a small language model answers questions about a text
+under dense attention, a window, and a choice by the data. Runs the library's own code only. The exit code is 1 if a
+pattern fails its check or the model, with dense attention, an answer.
 
---json prints [{ pattern, density, bidirectional, tiles: { how, empty, partial, full }, codeBytes, compileMs, errorRatio,
-passed, ms, denseMs }].`,
+--json prints { patterns: [{ pattern, density, bidirectional, tiles: { how, empty, partial, full }, codeBytes, compileMs,
+errorRatio, passed, ms, denseMs }], needle: [{ pattern, params, right, asked, prompt: { tokens, ms } }] | null }.`,
   examples: ['heddle start', 'heddle start --out /tmp/report --json', 'npm start'],
   run: runLibrary,
 })
 
-const HEAD_DIM = 64
 const NAMES = PATTERNS.map((e) => e.pattern.name)
 
 async function runLibrary(options: Options<typeof FLAGS>, io: Io): Promise<Exit> {
@@ -59,6 +52,7 @@ async function runLibrary(options: Options<typeof FLAGS>, io: Io): Promise<Exit>
   progress.show('opening an adapter')
   const opened = await openAdapter(io, options)
   const rows: ReportRow[] = []
+  const answers: Answers[] = []
   let exit: Exit = EXIT.fine
   try {
     progress.show('compiling the dense patterns')
@@ -78,6 +72,11 @@ async function runLibrary(options: Options<typeof FLAGS>, io: Io): Promise<Exit>
       if (!options.json) io.out(`${line(cellsOf(row))}\n`)
     }
     bench.release()
+    if (!options.json) io.out(`\n${agreement(rows, entries.length)}\n`)
+    if (options.pattern === undefined) {
+      answers.push(...(await askModel(options, opened, io)))
+      if (answers.some((a) => a.pattern === 'causal' && a.right < a.asked)) exit = EXIT.failed
+    }
   } finally {
     progress.clear()
     opened.close()
@@ -89,222 +88,45 @@ async function runLibrary(options: Options<typeof FLAGS>, io: Io): Promise<Exit>
     date: new Date().toISOString().slice(0, 10),
   }
   writeFiles(io, [{ path: page, bytes: reportPage(head, rows) }])
-  if (options.json) io.out(`${JSON.stringify(rows.map(jsonOf), null, 2)}\n`)
-  else {
-    const failed = rows.filter((r) => !r.passed).map((r) => r.pattern)
-    const missing = entries.length - rows.length
-    io.out(
-      `\n${rows.length - failed.length} of ${entries.length} patterns agree with the oracle${failed.length > 0 ? `; not: ${failed.join(', ')}` : ''}${missing > 0 ? `; ${missing} did not compile` : ''}\n`,
-    )
-    io.out(
-      `* some query attends later keys: density is kept pairs / all pairs, and dense is the full kernel\n`,
-    )
-    io.out(`the pictures are in ${shown(io, page)}\n`)
-  }
+  if (options.json) {
+    const needle = answers.length > 0 ? answers : null
+    io.out(`${JSON.stringify({ patterns: rows.map(jsonOf), needle }, null, 2)}\n`)
+  } else io.out(`\nthe pictures are in ${shown(io, page)}\n`)
   return exit
 }
 
-type Peers = Awaited<ReturnType<typeof densePatterns>>
-
-/** What all patterns of a run share. */
-class Bench {
-  readonly #opened: Opened
-  readonly #compiler: Awaited<ReturnType<typeof loadCompiler>>
-  readonly #peers: Peers
-  readonly #dense = new Map<string, Loaded>()
-
-  private constructor(opened: Opened, compiler: Awaited<ReturnType<typeof loadCompiler>>, peers: Peers) {
-    this.#opened = opened
-    this.#compiler = compiler
-    this.#peers = peers
-  }
-
-  static async open(opened: Opened): Promise<Bench> {
-    return new Bench(opened, await loadCompiler(), await densePatterns())
-  }
-
-  async run(entry: LibraryEntry, io: Io): Promise<ReportRow | Exit> {
-    const { loadKernel } = await import('../index.ts')
-    const started = performance.now()
-    const compilation = this.#compiler.compile(path.join(PACKAGE_ROOT, entry.file))
-    const compiled = compilation.patterns.find((p) => p.name === entry.pattern.name)
-    if (!compiled) {
-      report(io, compilation, false)
-      return Math.max(EXIT.failed, exitOf(compilation)) as Exit
-    }
-    const artifact = emit(compiled, { target: 'wgsl', headDims: [HEAD_DIM], dtypes: ['f32'] })
-    const compileMs = performance.now() - started
-
-    const { at, call } = callOf(compiled)
-    const kernel = loadKernel(artifact, this.#opened.device)
-    try {
-      const { errorRatio, passed } = await checkOnce(entry, kernel, call)
-      const timing = await timeKernel(kernel, call, LIMITS)
-      const variant = kernel.variantFor({ headDim: HEAD_DIM, valueDim: HEAD_DIM, dtype: 'f32' })
-      const heads = Array.from({ length: readsHead(compiled.plan) ? at.qHeads : 1 }, (_, head) =>
-        mapMask(compiled.plan, { ...at, head }, variant.tile),
-      )
-      const bidirectional = heads.some((m) => m.bidirectional)
-      const shownHead = heads[0]!
-      const sum = (name: keyof typeof shownHead.counts) =>
-        heads.reduce((total, m) => total + m.counts[name], 0)
-      return {
-        pattern: compiled.name,
-        cite: compiled.plan.cite,
-        bidirectional,
-        compileMs,
-        errorRatio,
-        passed,
-        ms: timing.ms,
-        caption: captionOf(compiled, at),
-        svg: mapSvg(tokenCells(compiled.plan, at, shownHead), 256, PAGE_COLOURS, `mask of ${compiled.name}`),
-        density: densityOf(
-          heads.map((m) => m.keptPairs),
-          at,
-          bidirectional,
-        ),
-        counts: { empty: sum('empty'), partial: sum('partial'), full: sum('full') },
-        how: artifact.tiles,
-        codeBytes: Buffer.byteLength(variant.code),
-        denseMs: await this.#denseMs(bidirectional ? 'full' : 'causal', call),
-      }
-    } finally {
-      kernel.release()
-    }
-  }
-
-  /** Timed anew beside each pattern: a software adapter's speed drifts by more than patterns differ. */
-  async #denseMs(name: keyof Peers, call: TimedCall): Promise<number> {
-    const { loadKernel } = await import('../index.ts')
-    const made = () =>
-      loadKernel(
-        emit(this.#peers[name], { target: 'wgsl', headDims: [HEAD_DIM], dtypes: ['f32'] }),
-        this.#opened.device,
-      )
-    const kernel = this.#dense.get(name) ?? made()
-    this.#dense.set(name, kernel)
-    return (await timeKernel(kernel, { ...call, params: {}, tables: {} }, LIMITS)).ms
-  }
-
-  release(): void {
-    for (const kernel of this.#dense.values()) kernel.release()
-    this.#dense.clear()
-  }
+function agreement(rows: readonly ReportRow[], entries: number): string {
+  const failed = rows.filter((r) => !r.passed).map((r) => r.pattern)
+  const missing = entries - rows.length
+  return `${rows.length - failed.length} of ${entries} patterns agree with the oracle${failed.length > 0 ? `; not: ${failed.join(', ')}` : ''}${missing > 0 ? `; ${missing} did not compile` : ''}
+* some query attends later keys: density is kept pairs / all pairs, and dense is the full kernel`
 }
 
-const LIMITS = { runs: 3, budgetMs: 400 } as const
-
-/** The example's lengths and values, as `heddle show` takes them. */
-function callOf(compiled: CompiledPattern): { at: Setting; call: TimedCall } {
-  const sizes = sizesOf(NO_FLAGS, compiled)
-  const { params, tables } = inputsOf(compiled.plan, sizes)
-  return {
-    at: { ...sizes, batch: 0, batches: 1, head: 0, params, tables },
-    call: { ...sizes, batch: 1, headDim: HEAD_DIM, valueDim: HEAD_DIM, dtype: 'f32', params, tables },
+/** The needle model's answers, each line as it is known. */
+async function askModel({ json }: Options<typeof FLAGS>, { device }: Opened, io: Io): Promise<Answers[]> {
+  const example = needleExample()
+  const say = (text: string) => json || io.out(text)
+  if (example === null) {
+    say('\nthe needle model is not in this package: its questions are left out\n')
+    return []
   }
-}
-
-const NO_FLAGS: Parameters<typeof sizesOf>[0] = {
-  pattern: undefined,
-  const: undefined,
-  'q-len': undefined,
-  'kv-len': undefined,
-  heads: undefined,
-  'kv-heads': undefined,
-  'head-dim': undefined,
-  param: undefined,
-  seed: undefined,
-  _: [],
-}
-
-type Loaded = ReturnType<(typeof import('../index.ts'))['loadKernel']>
-
-/** One call on random tensors against the pattern run as TypeScript. */
-async function checkOnce(
-  { pattern }: LibraryEntry,
-  kernel: Loaded,
-  call: TimedCall,
-): Promise<{ errorRatio: number; passed: boolean }> {
-  const { attention, plain32, reference } = await import('../index.ts')
-  const { compareWithOracle } = await import('../testing/index.ts')
-  const random = seededRandom(7)
-  const tensor = (heads: number, len: number) => ({
-    data: Float32Array.from({ length: heads * len * HEAD_DIM }, () => random() * 2 - 1),
-    shape: [1, heads, len, HEAD_DIM] as const,
-  })
-  const [q, k, v] = [
-    tensor(call.qHeads, call.qLen),
-    tensor(call.kvHeads, call.kvLen),
-    tensor(call.kvHeads, call.kvLen),
-  ]
-  const given = { q, k, v, params: call.params, tables: call.tables }
-  const result = await attention(kernel, given)
-  const exact = reference(pattern, given)
-  const plain = plain32(pattern, given)
-  const worst = (got: ArrayLike<number>) =>
-    exact.out.reduce((most, x, i) => Math.max(most, Math.abs(x - got[i]!)), 0)
-  const data = result.out.data as Float32Array
-  const [ours, theirs] = [worst(data), worst(plain.out)]
-  return {
-    errorRatio: ours === 0 ? 0 : ours / theirs,
-    passed: compareWithOracle(pattern, given, result, exact, plain).difference === null,
+  const tokens = example.text.split(' ').length
+  say(
+    `\nthe needle model (5.7 M weights), ${example.questions.length} questions about a text of ${tokens} tokens\n`,
+  )
+  const progress = progressOn(io)
+  progress.show('loading the model')
+  const found: Answers[] = []
+  for await (const each of needleAnswers(device, example)) {
+    progress.clear()
+    found.push(each)
+    const params = Object.entries(each.params).map(([name, value]) => ` ${name} ${String(value)}`)
+    const rate = (1000 * each.prompt.tokens) / each.prompt.ms
+    say(
+      `${`${each.pattern}${params.join(',')}`.padEnd(40)}${each.right} of ${each.asked} right   prompt ${(each.prompt.ms / 1000).toFixed(1)} s (${rate.toFixed(0)} tokens/s)\n`,
+    )
+    progress.show(`asking: ${found.length} of ${ATTENTIONS.length} attentions`)
   }
-}
-
-/** Over all heads; one is counted where they are the same. */
-function densityOf(kept: readonly number[], at: Setting, bidirectional: boolean): number {
-  const causal = at.qLen * (at.kvLen - at.qLen) + (at.qLen * (at.qLen + 1)) / 2
-  return kept.reduce((a, b) => a + b, 0) / kept.length / (bidirectional ? at.qLen * at.kvLen : causal)
-}
-
-function captionOf(compiled: CompiledPattern, at: Setting): string {
-  const params = printParams(compiled, at)
-  return [
-    `${at.kvLen} tokens`,
-    ...(readsHead(compiled.plan) ? [`head 0 of ${at.qHeads}`] : []),
-    ...(params ? [params] : []),
-  ].join(', ')
-}
-
-const HEADS = [
-  'pattern',
-  'density',
-  'empty',
-  'partial',
-  'full',
-  'tiles by',
-  'code',
-  'compile',
-  'error',
-  'time',
-  'dense',
-  'speed',
-]
-const WIDTHS = [16, 9, 7, 9, 7, 10, 10, 11, 8, 11, 10, 8]
-
-const line = (cells: readonly string[]): string =>
-  cells
-    .map((c, i) => (i === 0 ? c.padEnd(WIDTHS[i]!) : c.padStart(WIDTHS[i]!)))
-    .join('')
-    .trimEnd()
-
-function cellsOf(r: ReportRow): string[] {
-  return [
-    r.pattern,
-    `${printShare(r.density)}${r.bidirectional ? '*' : ' '}`,
-    String(r.counts.empty),
-    String(r.counts.partial),
-    String(r.counts.full),
-    r.how,
-    `${(r.codeBytes / 1024).toFixed(1)} KiB`,
-    `${r.compileMs.toFixed(1)} ms`,
-    `${printRatio(r.errorRatio)}${r.passed ? '' : '!'}`,
-    `${r.ms.toFixed(1)} ms`,
-    `${r.denseMs.toFixed(1)} ms`,
-    `${(r.denseMs / r.ms).toFixed(2)} x`,
-  ]
-}
-
-function jsonOf({ svg: _, cite: _cite, caption: _caption, counts, how, ...row }: ReportRow) {
-  return { ...row, tiles: { how, ...counts } }
+  progress.clear()
+  return found
 }

@@ -194,7 +194,8 @@ export function parseCudaArtifact(source: unknown): CudaArtifact {
   const got = cudaContentHash(record)
   if (got !== record.hash) throw new HeddleError('artifact-hash', { expected: String(record.hash), got })
   const checked = record as unknown as CudaArtifact
-  const texts = [...checked.variants, ...(checked.stages?.variants ?? []).flatMap(kernelsOf)]
+  const kernels = (checked.stages?.variants ?? []).flatMap(kernelsOf)
+  const texts = [...checked.variants, ...kernels, ...kernels.flatMap((k) => k.forms)]
   const changed = texts.find((v) => sha256(v.code) !== v.hash)
   if (changed) throw new HeddleError('artifact-hash', { expected: changed.hash, got: sha256(changed.code) })
   return checked

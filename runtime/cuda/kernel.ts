@@ -10,13 +10,23 @@ import { checkCudaCall, checkProgramCall, launchOf, type CheckedCall, type CudaC
 import type { Address, CudaDriver, CudaFunction, CudaModule, ModuleSource, Stream } from './driver.ts'
 import { mapSpec, TensorMaps } from './maps.ts'
 import { metaWords } from '../meta.ts'
-import { checkAlignment, chooseStages, planStages, takesFaster } from './stages.ts'
+import {
+  checkAlignment,
+  chooseStages,
+  planStages,
+  powersOf,
+  takesFaster,
+  textOn,
+  type StageText,
+} from './stages.ts'
 import { kernelsOf } from './stored.ts'
 import { workspaceOf } from './workspace.ts'
 
 export interface CudaKernelOptions {
   /** A cubin's bytes by the name that the manifest gives, or null; or the folder they lie in. Without it nothing is precompiled. */
   readonly cubins?: ((file: string) => Uint8Array | null) | string
+  /** Stages of a `forward` run by their texts for every device: for tests and measurements. */
+  readonly plain?: boolean
 }
 
 /** A call that can be launched again and again, on buffers that the caller owns, without another look at its arguments. */
@@ -51,9 +61,11 @@ export class CudaKernel {
   readonly #modules = new Map<string, Promise<readonly CudaFunction[]>>()
   readonly #loaded: CudaModule[] = []
   readonly #maps: TensorMaps
+  readonly #plain: boolean
   #released = false
 
-  constructor(artifact: CudaArtifact, driver: CudaDriver, { cubins }: CudaKernelOptions = {}) {
+  constructor(artifact: CudaArtifact, driver: CudaDriver, { cubins, plain = false }: CudaKernelOptions = {}) {
+    this.#plain = plain
     this.artifact = artifact
     this.driver = driver
     this.#readCubin = typeof cubins === 'string' ? fromFolder(cubins) : (cubins ?? (() => null))
@@ -92,12 +104,15 @@ export class CudaKernel {
     const variant = chooseStages(artifact, operands, 10 * major + minor, call.variant)
     checkAlignment(Object.values(operands.views), variant.align)
     if (operands.sizes.qRows === 0) return { variant: variant.id, run: () => {} }
-    const views = Object.values(operands.views)
-    const entries = { plain: new Map<CudaStageKernel, CudaFunction>(), faster: new Map<CudaStageKernel, readonly (readonly CudaFunction[])[]>() } // oxfmt-ignore
+    const powers = powersOf(driver, operands)
+    const entries = { plain: new Map<CudaStageKernel, { entry: CudaFunction; text: StageText }>(), faster: new Map<CudaStageKernel, readonly (readonly CudaFunction[])[]>() } // oxfmt-ignore
     for (const kernel of kernelsOf(variant)) {
-      if (takesFaster(kernel, 10 * major + minor, driver.maxSharedBytes, views))
+      if (takesFaster(kernel, powers))
         entries.faster.set(kernel, await Promise.all(kernel.faster.map((f) => this.#load(f.variant))))
-      else entries.plain.set(kernel, await this.#loadStage(kernel))
+      else {
+        const text = textOn(this.#plain ? { ...kernel, forms: [] } : kernel, powers)
+        entries.plain.set(kernel, { text, entry: await this.#loadStage(kernel.name, text) })
+      }
     }
     this.#open()
     const workspace = workspaceOf(driver)
@@ -186,10 +201,10 @@ export class CudaKernel {
     })
   }
 
-  #loadStage(kernel: CudaStageKernel): Promise<CudaFunction> {
-    const { name, code, hash, threads, sharedBytes, cubins } = kernel
+  #loadStage(name: string, text: StageText): Promise<CudaFunction> {
+    const { code, hash, suffix, threads, sharedBytes, cubins } = text
     const entries = [{ name: 'launch', threads, sharedBytes }]
-    const source = { id: name, code, hash, suffix: '' as const, entries, cubins }
+    const source = { id: name, code, hash, suffix, entries, cubins }
     return this.#once(hash, source).then(([entry]) => entry!)
   }
 

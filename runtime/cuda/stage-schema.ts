@@ -5,12 +5,14 @@ import type {
   Cubin,
   CudaArtifact,
   CudaFaster,
+  CudaStageForm,
   CudaStageKernel,
   CudaStageVariant,
 } from '../../codegen/cuda/manifest.ts'
 import { unknownNames } from '../derived.ts'
 import {
   anything,
+  boolean,
   count,
   either,
   first,
@@ -42,6 +44,7 @@ const sharer = oneOf('head', 'kvHead', 'request', 'indexHead')
 /** @param cubin of whatever a build compiled
  * @param variant of a kernel of a mask's own kind */
 export function stagesCheck(cubin: Check, variantCheck: Check): Check {
+  const capability = recordOf<CudaStageVariant['capability']>({ min: place, max: place })
   const kernel = recordOf<CudaStageKernel>({
     name: string,
     when: anything,
@@ -80,6 +83,19 @@ export function stagesCheck(cubin: Check, variantCheck: Check): Check {
     hash: string,
     code: string,
     cubins: listOf(cubin as ReturnType<typeof recordOf<Cubin>>),
+    forms: listOf(
+      recordOf<CudaStageForm>({
+        capability,
+        vectors: boolean,
+        suffix: oneOf('', 'a'),
+        threads: count,
+        sharedBytes: place,
+        tile: recordOf<CudaStageForm['tile']>({ q: count, kv: count }),
+        hash: string,
+        code: string,
+        cubins: listOf(cubin as ReturnType<typeof recordOf<Cubin>>),
+      }),
+    ),
     faster: listOf(
       recordOf<CudaFaster>({
         variant: variantCheck,
@@ -98,7 +114,7 @@ export function stagesCheck(cubin: Check, variantCheck: Check): Check {
     headDim: count,
     valueDim: count,
     dtype: oneOf('bf16', 'f16'),
-    capability: recordOf<CudaStageVariant['capability']>({ min: place, max: place }),
+    capability,
     align: count,
     stored: listOf(recordOf<StoredValue>({ name: string, words: anything, units: anything })),
     steps: listOf(

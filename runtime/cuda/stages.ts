@@ -3,8 +3,10 @@
 import type {
   CudaArtifact,
   CudaFaster,
+  CudaStageForm,
   CudaStageKernel,
   CudaStageVariant,
+  CudaVariant,
 } from '../../codegen/cuda/manifest.ts'
 import { HeddleError } from '../messages.ts'
 import { uniformBlock, type CallStrides } from '../meta.ts'
@@ -20,7 +22,7 @@ import {
 import { countOf, tableSizes } from '../tables.ts'
 import { extentOf, stridesOf } from '../tensor.ts'
 import type { Operands, ProgramOperands } from './call.ts'
-import type { Address, CudaFunction } from './driver.ts'
+import type { Address, CudaDriver, CudaFunction } from './driver.ts'
 import { placeStored, storedOf } from './stored.ts'
 import { misalignment, type DeviceView } from './tensor.ts'
 
@@ -77,8 +79,6 @@ export interface StageAddresses {
 }
 
 const MOST_BLOCKS = 2 ** 31 - 1
-/** Elements of sixteen bytes: what a tensor's rows are read in. */
-const VECTOR = 8
 
 /** The first for the call's dims and type. */
 export function chooseStages(
@@ -128,27 +128,67 @@ export function checkAlignment(views: readonly DeviceView[], align: number): voi
   }
 }
 
+/** A kernel's text on the device at hand: its own, or another form of it. */
+export type StageText = Pick<
+  CudaStageForm,
+  'suffix' | 'threads' | 'sharedBytes' | 'hash' | 'code' | 'cubins'
+> & { readonly tile: CudaStageForm['tile'] | number | null }
+
+/** What a device has for kernels, and what a call's tensors allow them. */
+export interface Powers {
+  /** Compute capability times ten. */
+  readonly capability: number
+  readonly maxSharedBytes: number
+  /** Everything lies in whole vectors. */
+  readonly vectors: boolean
+}
+
+/** Elements of sixteen bytes: what a tensor's rows are read in. */
+const VECTOR = 8
+const VECTOR_BYTES = 16n
+
+export const powersOf = (
+  { capability: { major, minor }, maxSharedBytes }: Pick<CudaDriver, 'capability' | 'maxSharedBytes'>,
+  { views, rows }: Pick<ProgramOperands, 'views' | 'rows'>,
+): Powers => {
+  const all = Object.values(views)
+  const areWhole = misalignment(all) === null && all.every((v) => v.shape[3] % VECTOR === 0)
+  const rowsToo = [...rows.values()].every((r) => r.address % VECTOR_BYTES === 0n)
+  return { capability: 10 * major + minor, maxSharedBytes, vectors: areWhole && rowsToo }
+}
+
+interface Needs {
+  readonly capability: CudaVariant['capability']
+  readonly sharedBytes: number
+  readonly vectors: boolean
+}
+
+const has = (powers: Powers, { capability: { min, max }, sharedBytes, vectors }: Needs): boolean =>
+  min <= powers.capability &&
+  powers.capability <= max &&
+  sharedBytes <= powers.maxSharedBytes &&
+  (powers.vectors || !vectors)
+
+/** The first form that the device and the call take, or the text for every one. */
+export function textOn(kernel: CudaStageKernel, powers: Powers): StageText {
+  const { forms, grid } = kernel
+  const found = forms.find((form) => has(powers, form))
+  return found ?? { ...kernel, suffix: '', tile: grid.kind === 'units' ? grid.tile : null }
+}
+
 /** The functions of a program's kernels, each of one of the two kinds. */
 export interface Entries {
-  readonly plain: ReadonlyMap<CudaStageKernel, CudaFunction>
+  readonly plain: ReadonlyMap<CudaStageKernel, { readonly entry: CudaFunction; readonly text: StageText }>
   readonly faster: ReadonlyMap<CudaStageKernel, readonly (readonly CudaFunction[])[]>
 }
 
 /** True if the device and the call's tensors allow the faster kernel. */
-export const takesFaster = (
-  { faster }: CudaStageKernel,
-  capability: number,
-  maxSharedBytes: number,
-  views: readonly DeviceView[],
-): boolean =>
+export const takesFaster = ({ faster }: CudaStageKernel, powers: Powers): boolean =>
   faster.length > 0 &&
-  faster.every(
-    ({ variant: { capability: able, entries, needs } }) =>
-      able.min <= capability &&
-      capability <= able.max &&
-      entries.every((e) => e.sharedBytes <= maxSharedBytes) &&
-      (!needs.vectors || (misalignment(views) === null && views.every((v) => v.shape[3] % VECTOR === 0))),
-  )
+  faster.every(({ variant: { capability, entries, needs } }) => {
+    const sharedBytes = Math.max(...entries.map((e) => e.sharedBytes))
+    return has(powers, { capability, sharedBytes, vectors: needs.vectors })
+  })
 
 /** Everything about a call's launches that its streams share. */
 export function planStages(
@@ -219,13 +259,16 @@ export function planStages(
       return
     }
     const { grid } = kernel
+    const { entry, text } = entries.plain.get(kernel)!
+    const { threads, sharedBytes } = text
     const all = { base: 0, count: grid.kind === 'units' ? size(grid.units) : 0 }
     const { base, count: own } = chunk && grid.kind === 'units' ? unitsInChunk(grid, chunk, size) : all
     const slice = { batchBase: 0, batch: sizes.batch, headBase: 0, heads: sizes.qHeads }
     const tile = grid.kind === 'tiles' ? grid.tile : null
     const tiles = grid.kind === 'tiles' ? gridOf(slice, sizes, grid, MOST_BLOCKS) : null
     const blocks =
-      tiles?.tiles ?? (grid.kind === 'units' ? groupsOf(call, grid, own, size, kernel.threads) : 0)
+      tiles?.tiles ??
+      (grid.kind === 'units' ? groupsOf(call, { ...grid, tile: text.tile }, own, size, threads) : 0)
     if (blocks === 0) return
     if (blocks > MOST_BLOCKS) throw new HeddleError('grid-limit', { tiles: blocks, most: MOST_BLOCKS })
     const uniforms = tiles
@@ -251,8 +294,6 @@ export function planStages(
       if (buffer.role === 'stored') patches.push({ at: start + 16 * i, name: buffer.name! })
       if (buffer.role === 'meta') patches.push({ at: start + 16 * i, name: null })
     })
-    const { threads, sharedBytes } = kernel
-    const entry = entries.plain.get(kernel)!
     launches.push({ kind: 'stage', entry, grid: [blocks, 1, 1], threads, sharedBytes, block, patches })
   }
   for (const step of variant.steps) {

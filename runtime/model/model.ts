@@ -4,12 +4,13 @@
 import { HeddleError } from '../messages.ts'
 import type { Gpu } from '../webgpu.ts'
 import type { Attention, AttentionKernel } from './attention.ts'
+import { checkPositions, readKeys, readLogits, readQueries, type QueriesAndKeys } from './capture.ts'
 import type { ModelConfig } from './config.ts'
 import type { ModelFiles } from './files.ts'
 import { shapeOf, type Network } from './network.ts'
 import type { KernelTime, Recorder } from './recorder.ts'
 import { sampleToken, seededRandom, type Sampling } from './sampling.ts'
-import { Steps } from './steps.ts'
+import { Steps, type Chunk } from './steps.ts'
 import { stoppedStream } from './stops.ts'
 import type { TextStream } from './text-stream.ts'
 
@@ -187,6 +188,63 @@ export class Model implements Disposable {
   }
 
   /**
+   * The logits behind the tokens at `positions`, which rise: a row of vocabSize numbers for each. The cache starts anew.
+   */
+  logitsAt(
+    prompt: string | readonly number[],
+    positions: readonly number[],
+    options: CallOptions = {},
+  ): Promise<Float32Array> {
+    return this.#alone(async () => {
+      const tokens = await this.#tokensOf(prompt)
+      checkPositions(positions, tokens.length)
+      const { vocabSize, layers } = this.config
+      const logits = new Float32Array(positions.length * vocabSize)
+      await this.#through(tokens, layers, options, (chunk) =>
+        readLogits(this.#steps, this.#network, chunk, positions, logits, options.signal),
+      )
+      return logits
+    })
+  }
+
+  /** What a layer's attention meets: queries and keys after rotary embedding, [heads, tokens, headDim]. The cache starts anew. */
+  queriesAndKeys(
+    prompt: string | readonly number[],
+    layer: number,
+    options: CallOptions = {},
+  ): Promise<QueriesAndKeys> {
+    return this.#alone(async () => {
+      const tokens = await this.#tokensOf(prompt)
+      const { layers, qHeads, headDim } = this.config
+      if (!Number.isInteger(layer) || layer < 0 || layer >= layers)
+        throw new HeddleError('model-layer', { layers: layers - 1, got: layer })
+      const q = new Float32Array(qHeads * tokens.length * headDim)
+      await this.#through(tokens, layer + 1, options, (chunk) =>
+        readQueries(this.#steps, this.#network, chunk, q, options.signal),
+      )
+      return { q, k: await readKeys(this.#steps, this.#network, layer, tokens.length, options.signal) }
+    })
+  }
+
+  /** All steps of a prompt through the first `layers` layers, each looked at when it has run. */
+  async #through(
+    tokens: readonly number[],
+    layers: number,
+    { signal, onProgress }: CallOptions,
+    look: (chunk: Chunk) => Promise<void>,
+  ): Promise<void> {
+    this.#cached = []
+    for (const chunk of this.#steps.chunks(tokens, 0)) {
+      const done = chunk.position + chunk.tokens.length
+      await this.#steps.run(chunk, layers, signal)
+      await look(chunk)
+      // Of the layers behind them the cache has nothing.
+      if (layers === this.config.layers) this.#cached = tokens.slice(0, done)
+      onProgress?.({ done, total: tokens.length })
+    }
+  }
+
+  /**
    * The residual stream behind the first `layer` layers (0: the embedding), before the norm: a row of hiddenSize numbers
    * for each token. The cache starts anew.
    */
@@ -201,16 +259,10 @@ export class Model implements Disposable {
       if (!Number.isInteger(layer) || layer < 0 || layer > layers)
         throw new HeddleError('model-layer', { layers, got: layer })
       const states = new Float32Array(tokens.length * hiddenSize)
-      this.#cached = []
-      for (const chunk of this.#steps.chunks(tokens, 0)) {
-        const rows = chunk.tokens.length
-        await this.#steps.run(chunk, layer, options.signal)
-        const part = await this.#steps.read(this.#network.work.x, 4 * rows * hiddenSize, options.signal)
-        states.set(part, chunk.position * hiddenSize)
-        options.onProgress?.({ done: chunk.position + rows, total: tokens.length })
-      }
-      // Of the layers behind it the cache has nothing.
-      if (layer === layers) this.#cached = [...tokens]
+      await this.#through(tokens, layer, options, async ({ tokens: own, position }) => {
+        const part = await this.#steps.read(this.#network.work.x, 4 * own.length * hiddenSize, options.signal)
+        states.set(part, position * hiddenSize)
+      })
       return states
     })
   }
@@ -226,19 +278,14 @@ export class Model implements Disposable {
           got: tokens.length,
         })
       const { outputs } = this.#network.sizes
-      this.#cached = []
       let sum = 0
-      for (const chunk of this.#steps.chunks(tokens, 0)) {
-        await this.#steps.run(chunk, this.config.layers, options.signal)
-        const begin = chunk.position
-        const done = begin + chunk.tokens.length
+      await this.#through(tokens, this.config.layers, options, async ({ tokens: own, position: begin }) => {
+        const done = begin + own.length
         for (let at = begin; at < done; at += outputs) {
           const targets = tokens.slice(at + 1, Math.min(done, at + outputs) + 1)
           if (targets.length > 0) sum += await this.#logProbability(at - begin, targets, options.signal)
         }
-        this.#cached = tokens.slice(0, done)
-        options.onProgress?.({ done, total: tokens.length })
-      }
+      })
       return Math.exp(-sum / (tokens.length - 1))
     })
   }

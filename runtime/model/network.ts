@@ -108,6 +108,11 @@ export class Network {
     return this.#parts.work
   }
 
+  /** A layer's cache of keys, [kvHeads, sizes.length, headDim]. */
+  keys(layer: number): GPUBuffer {
+    return this.#parts.layers[layer]!.k
+  }
+
   /** Says which tokens the next step has, and where they stand; `length` is that of the sequence as far as it is known. */
   place(tokens: ArrayLike<number>, position: number, length: number): void {
     const { queue } = this.#gpu.device

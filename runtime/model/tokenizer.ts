@@ -138,7 +138,7 @@ function checkRecord(fields: Fields, tokenizer: Json): Json {
   }
   const parts = ['normalizer', 'pre_tokenizer', 'post_processor', 'decoder']
   for (const part of parts) if (fields.record(part)) checkPatterns(fields, part, fields.raw(part))
-  const record = { ...(tokenizer['model'] as Json), type }
+  const record = type === 'WordLevel' ? wholeWords(model) : { ...(tokenizer['model'] as Json), type }
   // Absent parts are none, as for the tokenizers library in Rust.
   const optional = Object.fromEntries(parts.map((part) => [part, fields.raw(part) ?? null]))
   return { ...tokenizer, ...optional, model: record, added_tokens: added }
@@ -171,6 +171,23 @@ function checkVocabulary(model: Fields): void {
   }
 }
 
+/**
+ * Whole words, which the library does not know, as the pieces of words that it does: pieces behind the first begin with what no
+ * token begins with, so that a word is in the vocabulary as it is, or unknown.
+ */
+function wholeWords(model: Fields): Json {
+  const vocabulary = Object.keys(model.raw('vocab') as Json)
+  let prefix = '\0'
+  while (vocabulary.some((token) => token.startsWith(prefix))) prefix += '\0'
+  return {
+    type: 'WordPiece',
+    vocab: model.raw('vocab') as Json,
+    unk_token: model.text('unk_token', '<unk>'),
+    continuing_subword_prefix: prefix,
+    max_input_chars_per_word: Number.MAX_SAFE_INTEGER,
+  }
+}
+
 /** The kinds of models, and what each has to have. */
 const MODELS = {
   BPE(model: Fields) {
@@ -179,6 +196,7 @@ const MODELS = {
     if (!Array.isArray(merges) || !merges.every(isPair)) throw model.refuse('merges', 'a list of pairs')
   },
   WordPiece: checkVocabulary,
+  WordLevel: checkVocabulary,
   Unigram(model: Fields) {
     const isScored = (x: unknown) =>
       Array.isArray(x) && x.length === 2 && typeof x[0] === 'string' && typeof x[1] === 'number'

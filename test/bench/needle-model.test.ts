@@ -3,7 +3,7 @@
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
-import { readWordClasses } from '../../bench/eval/tasks.ts'
+import { WORD_CLASSES } from '../../bench/eval/tasks.ts'
 
 const FOLDER =
   process.env['NEEDLE_MODEL'] ?? fileURLToPath(new URL('../../models/needle/model', import.meta.url))
@@ -88,7 +88,7 @@ describe.skipIf(!existsSync(FOLDER))('the needle model', () => {
   test('the vocabulary is the language, and special tokens are where the config says', () => {
     const config = readJson<Record<string, number>>('config.json')
     const { model } = readJson<{ model: { vocab: Record<string, number> } }>('tokenizer.json')
-    const words = Object.values(readWordClasses()).flat()
+    const words = Object.values(WORD_CLASSES).flat()
     const byId = Object.entries(model.vocab).sort(([, a], [, b]) => a - b)
     expect(byId.map(([, id]) => id)).toEqual(Array.from({ length: config['vocab_size']! }, (_, id) => id))
     expect(byId.slice(0, words.length).map(([word]) => word)).toEqual(words)

@@ -1,11 +1,11 @@
 /** The needle texts made for evaluation: their form, and that string search alone finds each answer, once. */
 
 import { spawnSync } from 'node:child_process'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
-import { NEEDLE_TASKS, needleText, readWordClasses, type NeedleTask } from '../../bench/eval/tasks.ts'
+import { NEEDLE_TASKS, needleText, WORD_CLASSES, type NeedleTask } from '../../bench/eval/tasks.ts'
 
-const CLASSES = readWordClasses()
-const WORDS = Object.values(CLASSES).flat()
+const WORDS = Object.values(WORD_CLASSES).flat()
 const LENGTHS = [512, 1024, 4097]
 
 /** What follows `start` where it stands in the body, up to its end. */
@@ -33,7 +33,7 @@ function answerByReading(task: NeedleTask, body: string, question: string): stri
 test.each(NEEDLE_TASKS)('%s: each answer is in the text, once', (task) => {
   for (const length of LENGTHS) {
     for (let seed = 0; seed < 5; seed++) {
-      const { words, tokens, answers } = needleText(CLASSES, task, length, seed)
+      const { words, tokens, answers } = needleText(WORD_CLASSES, task, length, seed)
       expect(tokens).toHaveLength(length)
       expect([...tokens].map((token) => WORDS[token])).toEqual(words)
       expect([words[0], words.at(-1)]).toEqual(['<bos>', '<eos>'])
@@ -50,18 +50,18 @@ test.each(NEEDLE_TASKS)('%s: each answer is in the text, once', (task) => {
 
 test('needles stand at all depths, and a seed gives its text again', () => {
   const depths = Array.from({ length: 200 }, (_, seed) => {
-    const { words } = needleText(CLASSES, 'single', 512, seed)
+    const { words } = needleText(WORD_CLASSES, 'single', 512, seed)
     return Math.floor((4 * words.indexOf('code')) / 512)
   })
   for (const quarter of [0, 1, 2, 3]) {
     expect(depths.filter((depth) => depth === quarter).length).toBeGreaterThan(25)
   }
-  expect(needleText(CLASSES, 'multi', 512, 3)).toEqual(needleText(CLASSES, 'multi', 512, 3))
-  expect(needleText(CLASSES, 'multi', 512, 3)).not.toEqual(needleText(CLASSES, 'multi', 512, 4))
+  expect(needleText(WORD_CLASSES, 'multi', 512, 3)).toEqual(needleText(WORD_CLASSES, 'multi', 512, 3))
+  expect(needleText(WORD_CLASSES, 'multi', 512, 3)).not.toEqual(needleText(WORD_CLASSES, 'multi', 512, 4))
 })
 
 test('a text too short for one needle is refused', () => {
-  expect(() => needleText(CLASSES, 'copy', 32, 1)).toThrow(/task copy: one needle needs \d+ tokens more/)
+  expect(() => needleText(WORD_CLASSES, 'copy', 32, 1)).toThrow(/task copy: one needle needs \d+ tokens more/)
 })
 
 const numpy = spawnSync('python3', ['-c', 'import numpy']).status === 0
@@ -73,4 +73,17 @@ test.skipIf(!numpy)('the generator that trains keeps the same laws', () => {
   })
   expect(stderr).toMatch(/Ran [1-9]\d* tests[^]*OK/)
   expect(status).toBe(0)
+})
+
+test("the example that `heddle start` asks is the generator's", () => {
+  const { words, answers } = needleText(WORD_CLASSES, 'multi', 512, 1)
+  const asks = words.flatMap((word, place) => (word === 'ask' ? [place] : []))
+  const questions = answers.map(({ begin, end }, i) => ({
+    ask: words.slice(asks[i], begin).join(' '),
+    answer: words.slice(begin, end).join(' '),
+  }))
+  const made = `${JSON.stringify({ text: words.slice(1, asks[0]).join(' '), questions }, null, 1)}\n`
+  const file = new URL('../../models/needle/example.json', import.meta.url)
+  if (process.env['UPDATE']) writeFileSync(file, made)
+  expect(readFileSync(file, 'utf8')).toBe(made)
 })

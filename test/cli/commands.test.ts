@@ -300,14 +300,17 @@ describe('a pattern with a forward', () => {
     expect(picks.stages.workspace).toBeGreaterThan(0)
   })
 
-  it('is explained for CUDA by the kernels that take the place of its attend', async () => {
+  it('is explained for CUDA by the kernels that take the place of its own', async () => {
     const line = 'explain picks.ts --target cuda --kv-len 256 --heads 4 --kv-heads 2 --head-dim 64'
     const { out } = await heddle(line)
     expect(out).toContain(
-      'in place of one, where the device has them\n  attend8: d64-bf16-rows, tiles of 16 x 16, 128 threads, capability 8.0 and later\n',
+      'in place of one, where the device has them\n  scores5: products of warpgroups, tiles of 128 x 256, 256 threads, capability 9.0\n  attend8: d64-bf16-rows, tiles of 16 x 16, 128 threads, capability 8.0 and later\n',
     )
     const [picks] = JSON.parse((await heddle(`${line} --json`)).out)
-    expect(picks.faster).toMatchObject([{ kernel: 'attend8', records: null }])
+    expect(picks.faster).toMatchObject([
+      { kernel: 'scores5', capability: { min: 90, max: 90 } },
+      { kernel: 'attend8', records: null },
+    ])
   })
 
   it('is shown as a graph and as kernels, others are not', async () => {
@@ -326,7 +329,15 @@ describe('a pattern with a forward', () => {
     const texts = (JSON.parse(out) as { variant: string }[]).map(({ variant }) =>
       variant.replace(/^d\d+-bf16-stages\./, ''),
     )
-    expect([...new Set(texts)]).toEqual(['rows3', 'rows4', 'scores5', 'select7', 'attend8', 'attend8.rows'])
+    expect([...new Set(texts)]).toEqual([
+      'rows3',
+      'rows4',
+      'scores5',
+      'scores5.sm90a',
+      'select7',
+      'attend8',
+      'attend8.rows',
+    ])
   })
 
   it('is built for WGSL kernel by kernel', async () => {

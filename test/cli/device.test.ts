@@ -3,6 +3,8 @@ import * as path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import type { Io } from '../../runtime/cli/io.ts'
 import { run } from '../../runtime/cli/run.ts'
+import { ATTENTIONS, needleAnswers, needleExample } from '../../runtime/cli/start-model.ts'
+import { openDevice } from '../../runtime/device-node.ts'
 import { HeddleError } from '../../runtime/messages.ts'
 import { BAND, LIAR, NEAR, THROWS, TWO } from './fixtures.ts'
 import { temporaryFolder, testIo } from './helpers.ts'
@@ -107,6 +109,26 @@ describe('heddle bench', () => {
 })
 
 describe('heddle start', () => {
+  it('asks the needle model: a window forgets what dense attention finds', async () => {
+    const { text, questions } = needleExample()!
+    const opened = await openDevice({ adapter: 'software' })
+    const rows = []
+    // Of the first three, two lie beyond the window.
+    for await (const row of needleAnswers(
+      opened.device,
+      { text, questions: questions.slice(0, 3) },
+      ATTENTIONS.slice(0, 2),
+    ))
+      rows.push(row)
+    opened.close()
+    const tokens = text.split(' ').length + 7
+    expect(rows).toMatchObject([
+      { pattern: 'causal', right: 3, asked: 3, prompt: { tokens } },
+      { pattern: 'a-shape', asked: 3, prompt: { tokens } },
+    ])
+    expect(rows[1]!.right).toBeLessThan(3)
+  }, 300_000)
+
   it('ends with 3 where there is no adapter, and so do check and bench', async () => {
     for (const line of ['start', 'check band.ts', 'bench band.ts']) {
       expect(await heddle(line, noAdapter)).toEqual({
@@ -142,7 +164,9 @@ describe('heddle start', () => {
 
   it('speaks JSON, and knows which patterns there are', async () => {
     const { out } = await heddle('start --json --pattern sliding-window')
-    expect(JSON.parse(out)).toEqual([
+    const { patterns, needle } = JSON.parse(out) as Record<string, unknown>
+    expect(needle).toBeNull()
+    expect(patterns).toEqual([
       {
         pattern: 'sliding-window',
         density: expect.closeTo(0.4375, 2),

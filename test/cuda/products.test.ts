@@ -1,53 +1,27 @@
 /** Products on the matrix units: tiles that are cut, chunks that begin within a block, vectors of any width, both types of halves. */
 
 import { afterAll, describe, expect, test } from 'vitest'
-import { judge } from '../../bench/selection-cases.ts'
-import { emitCuda } from '../../codegen/index.ts'
-import type { CudaDtype } from '../../codegen/cuda/manifest.ts'
-import { bfloatArray } from '../../runtime/bfloat.ts'
-import { cudaAttention, loadCudaKernel } from '../../runtime/cuda.ts'
 import { openEmulation } from '../../runtime/cuda/emulated.ts'
-import { halfArray } from '../../runtime/half.ts'
-import type { Tensor } from '../../runtime/tensor.ts'
-import { stageCase, type StageSizes } from '../runtime/stage-cases.ts'
+import { difference, METHODS, SIZES } from './product-cases.ts'
 
 const driver = await openEmulation({ multiprocessors: 2, order: 7 })
 afterAll(() => driver.release())
 
-/** Three tiles of keys and two of queries, none of them whole. */
-const SIZES: StageSizes = { batch: 1, qHeads: 2, kvHeads: 1, qLen: 139, kvLen: 277, headDim: 40 }
-
-const stored = ({ data, shape }: Tensor, dtype: CudaDtype): Tensor =>
-  dtype === 'bf16'
-    ? { data: bfloatArray(data as Float32Array), shape, dtype }
-    : { data: halfArray(data as Float32Array), shape }
-
-async function difference(name: string, dtype: CudaDtype, sizes: StageSizes): Promise<string | null> {
-  const { compiled, pattern, call: made } = stageCase(name, sizes, 11)
-  const artifact = emitCuda(compiled, { headDims: [sizes.headDim], dtypes: [dtype] })
-  const kernel = loadCudaKernel(JSON.stringify(artifact), driver)
-  const [q, k, v] = [stored(made.q, dtype), stored(made.k, dtype), stored(made.v, dtype)]
-  const call = { ...made, q, k, v }
-  const got = await cudaAttention(kernel, call)
-  kernel.release()
-  // A number that is rounded to few bits may fall to either side.
-  return judge(pattern, call, got).difference
-}
-
-const METHODS = ['xattention', 'anchor', 'moba', 'quest', 'dsa', 'hisa', 'minference-vertical-slash', 'pbs']
-
 describe('against the oracle', () => {
   test.each(METHODS)('%s over several tiles', { timeout: 300_000 }, async (name) => {
-    expect(await difference(name, 'bf16', SIZES)).toBeNull()
+    expect(await difference(driver, name, 'bf16', SIZES)).toBeNull()
   })
 
   test('IEEE halves, whose eleven bits are two parts beside an f32', { timeout: 300_000 }, async () => {
     for (const name of ['moba', 'xattention', 'anchor'])
-      expect(await difference(name, 'f16', { ...SIZES, qLen: 37, kvLen: 133 }), name).toBeNull()
+      expect(await difference(driver, name, 'f16', { ...SIZES, qLen: 37, kvLen: 133 }), name).toBeNull()
   })
 
   test('vectors that are not in eights', { timeout: 300_000 }, async () => {
     for (const name of ['moba', 'xattention', 'minference-block'])
-      expect(await difference(name, 'bf16', { ...SIZES, qLen: 37, kvLen: 133, headDim: 20 }), name).toBeNull()
+      expect(
+        await difference(driver, name, 'bf16', { ...SIZES, qLen: 37, kvLen: 133, headDim: 20 }),
+        name,
+      ).toBeNull()
   })
 })

@@ -85,14 +85,20 @@ async function fixture(name: string): Promise<{ readonly pattern: Pattern; reado
 const FILES = new Map<string, Awaited<ReturnType<typeof fixture>>>()
 for (const name of ['nsa', ...FIXTURE_NAMES]) FILES.set(name, await fixture(name))
 
-export function stageCase(name: string, sizes: StageSizes, seed: number): StageCase {
+/** @param given consts beside those that the tests have */
+export function stageCase(
+  name: string,
+  sizes: StageSizes,
+  seed: number,
+  given: Readonly<Record<string, number>> = {},
+): StageCase {
   const { batch, qHeads, kvHeads, qLen, kvLen, headDim } = sizes
   const entry = FILES.get(name) ?? SELECTIONS.find((s) => s.pattern.name === name)!
   const random = seededRandom(seed)
   const own = FIXTURES[name]
   const numbers: Numbers = (count) => Float32Array.from({ length: count }, () => random() * 2 - 1)
   const inputs = own ? { ...own, ...own.inputs(sizes, numbers) } : selectionInputs(name, sizes, seed)
-  const consts = { ...inputs.consts, ...CONSTS[name] }
+  const consts = { ...inputs.consts, ...CONSTS[name], ...given }
   const tensor = (shape: Shape): Tensor => ({
     data: Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => random() * 4 - 2),
     shape,

@@ -123,7 +123,8 @@ def _over_units(
     base, count = (0, size(grid["units"])) if chunk is None else _in_chunk(grid, chunk, size)
     sharers, inner, tile = call.sharers(grid["share"]), grid["inner"], grid["tile"]
     if tile is not None:
-        blocks = sharers * -(-count // tile) * -(-size(inner) // tile)
+        down, across = (tile["q"], tile["kv"]) if isinstance(tile, dict) else (tile, tile)
+        blocks = sharers * -(-count // down) * -(-size(inner) // across)
     elif inner is None:
         blocks = sharers * count
     else:

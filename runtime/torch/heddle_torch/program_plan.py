@@ -15,6 +15,7 @@ from .errors import HeddleError
 from .gpu import gpu
 from .modules import Modules
 from .plan import DTYPES, TABLE_TYPES, check_parts, check_table, check_tensors, out_strides, table_shape
+from .powers import Powers
 from .program import Header, plan_program
 from .program_call import program_call
 from .program_checks import check_aligned, check_rows, choose_program
@@ -75,19 +76,12 @@ class ProgramPlan:
         self.where = f"{artifact.pattern}, program {chosen['id']}, {sizes.text()}"
         aligned = unaligned(placed) is None
         wide = all(shape[3] % VECTOR == 0 for shape in shapes.values())
-
-        def takes_faster(kernel: Mapping[str, Any]) -> bool:
-            """The device and the tensors allow all that stands in for it."""
-            return bool(kernel["faster"]) and all(
-                f["variant"]["capability"]["min"] <= capability <= f["variant"]["capability"]["max"]
-                and all(e["sharedBytes"] <= shared for e in f["variant"]["entries"])
-                and (not f["variant"]["needs"]["vectors"] or (aligned and wide))
-                for f in kernel["faster"]
-            )
-
+        rows_too = all(t.data_ptr() % (2 * VECTOR) == 0 for t in rows)
+        powers = Powers(capability, shared, aligned and wide and rows_too)
+        chosen = powers.dressed(chosen)
         texts: List[Mapping[str, Any]] = []
         for kernel in kernels_of(chosen):
-            texts += [f["variant"] for f in kernel["faster"]] if takes_faster(kernel) else [text_of(kernel)]
+            texts += [f["variant"] for f in kernel["faster"]] if powers.takes_faster(kernel) else [text_of(kernel)]
         modules.load(texts, self.index, capability)
         lengths = default_lengths(sizes.batch, sizes.q_rows, sizes.kv_rows)
         values = value_words(artifact, resolved, sizes.batch, sizes.q_heads, sizes.kv_heads, sizes.head_dim, lengths)
@@ -103,7 +97,7 @@ class ProgramPlan:
             tables={info["name"]: t.numel() for info, t in zip(artifact.tables, tables)},
             rows={info["name"]: t.shape for info, t in zip(artifact.rows, rows)},
         )
-        made = plan_program(chosen, call, takes_faster)
+        made = plan_program(chosen, call, powers.takes_faster)
         words = [("meta", meta), ("lengths", lengths), ("values", values)]
         heads = {work.name: [work.units] + [0] * (HEADER_WORDS - 1) for work in made.launches if isinstance(work, Header)}
         try:

@@ -56,7 +56,7 @@ class ProgramRunner:
         debugging = debug.debugging()
         key = (
             *(about(t) for t in (q, k, v)), q.stride(), k.stride(), v.stride(), (qp | kp | vp) & 15,
-            params, scale, variant, debugging, about(parts), tuple([about(t) for t in given]),
+            params, scale, variant, debugging, about(parts), tuple([(*about(t), t.data_ptr() & 15) for t in given]),
         )  # fmt: skip
         plan = self._plans.get(key)
         if plan is None:

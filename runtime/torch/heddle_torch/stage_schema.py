@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterator, List, Mapping, Optional
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional
 
 from .rules import SIZE_VARS, unknown_names
-from .schema import Check, anything, count, digest, list_of, nullable, one_of, place, record_of, string
+from .schema import Check, anything, boolean, count, digest, list_of, nullable, one_of, place, record_of, string
 
 # What sizes of a program may read: lengths and heads, and how wide rows are.
 PROGRAM_VARS = ("batches", "qHeads", "kvHeads", "indexHeads", "qLen", "kvLen", "headDim", "valueDim")
@@ -50,6 +50,17 @@ def stages_check(cubin: Check, variant: Check) -> Check:
         state=nullable(string),
         records=nullable(record_of(stride=anything, count=anything)),
     )
+    form = record_of(
+        capability=record_of(min=place, max=place),
+        vectors=boolean,
+        suffix=one_of("", "a"),
+        threads=count,
+        sharedBytes=place,
+        tile=record_of(q=count, kv=count),
+        hash=digest,
+        code=string,
+        cubins=list_of(cubin),
+    )
     kernel = record_of(
         name=string,
         when=anything,
@@ -61,6 +72,7 @@ def stages_check(cubin: Check, variant: Check) -> Check:
         hash=digest,
         code=string,
         cubins=list_of(cubin),
+        forms=list_of(form),
         faster=list_of(faster),
     )
     step = _by_kind(
@@ -90,11 +102,31 @@ def kernels_of(program: Mapping[str, Any]) -> List[Dict[str, Any]]:
     return [kernel for step in program["steps"] for kernel in kernels_in(step)]
 
 
+def in_form(kernel: Mapping[str, Any], form: Optional[Mapping[str, Any]]) -> Dict[str, Any]:
+    """The kernel as it is with the text of a form; None: with its own."""
+    if form is None:
+        return dict(kernel)
+    own = {field: form[field] for field in ("suffix", "threads", "sharedBytes", "hash", "code", "cubins")}
+    return {**kernel, **own, "grid": {**kernel["grid"], "tile": form["tile"]}}
+
+
+def with_kernels(program: Mapping[str, Any], change: Callable[[Mapping[str, Any]], Dict[str, Any]]) -> Dict[str, Any]:
+    """The program with other kernels."""
+
+    def changed(step: Mapping[str, Any]) -> Dict[str, Any]:
+        if step["kind"] == "once":
+            return {**step, "kernel": change(step["kernel"])}
+        return {**step, "kernels": [change(kernel) for kernel in step["kernels"]]}
+
+    return {**program, "steps": [changed(step) for step in program["steps"]]}
+
+
 def text_of(kernel: Mapping[str, Any]) -> Dict[str, Any]:
     """A program's own kernel in the form of a variant: a text and its entries."""
     entry = {"name": "launch", "threads": kernel["threads"], "sharedBytes": kernel["sharedBytes"]}
     text = {field: kernel[field] for field in ("hash", "code", "cubins")}
-    return {"id": kernel["name"], "suffix": "", "capability": {"min": 80, "max": 2**31}, "entries": [entry], **text}
+    able = {"min": 80, "max": 2**31}
+    return {"id": kernel["name"], "suffix": kernel.get("suffix", ""), "capability": able, "entries": [entry], **text}
 
 
 def texts_of(record: Mapping[str, Any]) -> Iterator[Dict[str, Any]]:
@@ -103,6 +135,7 @@ def texts_of(record: Mapping[str, Any]) -> Iterator[Dict[str, Any]]:
     for program in [] if record["stages"] is None else record["stages"]["variants"]:
         for kernel in kernels_of(program):
             yield text_of(kernel)
+            yield from (text_of(in_form(kernel, form)) for form in kernel["forms"])
             for faster in kernel["faster"]:
                 yield faster["variant"]
 

@@ -14,6 +14,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 from heddle_torch.artifact import canonical, parse_artifact  # noqa: E402
 from heddle_torch.call import Sizes, shape_of  # noqa: E402
 from heddle_torch.minference import read_profile  # noqa: E402
+from heddle_torch.powers import Powers  # noqa: E402
 from heddle_torch.program import FasterLaunch, Header, plan_program  # noqa: E402
 from heddle_torch.program_call import program_call  # noqa: E402
 from heddle_torch.rules import EVALUATE, derived_bits, evaluate  # noqa: E402
@@ -54,7 +55,9 @@ def launches_of(a: Any, r: Any) -> Any:
     tables = {t["name"]: math.prod(axes.get(d, d) for d in t["dims"]) for t in a.tables}
     meta = len(rows) + len(per_head)
     call = program_call(s, r["indexHeads"], r["scale"], params, shapes, strides, meta, tables, r["rows"])
-    made = plan_program(a.programs[0], call, lambda kernel: r["faster"])
+    # A Hopper device, or one that takes no other form than the kernels' own.
+    powers = Powers(90, 232448, r["faster"]) if r["faster"] else Powers(80, 0, False)
+    made = plan_program(powers.dressed(a.programs[0]), call, powers.takes_faster)
     found = []
     for work in made.launches:
         if isinstance(work, Header):

@@ -119,6 +119,7 @@ def stage_kernel(name: str, **changes: Any) -> Dict[str, Any]:
         "buffers": [{"role": role, "name": stored} for role, stored in roles],
         "code": name,
         "cubins": [],
+        "forms": [],
         "faster": [],
         **changes,
     }

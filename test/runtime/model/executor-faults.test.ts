@@ -125,6 +125,12 @@ describe.skipIf(!opened)('a call is refused', () => {
       ),
     )
     await expect(model.hiddenStates(PROMPT, 3)).rejects.toThrow(coded('model-layer'))
+    await expect(model.queriesAndKeys(PROMPT, 2)).rejects.toThrow(
+      coded('model-layer', 'layer: expected a whole number from 0 to 1, got 2'),
+    )
+    await expect(model.logitsAt(PROMPT, [3, 3])).rejects.toThrow(
+      coded('model-option', 'positions[1]: expected rising whole numbers from 0 to 19, got 3'),
+    )
     await expect(model.perplexity([1])).rejects.toThrow(coded('model-option'))
     await expect(all(model.generate(PROMPT, { maxTokens: 0 }))).rejects.toThrow(
       coded('model-option', 'maxTokens: expected a whole number of at least 1, got 0'),

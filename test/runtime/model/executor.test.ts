@@ -239,6 +239,35 @@ describe.skipIf(!opened)('a loaded model', () => {
     model.close()
   })
 
+  test.each(['f32', 'f16'] as const)(
+    'shows logits of any places, and what the attention of a layer meets, in %s',
+    async (cache) => {
+      const made = await base
+      const met: Float64Array[][] = []
+      const attend = masked(made.config, causalMask)
+      const { logits } = transformer(made.config, made.weights, PROMPT, (layer, ...qkv) => {
+        met.push(qkv)
+        return attend(layer, ...qkv)
+      })
+      const { vocabSize } = made.config
+      const model = await load(made, { chunk: 16, cache })
+      const most = cache === 'f32' ? 1e-5 : 5e-3
+      const places = [0, 1, 2, 14, 15, 16, 36]
+      const found = await model.logitsAt(PROMPT, places)
+      const wanted = Float64Array.from(places.flatMap((t) => [...rowOf(logits, t, vocabSize)]))
+      expect(found).toHaveLength(wanted.length)
+      expect(errorOf(found, wanted)).toBeLessThan(most)
+      expect(model.length).toBe(PROMPT.length)
+      for (const layer of [0, 1]) {
+        const { q, k } = await model.queriesAndKeys(PROMPT, layer)
+        expect(errorOf(q, met[layer]![0]!), `queries of layer ${layer}`).toBeLessThan(most)
+        expect(errorOf(k, met[layer]![1]!), `keys of layer ${layer}`).toBeLessThan(most)
+      }
+      expect(errorOf(await model.logits(PROMPT), await exact(PROMPT))).toBeLessThan(most)
+      model.close()
+    },
+  )
+
   test('takes patterns by layer, one for the prompt and one behind it, and others between prompts', async () => {
     const made = await base
     const params = { window: 6, sinkTokens: 3 }

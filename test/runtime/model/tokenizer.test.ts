@@ -51,6 +51,21 @@ describe('encoding', () => {
       ...[0xe2, 0x82, 0xac].map((byte) => 3 + byte),
     ])
   })
+
+  test('whole words: each is in the vocabulary as it is, or unknown', () => {
+    const words = tokenizerOf({
+      pre_tokenizer: { type: 'WhitespaceSplit' },
+      model: {
+        type: 'WordLevel',
+        vocab: { '?': 0, a: 1, b: 2, '##b': 3, '\0c': 4, long: 5 },
+        unk_token: '?',
+      },
+    })
+    expect(words.encode('a ##b  b long')).toEqual([1, 3, 2, 5])
+    expect(words.encode('ab a##b a\0c longb')).toEqual([0, 0, 0, 0])
+    expect(words.encode(`${'x'.repeat(200)} \0c`)).toEqual([0, 4])
+    expect(words.decode([1, 3, 5])).toBe('a ##b long')
+  })
 })
 
 interface Recorded {
@@ -243,8 +258,8 @@ describe('files', () => {
     ],
     [
       'a model of another kind',
-      { 'tokenizer.json': model({ type: 'WordLevel' }) },
-      'error[model-field]: tokenizer.json: expected model.type to be one of BPE, WordPiece, Unigram, got "WordLevel"',
+      { 'tokenizer.json': model({ type: 'CharLevel' }) },
+      'error[model-field]: tokenizer.json: expected model.type to be one of BPE, WordPiece, WordLevel, Unigram, got "CharLevel"',
     ],
     [
       'no vocabulary',

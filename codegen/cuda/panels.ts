@@ -1,0 +1,48 @@
+/** Panels of a product as CUDA text: functions that say where eight channels lie, or make them, for panels.cuh. */
+
+import type { Helper, PrintedPanel, Products } from '../target.ts'
+import { textOf } from './text.ts'
+
+export const PANELS: Helper = { name: 'panels', text: textOf('panels.cuh') }
+
+/** True where halves of the storage go in as they are; else the parts are brain floats, whatever the storage is. */
+export const areStored = (x: PrintedPanel, y: PrintedPanel): boolean =>
+  x.from.kind === 'halves' && y.from.kind === 'halves'
+
+/** The functions of both panels, as arguments. */
+export const lambdas = (x: PrintedPanel, y: PrintedPanel, channels: string): string =>
+  [x, y].map((p) => lambda(p, channels)).join(', ')
+
+function lambda({ row, first, channel, body, there, from }: PrintedPanel, channels: string): string {
+  const made =
+    from.kind === 'values'
+      ? `  PanelValues panelMade;
+  int panelHas = ${there} ? ${channels} - ${channel} : 0;
+#pragma unroll
+  for (int panelAt = 0; panelAt < 8; panelAt++) {
+    int ${from.at} = ${channel} + panelAt;
+    panelMade.x[panelAt] = panelAt < panelHas ? ${from.value} : 0.0f;
+  }
+  return panelMade;`
+      : `  return ${from.kind === 'floats' ? 'panelFloats' : 'panelHalves'}(${from.buffer}.data, ${from.index}, ${there}, ${channels} - ${channel});`
+  return `[&](int ${row}, int ${first}, int ${channel}) {\n${body}${made}\n}`
+}
+
+/** Of blocks whose columns lanes one beside the other have. */
+export const BLOCK_WIDTHS = [4, 8, 16, 32] as const
+
+/** What is the same of all tiles: registers of sums, the loop over a thread's cells, bits of cells. */
+export const cellsOf = (
+  product: Helper,
+): Pick<Products, 'helper' | 'sums' | 'cells' | 'bits' | 'widths' | 'lses'> => ({
+  helper: { name: 'cells', text: textOf('cells.cuh'), needs: [product] },
+  sums: (name: string) => `float ${name}[PANEL_CELLS / 4][4] = {};`,
+  cells: (cell: string, row: string, column: string) => ({
+    head: `#pragma unroll\nfor (int ${cell} = 0; ${cell} < PANEL_CELLS; ${cell}++)`,
+    first: `int ${row} = rowOfCell(${cell}), ${column} = columnOfCell(${cell});`,
+  }),
+  widths: BLOCK_WIDTHS,
+  lses: ({ sums, width, row, block, value, body }) =>
+    `blockLses<${width}>(${sums}, [&](int ${row}, int ${block}, float ${value}) {\n${body}});`,
+  bits: (sums: string, words: string, each: number) => `gatherBits<${each}>(${sums}, ${words});`,
+})

@@ -1,0 +1,37 @@
+"""What a device and a call's tensors allow in; which of a program's kernels have something in their place, and a program in the forms
+that are taken, out."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Mapping, NamedTuple
+
+from .stage_schema import in_form, with_kernels
+
+
+class Powers(NamedTuple):
+    """What a device has for kernels, and what a call's tensors allow them."""
+
+    capability: int
+    shared_bytes: int
+    # Everything lies in whole vectors of sixteen bytes.
+    vectors: bool
+
+    def has(self, able: Mapping[str, int], shared_bytes: int, vectors: bool) -> bool:
+        inside = able["min"] <= self.capability <= able["max"]
+        return inside and shared_bytes <= self.shared_bytes and (self.vectors or not vectors)
+
+    def takes_faster(self, kernel: Mapping[str, Any]) -> bool:
+        """All that stands in for the kernel."""
+        return bool(kernel["faster"]) and all(
+            self.has(v["capability"], max(e["sharedBytes"] for e in v["entries"]), v["needs"]["vectors"])
+            for v in (f["variant"] for f in kernel["faster"])
+        )
+
+    def dressed(self, program: Mapping[str, Any]) -> Dict[str, Any]:
+        """Each kernel in the first form that can be had, or in its own."""
+
+        def change(kernel: Mapping[str, Any]) -> Dict[str, Any]:
+            able = (f for f in kernel["forms"] if self.has(f["capability"], f["sharedBytes"], f["vectors"]))
+            return in_form(kernel, next(able, None))
+
+        return with_kernels(program, change)
