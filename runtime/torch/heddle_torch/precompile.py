@@ -16,6 +16,7 @@ from typing import Any, Iterator, List, Mapping, Optional, Tuple
 from .artifact import Artifact, read_artifact
 from .compiler import machine_code
 from .errors import HeddleError
+from .powers import Powers
 from .stage_schema import kernels_of, text_of
 
 
@@ -29,13 +30,13 @@ def manifests(paths: List[str]) -> List[Path]:
 
 
 def texts_for(artifact: Artifact, capability: int) -> Iterator[Mapping[str, Any]]:
-    """What calls on such a device run; of a program's kernel that others stand in for these, which aligned tensors get."""
-    fits = lambda text: text["capability"]["min"] <= capability <= text["capability"]["max"]
+    """What calls on such a device run; of a program's kernels the forms and stand-ins that aligned tensors get."""
+    powers = Powers(capability, shared_bytes=2**31, vectors=True)
+    fits = lambda text: powers.has(text["capability"], 0, vectors=False)
     yield from filter(fits, artifact.variants)
     for program in filter(fits, artifact.programs):
-        for kernel in kernels_of(program):
-            faster = [f["variant"] for f in kernel["faster"]]
-            yield from faster if faster and all(map(fits, faster)) else [text_of(kernel)]
+        for kernel in kernels_of(powers.dressed(program)):
+            yield from [f["variant"] for f in kernel["faster"]] if powers.takes_faster(kernel) else [text_of(kernel)]
 
 
 def compile_one(path: str, digest: str, capability: int) -> Tuple[str, float, Optional[str]]:

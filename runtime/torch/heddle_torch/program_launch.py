@@ -85,7 +85,7 @@ class On(NamedTuple):
 
 class Armed:
     """`steps` run in order. `given`, `stored` and `counted` hold where pointers of the call, addresses in the workspace and the
-    counters' stand; `bytes`: of the workspace."""
+    counters' stand; `bytes`: of the workspace; `parts`: of what lies in it, by name."""
 
     def __init__(self, on: On, made: Program) -> None:
         self._on, self._made = on, made
@@ -103,9 +103,12 @@ class Armed:
         shapes = {id(work): shape_of(work.faster["variant"], on.call.sizes, on.multiprocessors) for work in faster}
         self.counters = max((s.counters for s in shapes.values()), default=0)
         # Behind the stored values what entries of one variant hand on, then a variant's own list.
+        scratch = max((s.scratch for s in shapes.values()), default=0)
+        records = max((max(shapes[id(w)].list, w.list_bytes) for w in faster), default=0)
         scratch_at = made.stored.bytes
-        list_at = scratch_at + aligned(max((s.scratch for s in shapes.values()), default=0))
-        self.bytes = max(1, list_at + max((max(shapes[id(w)].list, w.list_bytes) for w in faster), default=0))
+        list_at = scratch_at + aligned(scratch)
+        self.bytes = max(1, list_at + records)
+        self.parts = {**{name: 4 * n for name, n in made.stored.words.items()}, "the partial results": scratch, "the list of tiles": records}
         for work in made.launches:
             if isinstance(work, Header):
                 copy = Copy(on.headers[work.name], made.stored.offsets[work.name])

@@ -98,7 +98,6 @@ class ProgramPlan:
             rows={info["name"]: t.shape for info, t in zip(artifact.rows, rows)},
         )
         made = plan_program(chosen, call, powers.takes_faster)
-        self.stored = made.stored
         words = [("meta", meta), ("lengths", lengths), ("values", values)]
         heads = {work.name: [work.units] + [0] * (HEADER_WORDS - 1) for work in made.launches if isinstance(work, Header)}
         try:

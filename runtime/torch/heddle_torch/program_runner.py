@@ -56,7 +56,7 @@ class ProgramRunner:
         debugging = debug.debugging()
         key = (
             *(about(t) for t in (q, k, v)), q.stride(), k.stride(), v.stride(), (qp | kp | vp) & 15,
-            params, scale, variant, debugging, about(parts), tuple([about(t) for t in given]),
+            params, scale, variant, debugging, about(parts), tuple([(*about(t), t.data_ptr() & 15) for t in given]),
         )  # fmt: skip
         plan = self._plans.get(key)
         if plan is None:
@@ -104,9 +104,9 @@ class ProgramRunner:
         try:
             return plan.new(*plan.work)
         except _OutOfMemory as e:
-            words = plan.stored.words
-            name = max(words, key=lambda n: words[n], default="none")
-            sizes = {"bytes": plan.launches.bytes, "name": name, "own": 4 * words.get(name, 0)}
+            parts = plan.launches.parts
+            name = max(parts, key=lambda n: parts[n])
+            sizes = {"bytes": plan.launches.bytes, "name": name, "own": parts[name]}
             raise HeddleError("workspace", where=plan.where, detail=str(e).partition("\n")[0], **sizes) from e
 
     def _counters(self, plan: ProgramPlan, stream: int, capturing: bool) -> Any:

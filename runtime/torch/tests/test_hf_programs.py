@@ -66,6 +66,18 @@ class ProgramLayers(HfCase):
         whole = dense(q, k[:, :, :13], v[:, :, :13], 99)[0]
         self.close(self.warned("program-lengths", a, q, k, v, at=torch.tensor([0])), whole)
 
+    def test_compile(self):
+        a = self.under()
+        q, k, v = self.qkv(rows=13, kv=40)
+        keys = [t[:, :, :13].contiguous() for t in (k, v)]
+        with torch.no_grad():
+            whole = torch.compile(lambda q, k, v: a(q, k, v), fullgraph=True, backend="aot_eager")
+            self.close(self.quiet(whole, q, *keys), dense(q, *keys, 5)[0])
+            # What is real of a static cache is known on the device alone.
+            part = torch.compile(lambda q, k, v, m, at: a(q, k, v, m, at=at), fullgraph=True, backend="aot_eager")
+            out = self.warned("program-lengths", part, q, k, v, torch.ones(2, 13), torch.tensor([0]))
+            self.close(out, dense(q, *keys, 99)[0])
+
     def test_heads(self):
         a = self.under({"heads": [{"heads": "2-3", "pattern": "dense"}]})
         q, k, v = self.qkv(rows=13)

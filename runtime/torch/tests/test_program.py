@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import struct
 import unittest
@@ -95,6 +96,24 @@ class Programs(OnCpu):
         self.raises("dtype", ht.attention, q, k, v, p, **{**given, "qIndex": given["qIndex"].half()})
         self.raises("shape", ht.attention, q, k, v, p, **{**given, "weight": given["weight"][:, :, :2]})
 
+    def test_forms(self):
+        """What the device has, where everything lies in vectors, rows too: their addresses tell plans apart."""
+        rows = [{"name": "kIndex", "side": "kv", "share": "request", "grain": "token"}]
+        text = hashlib.sha256(b"in form").hexdigest()
+        form = {"vectors": True, "suffix": "a", "threads": 64, "sharedBytes": 0, "tile": {"q": 4, "kv": 8}}
+        form = {**form, "capability": {"min": 90, "max": 90}, "code": "in form", "hash": text, "cubins": []}
+        grid = {**stage_kernel("x")["grid"], "inner": var("kvLen"), "tile": 16}
+        later = {**form, "capability": {"min": 100, "max": 100}}
+        steps = [{"kind": "once", "kernel": stage_kernel("plain", grid=grid, forms=[later, form])}]
+        p = self.loaded(rows=rows, steps=steps)
+        q, k, v = self.qkv()
+        index = torch.randn(2, 1, 13, 8)
+        odd = torch.cat([torch.zeros(1), index.flatten()])[1:].view(index.shape)
+        for given in (index, odd, index):
+            ht.attention(q, k, v, p, kIndex=given)
+        launches = [x for x in self.library.launches if x["name"] != "copy"]
+        self.assertEqual([(x["name"], x["grid"][0]) for x in launches], [("in form", 8 * 3 * 2), ("plain", 8), ("in form", 8 * 3 * 2)])
+
     def test_refused(self):
         p = self.loaded()
         q, k, v = self.qkv()
@@ -123,7 +142,7 @@ class Programs(OnCpu):
         launches = len(self.library.launches)
         with mock.patch.object(made, "new", new):
             text = self.raises("workspace", ht.attention, q, k, v, p)
-        self.assertIn(f"{4 * 9 * 16 * 4} bytes", text)
+        self.assertIn(f"{4 * 9 * 16 * 4} bytes in one workspace (ids alone has {4 * 9 * 16 * 4})", text)
         self.assertEqual(len(self.library.launches), launches)
         more = {"words": op("mul", 2**31, 2), "name": "ids", "units": None}
         self.raises("stored-limit", ht.attention, q, k, v, self.loaded(stored=[more], id="much"))
