@@ -107,13 +107,18 @@ describe('installed from its tarball', () => {
       'patterns/causal.ts',
       'dist/codegen/cuda/ampere.cuh',
       'dist/runtime/cuda/emulation/emulation.h',
+      // What `heddle eval` is made of, and the words of its tasks.
+      'dist/bench/eval/run.js',
+      'dist/models/needle/language.json',
       'LICENSE',
       'README.md',
     ]) {
       expect(files).toContain(file)
     }
     expect(
-      files.filter((file) => /^(test|bench|docs|\.ci|compiler|codegen)\b|^dist\/(test|bench)/.test(file)),
+      files.filter((file) =>
+        /^(test|bench|docs|\.ci|compiler|codegen)\b|^dist\/test|^dist\/bench\/(?!eval)/.test(file),
+      ),
     ).toEqual([])
   })
 

@@ -3,18 +3,13 @@
  * of pairs, tiles and softmax mass, and what it costs.
  */
 
-import { patternAttention, type Attention } from '../../runtime/model/attention.ts'
-import type { CallOptions, Model } from '../../runtime/model/model.ts'
+import type { CallOptions } from '../../runtime/model/model.ts'
 import type { ParamValues } from '../../runtime/params.ts'
-import { BLOCK } from './counts.ts'
-import { densityOf, type Density } from './density.ts'
-import { oracleDensity, type HeadSizes } from './oracle.ts'
-import { Probe } from './probe.ts'
+import { attentionOf, sizesOf, type Evaluation } from './evaluation.ts'
+import { probed, sampled, type Kept } from './keeping.ts'
 import { added, divergences, judge, shareOf, type Count } from './scores.ts'
-import { SETTINGS } from './settings.ts'
-import { paramsAt, type Builds, type Subject } from './subject.ts'
+import { paramsAt, type Subject } from './subject.ts'
 import type { NeedleTask } from './tasks.ts'
-import type { EvalText } from './texts.ts'
 import { timesOf, type Times } from './times.ts'
 import { verdictOf } from './verdict.ts'
 
@@ -24,7 +19,7 @@ export interface TaskRow {
   readonly accuracy: number
 }
 
-export interface EvalRow {
+export interface EvalRow extends Kept {
   readonly pattern: string
   /** In words, then as numbers. */
   readonly about: string
@@ -45,29 +40,11 @@ export interface EvalRow {
   readonly positions: number
   /** Of whole texts; null with tasks. */
   readonly perplexity: number | null
-  /** Null where nobody can count. */
-  readonly density: number | null
-  readonly tiles: number | null
-  /** Who counted: the kernels themselves, over all layers, heads and rows; or the oracle, and of what. */
-  readonly counted: string | null
   /** Share of the softmax's mass, the mean and the least layer's; null of a pattern of several softmaxes. */
   readonly recall: number | null
   readonly leastRecall: number | null
   readonly times: Times
   readonly verdict: string
-}
-
-export interface Evaluation {
-  readonly model: Model
-  /** What the model was trained with, whose predictions others are held against. */
-  readonly trained: Attention
-  /** Over all keys before a query. */
-  readonly dense: Attention
-  readonly texts: readonly EvalText[]
-  readonly length: number
-  readonly chunk: number
-  readonly signal?: AbortSignal
-  readonly onText?: (done: number, of: number) => void
 }
 
 /** The trained model's logits, text by text. */
@@ -90,27 +67,6 @@ async function logitsOf(
     all.push(await model.logitsAt(tokens, positions, options))
   }
   return all
-}
-
-const sizesOf = ({ model, length, chunk }: Evaluation): HeadSizes => {
-  const { qHeads, kvHeads, headDim } = model.config
-  return { qHeads, kvHeads, headDim, length, chunk }
-}
-
-export function attentionOf(
-  subject: Pick<Subject, 'pattern' | 'params'>,
-  artifact: Builds['pattern'],
-  sizes: HeadSizes,
-): Attention {
-  const entry = SETTINGS[subject.pattern]
-  const tables = entry && 'at' in entry ? entry.tables?.(sizes) : undefined
-  return patternAttention({
-    prefill: (layer) => ({
-      artifact,
-      params: paramsAt(subject, layer),
-      ...(tables ? { tables: () => tables } : {}),
-    }),
-  })
 }
 
 /** @param denseRow the row of dense attention at this length, where there is one to compare with */
@@ -167,54 +123,4 @@ async function perplexityOf({ model, texts }: Evaluation): Promise<number> {
   let sum = 0
   for (const { tokens } of texts) sum += Math.log(await model.perplexity(tokens))
   return Math.exp(sum / texts.length)
-}
-
-type Kept = Pick<EvalRow, 'density' | 'tiles' | 'counted'>
-
-/** The first text, whose counts stand for all of its length, with its logits. */
-async function probed(subject: Subject, evaluation: Evaluation) {
-  const { model, texts, length, dense, signal, onText } = evaluation
-  const { tokens, positions } = texts[0]!
-  const sizes = sizesOf(evaluation)
-  const { pattern, plain, counting } = subject.builds
-  const of = (artifact: Builds['pattern']) => attentionOf(subject, artifact, sizes)
-  const probe = new Probe(
-    { pattern: of(pattern), plain: plain && of(plain), counting: counting && of(counting), dense },
-    length,
-  )
-  await model.setAttention(probe.attention)
-  onText?.(0, texts.length)
-  const logits = await model.logitsAt(tokens, positions, signal ? { signal } : {})
-  const { counts, recall, leastRecall } = await probe.read()
-  const blocks = Math.ceil(length / BLOCK)
-  const kept: Kept = counts
-    ? { ...densityOf(counts, { heads: sizes.qHeads, length, blocks }), counted: 'kernels' }
-    : UNCOUNTED
-  return { logits, recall, leastRecall, ...kept }
-}
-
-const UNCOUNTED: Kept = { density: null, tiles: null, counted: null }
-
-/** By the oracle, on queries and keys of the first and the last layer under the pattern. */
-async function sampled(subject: Subject, evaluation: Evaluation): Promise<Kept> {
-  const { model, texts } = evaluation
-  const last = model.config.layers - 1
-  const layers = [...new Set([0, last])]
-  const found: (Density & { readonly of: string })[] = []
-  for (const layer of layers) {
-    const asked = oracleDensity(
-      subject,
-      layer,
-      await model.queriesAndKeys(texts[0]!.tokens, layer),
-      sizesOf(evaluation),
-    )
-    if (!asked) return UNCOUNTED
-    found.push(asked)
-  }
-  const mean = (f: (d: Density) => number) => found.reduce((sum, d) => sum + f(d), 0) / found.length
-  return {
-    density: mean((d) => d.density),
-    tiles: mean((d) => d.tiles),
-    counted: `oracle: ${found.map((d) => d.of).join('; ')}`,
-  }
 }

@@ -1,6 +1,10 @@
-/** Rows of an evaluation in; accuracy against density, a mark for each pattern, as SVG out. */
+/** Rows of an evaluation in; accuracy against density, a mark for each pattern and a plane for each length, as SVG out. */
 
 import type { EvalRow } from './evaluate.ts'
+import { placeLabels } from './labels.ts'
+
+const WIDTH = 460
+const HEIGHT = 340
 
 interface Point {
   readonly pattern: string
@@ -8,49 +12,85 @@ interface Point {
   readonly value: number
   readonly length: string
   readonly kind: 'dense' | 'by position' | 'by data'
+  readonly labelX: number
+  readonly labelY: number
+  readonly side: 'left' | 'right'
 }
 
-/** Rows that have both numbers; a model without tasks is shown by its KL. */
-function pointsOf(rows: readonly EvalRow[], selecting: ReadonlySet<string>): Point[] {
-  return rows.flatMap((row) => {
-    const value = row.accuracy ?? row.kl
-    if (row.density === null) return []
-    const kind = row.pattern === 'causal' ? 'dense' : selecting.has(row.pattern) ? 'by data' : 'by position'
-    return [{ pattern: row.pattern, density: row.density, value, length: `${row.length} tokens`, kind }]
+/** A model without tasks is shown by its KL. Of the rows of one length, those whose density is known. */
+function pointsOf(rows: readonly EvalRow[], most: number, selecting: ReadonlySet<string>): Point[] {
+  const shown = rows.flatMap(({ pattern, density, accuracy, kl, length }) => {
+    if (density === null) return []
+    const kind = pattern === 'causal' ? 'dense' : selecting.has(pattern) ? 'by data' : 'by position'
+    return [{ pattern, density, value: accuracy ?? kl, length: `${length} tokens`, kind } as const]
+  })
+  const pixels = shown.map(({ pattern, density, value }) => ({
+    name: pattern,
+    x: Math.sqrt(density) * WIDTH,
+    y: (1 - value / most) * HEIGHT,
+  }))
+  const labels = placeLabels(pixels, WIDTH, HEIGHT)
+  return shown.map((point, n) => {
+    const { x, y, isLeft } = labels[n]!
+    const place = { labelX: (x / WIDTH) ** 2, labelY: most * (1 - y / HEIGHT) }
+    return { ...point, ...place, side: isLeft ? 'left' : 'right' }
   })
 }
 
-/** The specification, in vega-lite's own words; colours that those who see few tell apart. */
+/** In vega-lite's own words; colours that those who see few tell apart. */
 export function pictureSpec(rows: readonly EvalRow[], selecting: ReadonlySet<string>) {
   const answers = rows.some((row) => row.accuracy !== null)
-  const values = pointsOf(rows, selecting)
-  const lengths = [...new Set(values.map((v) => v.length))]
-  const x = {
-    field: 'density',
+  const most = answers ? 1 : Math.max(...rows.map((row) => row.kl), 1e-3)
+  const lengths = [...new Set(rows.map((row) => row.length))].toSorted((a, b) => a - b)
+  const values = lengths.flatMap((length) =>
+    pointsOf(
+      rows.filter((row) => row.length === length),
+      most,
+      selecting,
+    ),
+  )
+  // What is sparse lies together: roots set it apart.
+  const along = (field: string) => ({
+    field,
     type: 'quantitative',
-    scale: { domain: [0, 1] },
-    axis: { title: 'kept pairs / causal pairs', tickCount: 5 },
-  } as const
-  const y = {
-    field: 'value',
+    scale: { type: 'sqrt', domain: [0, 1] },
+    axis: { title: 'kept pairs / causal pairs', values: [0, 0.05, 0.1, 0.25, 0.5, 1], format: '.2~f' },
+  })
+  const up = (field: string) => ({
+    field,
     type: 'quantitative',
-    ...(answers ? { scale: { domain: [0, 1] } } : {}),
+    scale: { domain: [0, most] },
     axis: { title: answers ? 'answers that are right' : 'KL to dense, nats', tickCount: 5 },
-  } as const
+  })
+  const name = (side: Point['side'], align: 'left' | 'right') => ({
+    transform: [{ filter: { field: 'side', equal: side } }],
+    mark: { type: 'text', align, baseline: 'middle', fontSize: 9, clip: false },
+    encoding: { x: along('labelX'), y: up('labelY'), text: { field: 'pattern', type: 'nominal' } },
+  })
   return {
     $schema: 'https://vega.github.io/schema/vega-lite/v6.json',
     background: 'white',
     data: { values },
-    facet: { column: { field: 'length', type: 'nominal', sort: lengths, title: null } },
+    facet: { field: 'length', type: 'nominal', sort: lengths.map((n) => `${n} tokens`), title: null },
+    columns: Math.min(2, Math.max(1, lengths.length)),
     spec: {
-      width: 340,
-      height: 300,
+      width: WIDTH,
+      height: HEIGHT,
       layer: [
         {
-          mark: { type: 'point', filled: true, size: 60, opacity: 0.9 },
+          mark: { type: 'rule', color: '#c3c9d1', strokeWidth: 0.7 },
           encoding: {
-            x,
-            y,
+            x: along('density'),
+            y: up('value'),
+            x2: { field: 'labelX' },
+            y2: { field: 'labelY' },
+          },
+        },
+        {
+          mark: { type: 'point', filled: true, size: 45, opacity: 1 },
+          encoding: {
+            x: along('density'),
+            y: up('value'),
             color: {
               field: 'kind',
               type: 'nominal',
@@ -62,10 +102,8 @@ export function pictureSpec(rows: readonly EvalRow[], selecting: ReadonlySet<str
             },
           },
         },
-        {
-          mark: { type: 'text', align: 'left', dx: 6, dy: -4, fontSize: 9 },
-          encoding: { x, y, text: { field: 'pattern', type: 'nominal' } },
-        },
+        name('right', 'left'),
+        name('left', 'right'),
       ],
     },
     config: {
@@ -73,13 +111,15 @@ export function pictureSpec(rows: readonly EvalRow[], selecting: ReadonlySet<str
       view: { stroke: '#d9dde3' },
       axis: { grid: true, gridColor: '#eef0f3' },
     },
-  } as const
+  }
 }
 
 /** Loaded on demand: it is large, and only pictures need it. */
 export async function pictureOf(rows: readonly EvalRow[], selecting: ReadonlySet<string>): Promise<string> {
   const [vega, lite] = await Promise.all([import('vega'), import('vega-lite')])
-  const { spec } = lite.compile(pictureSpec(rows, selecting) as unknown as Parameters<typeof lite.compile>[0])
+  const wanted = pictureSpec(rows, selecting)
+  // Its own type lists the literals that the specification is made of; a wrong one is refused when it compiles.
+  const { spec } = lite.compile(wanted as unknown as Parameters<typeof lite.compile>[0])
   const svg = await new vega.View(vega.parse(spec), { renderer: 'none' }).toSVG()
   return `${svg}\n`
 }

@@ -3,7 +3,8 @@
 import { HeddleError } from '../../runtime/messages.ts'
 import type { Attention } from '../../runtime/model/attention.ts'
 import type { Model } from '../../runtime/model/model.ts'
-import { attentionOf, baselineOf, evaluate, type EvalRow, type Evaluation } from './evaluate.ts'
+import { baselineOf, evaluate, type EvalRow } from './evaluate.ts'
+import { attentionOf, type Evaluation } from './evaluation.ts'
 import type { Refusal, Subject } from './subject.ts'
 import type { EvalText } from './texts.ts'
 

@@ -181,9 +181,9 @@ export const SETTINGS: Readonly<Record<string, Entry>> = {
     at: ({ length }) => {
       const block = blockOf(length)
       return {
-        about: `blocks of ${block} that hold half the mass`,
+        about: `blocks of ${block} that hold 0.45 of the mass`,
         consts: { block, step: 8 },
-        params: { mass: 0.5 },
+        params: { mass: 0.45 },
       }
     },
   },
@@ -207,9 +207,9 @@ export const SETTINGS: Readonly<Record<string, Entry>> = {
       const block = blockOf(length) / 2
       const consts = { block, segment: 2 * block }
       return {
-        about: `sorted blocks of ${block} that hold a third of the mass`,
+        about: `sorted blocks of ${block} that hold 0.4 of the mass`,
         consts,
-        params: { mass: 0.3 },
+        params: { mass: 0.4 },
       }
     },
   },

@@ -5,8 +5,10 @@ import { afterAll, describe, expect, test } from 'vitest'
 import { prepareEval } from '../../bench/eval-units.ts'
 import { evaluationText } from '../../bench/eval-tables.ts'
 import { BLOCK } from '../../bench/eval/counts.ts'
-import { attentionOf, type EvalRow } from '../../bench/eval/evaluate.ts'
+import type { EvalRow } from '../../bench/eval/evaluate.ts'
+import { attentionOf } from '../../bench/eval/evaluation.ts'
 import { oracleDensity } from '../../bench/eval/oracle.ts'
+import { placeLabels } from '../../bench/eval/labels.ts'
 import { pictureSpec } from '../../bench/eval/picture.ts'
 import { Builder, LIBRARY, libraryCandidate, OWN_DEFAULTS } from '../../bench/eval/prepare.ts'
 import { Probe } from '../../bench/eval/probe.ts'
@@ -234,10 +236,26 @@ test('a picture has a point for each row whose density is known', () => {
     density: [0.2, 1, null][n],
   })) as unknown as Parameters<typeof pictureSpec>[0]
   const { data } = pictureSpec(rows, new Set(['moba']))
-  expect(data.values).toEqual([
-    { pattern: 'moba', density: 0.2, value: 0.5, length: '1024 tokens', kind: 'by data' },
-    { pattern: 'causal', density: 1, value: 1, length: '1024 tokens', kind: 'dense' },
+  expect(data.values).toMatchObject([
+    { pattern: 'moba', density: 0.2, value: 0.5, length: '1024 tokens', kind: 'by data', side: 'right' },
+    { pattern: 'causal', density: 1, value: 1, length: '1024 tokens', kind: 'dense', side: 'left' },
   ])
+})
+
+test('names in a picture are beside their points, and never over another name or a point', () => {
+  const points = Array.from({ length: 20 }, (_, n) => ({
+    name: `pattern-${n}`,
+    x: 60 + (n % 3) * 4,
+    y: 100 + (n % 5),
+  }))
+  const labels = placeLabels(points, 400, 300)
+  labels.forEach((one, i) => {
+    expect(one.x).toBe(points[i]!.x + 7)
+    labels.forEach((other, j) => {
+      if (i !== j) expect(Math.abs(one.y - other.y)).toBeGreaterThanOrEqual(11)
+    })
+  })
+  expect(placeLabels([{ name: 'far', x: 395, y: 5 }], 400, 300)).toEqual([{ x: 388, y: 5, isLeft: true }])
 })
 
 test("the document's own pattern compiles and can be judged, by its kernels' own counts", () => {
