@@ -1,5 +1,6 @@
 /** Whole models on a device, against a transformer in f64. */
 
+import { readFileSync } from 'node:fs'
 import { afterAll, describe, expect, test } from 'vitest'
 import type { Artifact } from '../../../codegen/artifact.ts'
 import { emit, type Emitted } from '../../../codegen/index.ts'
@@ -7,14 +8,13 @@ import type { Pattern } from '../../../dsl/index.ts'
 import { aShape, causal, slidingWindow } from '../../../patterns/index.ts'
 import { reference } from '../../../runtime/index.ts'
 import { patternAttention, type Attention } from '../../../runtime/model/attention.ts'
-import type { Json } from '../../../runtime/model/fields.ts'
 import { loadModel, type LoadOptions } from '../../../runtime/model/load.ts'
 import type { Model } from '../../../runtime/model/model.ts'
-import type { WeightDtype } from '../../../runtime/model/tensors.ts'
 import { Gpu } from '../../../runtime/webgpu.ts'
 import { compiled, openTestDevice } from '../../helpers.ts'
 import { wrap } from '../faulty.ts'
 import { stageCase } from '../stage-cases.ts'
+import { FAMILIES, PROMPT, promptOf } from './families.ts'
 import { randomModel, randomTokens, type RandomModel } from './random-model.ts'
 import { causalMask, masked, transformer, type Attend } from './transformer.ts'
 
@@ -79,90 +79,54 @@ async function ids(tokens: AsyncIterable<{ readonly id: number }>): Promise<numb
   return all
 }
 
-const PROMPT = randomTokens(37, 7)
+const attentionOf = ({ config }: RandomModel, window: number | undefined, cache: 'f32' | 'f16'): Attention =>
+  patternAttention({
+    prefill: {
+      artifact: artifactOf(window === undefined ? causal : slidingWindow, config.headDim, cache),
+      ...(window === undefined ? {} : { params: { window } }),
+    },
+  })
 
-interface Family {
+interface Recorded {
   readonly name: string
-  readonly config: Json
-  readonly dtype: WeightDtype
-  readonly cache: 'f32' | 'f16'
-  readonly window?: number
-  /** Of the largest logit. */
-  readonly error: number
+  readonly prompt: readonly number[]
+  readonly logits: readonly number[]
+  readonly greedy: readonly number[]
 }
 
-const FAMILIES: readonly Family[] = [
-  {
-    name: 'Llama, rope of Llama 3, weights in f32',
-    config: {
-      rope_scaling: {
-        rope_type: 'llama3',
-        factor: 8,
-        low_freq_factor: 1,
-        high_freq_factor: 4,
-        original_max_position_embeddings: 64,
-      },
+/** What transformers makes of the families' models, in f32: see transformers_logits.py. */
+const recorded = JSON.parse(
+  readFileSync(new URL('../../fixtures/transformers-logits.json', import.meta.url), 'utf8'),
+) as { readonly models: readonly Recorded[] }
+
+describe.skipIf(!opened)('as transformers', { timeout: 300_000 }, () => {
+  test('has a record of each family', () => {
+    expect(recorded.models.map(({ name }) => name)).toEqual(FAMILIES.map(({ name }) => name))
+  })
+
+  test.each(FAMILIES.map((family, i) => ({ ...family, ...recorded.models[i]! })))(
+    '$name: the logits behind a prompt, and 200 tokens',
+    async ({ config, dtype, window, prompt, logits, greedy }) => {
+      const made = await randomModel(config, dtype)
+      const model = await load(made, {
+        attention: attentionOf(made, window, 'f32'),
+        chunk: 16,
+        maxLength: prompt.length + greedy.length,
+      })
+      expect(promptOf(made.config)).toEqual(prompt)
+      expect(errorOf(await model.logits(prompt), Float64Array.from(logits))).toBeLessThan(2e-5)
+      if (greedy.length > 0)
+        expect(await ids(model.generate(prompt, { maxTokens: greedy.length }))).toEqual(greedy)
+      model.close()
     },
-    dtype: 'F32',
-    cache: 'f32',
-    error: 1e-5,
-  },
-  {
-    name: 'Llama with all biases, dynamic rope beyond its length',
-    config: {
-      attention_bias: true,
-      mlp_bias: true,
-      max_position_embeddings: 32,
-      rope_scaling: { rope_type: 'dynamic', factor: 2 },
-    },
-    dtype: 'F32',
-    cache: 'f32',
-    error: 1e-5,
-  },
-  {
-    name: 'Mistral, a window of 9 keys, linear rope, weights in f16',
-    config: {
-      architectures: ['MistralForCausalLM'],
-      sliding_window: 9,
-      rope_scaling: { rope_type: 'linear', factor: 2 },
-    },
-    dtype: 'F16',
-    cache: 'f32',
-    window: 9,
-    error: 1e-5,
-  },
-  {
-    name: 'Qwen2, biases of q, k and v, tied, yarn, weights in bf16',
-    config: {
-      architectures: ['Qwen2ForCausalLM'],
-      tie_word_embeddings: true,
-      rope_scaling: { rope_type: 'yarn', factor: 4, original_max_position_embeddings: 64 },
-    },
-    dtype: 'BF16',
-    cache: 'f32',
-    error: 1e-5,
-  },
-  {
-    name: 'Qwen3, norms of q and k, one kv head, heads wider than the stream, a cache in f16',
-    config: { architectures: ['Qwen3ForCausalLM'], num_key_value_heads: 1, head_dim: 32 },
-    dtype: 'BF16',
-    cache: 'f16',
-    error: 1e-3,
-  },
-]
+  )
+})
 
 describe.skipIf(!opened)('a family of models', () => {
   test.each(FAMILIES)('$name', async ({ config, dtype, cache, window, error }) => {
     const made = await randomModel(config, dtype)
-    const { headDim } = made.config
     expect(made.config.windows).toEqual([window ?? null, window ?? null])
-    const pattern = window === undefined ? causal : slidingWindow
-    const attention = patternAttention({
-      prefill: {
-        artifact: artifactOf(pattern, headDim, cache),
-        ...(window === undefined ? {} : { params: { window } }),
-      },
-    })
+    const attention = attentionOf(made, window, cache)
     const attend = masked(made.config, (_, q, kv) => kv <= q && (window === undefined || q - kv < window))
     // Only the first lengths of a dynamic rope can be reached by a cache that grows.
     const count = made.config.rope.kind === 'dynamic' ? 1 : 6
@@ -172,7 +136,7 @@ describe.skipIf(!opened)('a family of models', () => {
       chunk: 16,
       maxLength: Math.min(64, made.config.maxPositions),
     })
-    const prompt = PROMPT.slice(0, model.maxLength)
+    const prompt = promptOf(made.config)
     expect(errorOf(await model.logits(prompt), logitsOf(made, prompt, attend))).toBeLessThan(error)
     const tokens = await ids(model.generate(prompt, { maxTokens: count }))
     expect(tokens).toEqual(greedy(made, prompt, count, attend))
