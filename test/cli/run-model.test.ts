@@ -5,15 +5,18 @@ import * as path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import type { Io } from '../../runtime/cli/io.ts'
 import { run } from '../../runtime/cli/run.ts'
+import type { Json } from '../../runtime/model/fields.ts'
 import { randomModel, SMALL } from '../runtime/model/random-model.ts'
 import { byteLevel } from '../runtime/model/tiny-tokenizers.ts'
 import { temporaryFolder, testIo } from './helpers.ts'
 
 const CONFIG = { ...SMALL, vocab_size: 264 }
 
-async function folder(): Promise<string> {
+async function folder(change: Json = {}): Promise<string> {
+  const config = { ...CONFIG, ...change }
   const cwd = temporaryFolder({
-    'model/config.json': JSON.stringify(CONFIG),
+    'model/config.json': JSON.stringify(config),
+    'text.txt': 'a text of some words, for models that know no tasks. '.repeat(4),
     'model/tokenizer.json': JSON.stringify(byteLevel()),
     'profile.json': JSON.stringify(
       Array.from({ length: 2 }, () =>
@@ -21,7 +24,7 @@ async function folder(): Promise<string> {
       ),
     ),
   })
-  fs.writeFileSync(path.join(cwd, 'model/model.safetensors'), (await randomModel(CONFIG)).bytes)
+  fs.writeFileSync(path.join(cwd, 'model/model.safetensors'), (await randomModel(config)).bytes)
   return cwd
 }
 
@@ -59,6 +62,25 @@ describe('heddle run', () => {
     expect(after.attention).toBe('a-shape, causal')
     expect(after.tokens[0]).toBe(narrow.tokens[0])
   }, 120_000)
+
+  it.each(['LlamaForCausalLM', 'MistralForCausalLM', 'Qwen2ForCausalLM', 'Qwen3ForCausalLM'])(
+    'runs and judges a folder of %s',
+    async (architecture) => {
+      const cwd = await folder({ architectures: [architecture] })
+      const said = await heddle(cwd, ['model', PROMPT, '--pattern', 'a-shape', '--max-tokens', '3', '--json'])
+      expect([said.exit, said.err]).toEqual([0, ''])
+      expect((JSON.parse(said.out) as { tokens: number[] }).tokens).toHaveLength(3)
+      const io = testIo(cwd)
+      const words = 'eval model --text text.txt --lengths 64 --texts 1 --patterns a-shape --json'.split(' ')
+      expect(await run(words, io)).toBe(0)
+      const { rows } = JSON.parse(io.text.out) as { rows: { pattern: string; kl: number; recall: number }[] }
+      expect(rows.map(({ pattern }) => pattern)).toEqual(['causal', 'a-shape'])
+      expect(rows[0]).toMatchObject({ kl: 0, recall: 1 })
+      expect(rows[1]!.kl).toBeGreaterThan(0)
+      expect(rows[1]!.recall).toBeLessThan(1)
+    },
+    120_000,
+  )
 
   it('refuses what cannot run, in a sentence', async () => {
     const cwd = temporaryFolder({ 'model/config.json': JSON.stringify(CONFIG), 'empty/note.txt': '' })
