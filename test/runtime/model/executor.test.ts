@@ -8,13 +8,15 @@ import type { Pattern } from '../../../dsl/index.ts'
 import { aShape, causal, slidingWindow } from '../../../patterns/index.ts'
 import { reference } from '../../../runtime/index.ts'
 import { patternAttention, type Attention } from '../../../runtime/model/attention.ts'
+import { openModel } from '../../../runtime/model/files.ts'
 import { loadModel, type LoadOptions } from '../../../runtime/model/load.ts'
 import type { Model } from '../../../runtime/model/model.ts'
+import { folderSource } from '../../../runtime/model/source-node.ts'
 import { Gpu } from '../../../runtime/webgpu.ts'
 import { compiled, openTestDevice } from '../../helpers.ts'
 import { wrap } from '../faulty.ts'
 import { stageCase } from '../stage-cases.ts'
-import { FAMILIES, PROMPT, promptOf } from './families.ts'
+import { FAMILIES, NEEDLE, needlePrompt, PROMPT, promptOf } from './families.ts'
 import { randomModel, randomTokens, type RandomModel } from './random-model.ts'
 import { causalMask, masked, transformer, type Attend } from './transformer.ts'
 
@@ -101,7 +103,22 @@ const recorded = JSON.parse(
 
 describe.skipIf(!opened)('as transformers', { timeout: 300_000 }, () => {
   test('has a record of each family', () => {
-    expect(recorded.models.map(({ name }) => name)).toEqual(FAMILIES.map(({ name }) => name))
+    expect(recorded.models.map(({ name }) => name)).toEqual([...FAMILIES.map(({ name }) => name), NEEDLE])
+  })
+
+  test('the needle model: the logits behind a question, and its answer', async () => {
+    const { prompt, logits, greedy } = recorded.models.at(-1)!
+    expect(needlePrompt()).toEqual(prompt)
+    const files = await openModel(folderSource('models/needle/model'))
+    const model = await loadModel(files, {
+      device: opened!.device,
+      attention: dense(64),
+      cache: 'f32',
+      maxLength: 512,
+    })
+    expect(errorOf(await model.logits(prompt), Float64Array.from(logits))).toBeLessThan(1e-4)
+    expect(await ids(model.generate(prompt, { maxTokens: 2, text: false }))).toEqual(greedy)
+    model.close()
   })
 
   test.each(FAMILIES.map((family, i) => ({ ...family, ...recorded.models[i]! })))(

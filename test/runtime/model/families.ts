@@ -1,5 +1,8 @@
 /** One small model of random weights for each family that the executor runs, with the rotary scalings and types among them. */
 
+import { readFileSync } from 'node:fs'
+import { WORD_CLASSES } from '../../../bench/eval/tasks.ts'
+import type { NeedleExample } from '../../../runtime/cli/start-model.ts'
 import type { ModelConfig } from '../../../runtime/model/config.ts'
 import type { Json } from '../../../runtime/model/fields.ts'
 import type { WeightDtype } from '../../../runtime/model/tensors.ts'
@@ -10,6 +13,16 @@ export const PROMPT = randomTokens(37, 7)
 /** What the model has room for of it. */
 export const promptOf = ({ maxPositions }: Pick<ModelConfig, 'maxPositions'>): number[] =>
   PROMPT.slice(0, Math.min(64, maxPositions))
+
+export const NEEDLE = 'needle'
+
+/** The example's text and its first question, word by word. */
+export function needlePrompt(): number[] {
+  const file = new URL('../../../models/needle/example.json', import.meta.url)
+  const { text, questions } = JSON.parse(readFileSync(file, 'utf8')) as NeedleExample
+  const words = Object.values(WORD_CLASSES).flat()
+  return `<bos> ${text} ${questions[0]!.ask}`.split(' ').map((word) => words.indexOf(word))
+}
 
 export interface Family {
   readonly name: string

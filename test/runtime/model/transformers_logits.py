@@ -23,7 +23,7 @@ def recorded(place: Path) -> dict:
         logits = model(prompt).logits[0, -1]
         tokens, margins = case["prompt"][:], []
         # Each step anew, without a cache: a dynamic rope has other keys at other lengths.
-        steps = 0 if model.config.rope_parameters["rope_type"] == "dynamic" else STEPS
+        steps = case.pop("steps", 0 if model.config.rope_parameters["rope_type"] == "dynamic" else STEPS)
         for _ in range(steps):
             found = model(torch.tensor([tokens])).logits[0, -1]
             best = found.topk(2).values

@@ -1,11 +1,12 @@
 /**
- * `npx tsx test/runtime/model/write-families.ts FOLDER`: each family as a folder that transformers loads, with the prompt, for
+ * `npx tsx test/runtime/model/write-families.ts FOLDER`: each family, and the needle model, as a folder that transformers loads, with a prompt, for
  * transformers_logits.py, which writes test/fixtures/transformers-logits.json.
  */
 
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { FAMILIES, promptOf } from './families.ts'
+import { fileURLToPath } from 'node:url'
+import { FAMILIES, NEEDLE, needlePrompt, promptOf } from './families.ts'
 import { randomModel, SMALL } from './random-model.ts'
 
 const [folder] = process.argv.slice(2)
@@ -23,3 +24,7 @@ for (const [i, { name, config, dtype }] of FAMILIES.entries()) {
     writeFileSync(join(place, 'case.json'), JSON.stringify({ name, prompt: promptOf(read) }))
   })
 }
+
+const needle = join(folder, String(FAMILIES.length))
+cpSync(fileURLToPath(new URL('../../../models/needle/model', import.meta.url)), needle, { recursive: true })
+writeFileSync(join(needle, 'case.json'), JSON.stringify({ name: NEEDLE, prompt: needlePrompt(), steps: 2 }))
