@@ -6,7 +6,7 @@ import { openDevice } from '../runtime/device-node.ts'
 // The parts, not the entry: what travels to a machine with a GPU has no tokenizers.
 import { readConfig } from '../runtime/model/config.ts'
 import { loadModel } from '../runtime/model/load.ts'
-import type { LoadableFiles } from '../runtime/model/model.ts'
+import type { LoadableFiles } from '../runtime/model/calls.ts'
 import { openSafetensors } from '../runtime/model/safetensors.ts'
 import { folderSource } from '../runtime/model/source-node.ts'
 import { checkWeights } from '../runtime/model/weights.ts'

@@ -2,7 +2,8 @@
 
 import { openDevice } from './device-node.ts'
 import { loadModel as loadOn, type LoadOptions } from './model/load.ts'
-import type { LoadableFiles, Model } from './model/model.ts'
+import type { LoadableFiles } from './model/calls.ts'
+import type { Model } from './model/model.ts'
 import { configuredAttention } from './model-node/attention.ts'
 
 export { folderSource } from './model/source-node.ts'

@@ -16,7 +16,6 @@ export type { Activation, Architecture, ModelConfig, Rope, RopeFrequencies } fro
 export { openModel, type ModelFiles, type OpenModelOptions } from './model/files.ts'
 export type { Generation } from './model/generation.ts'
 export { loadModel, type LoadOptions } from './model/load.ts'
-export { Model } from './model/model.ts'
 export type {
   CallOptions,
   GenerateOptions,
@@ -24,7 +23,8 @@ export type {
   StepProgress,
   TextCodec,
   Token,
-} from './model/model.ts'
+} from './model/calls.ts'
+export { Model } from './model/model.ts'
 export type { WeightStorage } from './model/placement.ts'
 export type { KernelTime } from './model/recorder.ts'
 export { checkSampling, sampleToken, seededRandom, type Random, type Sampling } from './model/sampling.ts'

@@ -3,7 +3,7 @@
  * of pairs, tiles and softmax mass, and what it costs.
  */
 
-import type { CallOptions } from '../../runtime/model/model.ts'
+import type { CallOptions } from '../../runtime/model/calls.ts'
 import type { ParamValues } from '../../runtime/params.ts'
 import { attentionOf, sizesOf, type Evaluation } from './evaluation.ts'
 import { probed, sampled, type Kept } from './keeping.ts'

@@ -61,6 +61,30 @@ export async function readLogits(
   }
 }
 
+/** The sum of log p(token | those before it) over the tokens behind those of the step that has just run. */
+export async function readLogProbability(
+  steps: Steps,
+  network: Network,
+  { position, tokens: own }: Chunk,
+  tokens: readonly number[],
+  signal: AbortSignal | undefined,
+): Promise<number> {
+  const { sizes, work } = network
+  const end = position + own.length
+  let sum = 0
+  for (let at = position; at < end; at += sizes.outputs) {
+    const targets = tokens.slice(at + 1, Math.min(end, at + sizes.outputs) + 1)
+    if (targets.length === 0) continue
+    await steps.submit((recorder) => {
+      network.head(recorder, at - position, targets.length)
+      network.scores(recorder, targets)
+    })
+    const scores = await steps.read(work.scores, 4 * targets.length, signal)
+    sum += scores.reduce((a, b) => a + b, 0)
+  }
+  return sum
+}
+
 const numbersOf = (bytes: Float32Array, dtype: Dtype): Float32Array =>
   dtype === 'f32' ? bytes : Float32Array.from(new Uint16Array(bytes.buffer), fromHalf)
 

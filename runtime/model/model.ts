@@ -4,59 +4,21 @@
 import { HeddleError } from '../messages.ts'
 import type { Gpu } from '../webgpu.ts'
 import type { Attention, AttentionKernel } from './attention.ts'
-import { checkPositions, readKeys, readLogits, readQueries, type QueriesAndKeys } from './capture.ts'
+import type { CallOptions, GenerateOptions, LoadableFiles, Token } from './calls.ts'
+import {
+  checkPositions,
+  readKeys,
+  readLogits,
+  readLogProbability,
+  readQueries,
+  type QueriesAndKeys,
+} from './capture.ts'
 import type { ModelConfig } from './config.ts'
-import type { ModelFiles } from './files.ts'
 import { shapeOf, type Network } from './network.ts'
 import type { KernelTime, Recorder } from './recorder.ts'
-import { sampleToken, seededRandom, type Sampling } from './sampling.ts'
+import { sampleToken, seededRandom } from './sampling.ts'
 import { Steps, type Chunk } from './steps.ts'
 import { stoppedStream } from './stops.ts'
-import type { TextStream } from './text-stream.ts'
-
-/** What the executor asks of a tokenizer. */
-export interface TextCodec {
-  encode(text: string): readonly number[]
-  stream(options?: { readonly after?: readonly number[] }): TextStream
-}
-
-/** What `openModel` gives, as far as running a model goes. */
-export interface LoadableFiles extends Omit<ModelFiles, 'tokenizer'> {
-  tokenizer(): Promise<TextCodec>
-}
-
-export interface Token {
-  readonly id: number
-  /** What the token adds to the text: nothing while a character is not whole, or the text may be about to stop. */
-  readonly text: string
-}
-
-export interface StepProgress {
-  /** Tokens of the prompt whose keys and values are in the cache. */
-  readonly done: number
-  readonly total: number
-}
-
-export interface GenerateOptions {
-  /** Generation ends at the latest where the cache is full. */
-  readonly maxTokens?: number
-  /** Greedy unless it says otherwise. */
-  readonly sampling?: Sampling
-  /** Of the random numbers that sampling draws. */
-  readonly seed?: number
-  /** Whether tokens come with their text; by default if the prompt is one. The model's tokenizer is read for it. */
-  readonly text?: boolean
-  /** Token ids beside those that end a text in the model's own configuration, and texts; what ends it is not given. */
-  readonly stop?: readonly (number | string)[]
-  readonly signal?: AbortSignal
-  /** While the prompt goes in. */
-  readonly onProgress?: (progress: StepProgress) => void
-}
-
-export interface CallOptions {
-  readonly signal?: AbortSignal
-  readonly onProgress?: (progress: StepProgress) => void
-}
 
 export class Model implements Disposable {
   readonly config: ModelConfig
@@ -277,26 +239,12 @@ export class Model implements Disposable {
           expected: 'at least two tokens',
           got: tokens.length,
         })
-      const { outputs } = this.#network.sizes
       let sum = 0
-      await this.#through(tokens, this.config.layers, options, async ({ tokens: own, position: begin }) => {
-        const done = begin + own.length
-        for (let at = begin; at < done; at += outputs) {
-          const targets = tokens.slice(at + 1, Math.min(done, at + outputs) + 1)
-          if (targets.length > 0) sum += await this.#logProbability(at - begin, targets, options.signal)
-        }
+      await this.#through(tokens, this.config.layers, options, async (chunk) => {
+        sum += await readLogProbability(this.#steps, this.#network, chunk, tokens, options.signal)
       })
       return Math.exp(-sum / (tokens.length - 1))
     })
-  }
-
-  async #logProbability(first: number, targets: readonly number[], signal?: AbortSignal): Promise<number> {
-    await this.#steps.submit((recorder) => {
-      this.#network.head(recorder, first, targets.length)
-      this.#network.scores(recorder, targets)
-    })
-    const scores = await this.#steps.read(this.#network.work.scores, 4 * targets.length, signal)
-    return scores.reduce((a, b) => a + b, 0)
   }
 
   /** Switches timing on or off; needs the feature timestamp-query. What was measured before is forgotten. */
