@@ -84,7 +84,7 @@ def attend(
 ) -> torch.Tensor:
     """[batch, rows, heads, dim] of q [batch, heads, rows, dim] over k and v. `sinks`: a learnt logit a head, which takes
     its share of the softmax and gives nothing."""
-    wanted = layer.decode if q.shape[2] == 1 else layer.prefill
+    wanted = (layer.decode if q.shape[2] == 1 else layer.prefill) and k.shape[2] >= layer.min_tokens
     why = why_dense(q, k, v, mask, causal, sliding, dropout)
     if why is not None or not wanted:
         if why is not None and wanted:

@@ -9,7 +9,7 @@ from .errors import HeddleError
 # Instead of a pattern's name: plain causal attention.
 DENSE = "dense"
 PHASES = ("prefill", "decode")
-FIELDS = ("pattern", "params", "heads", "layers", *PHASES)
+FIELDS = ("pattern", "params", "heads", "layers", "min_tokens", *PHASES)
 HEAD_FIELDS = ("heads", "pattern", "params")
 
 
@@ -29,6 +29,7 @@ class Layer(NamedTuple):
     prefill: bool  # by the patterns; False: dense
     decode: bool
     says_decode: bool  # rather than take it as it is where nothing is said
+    min_tokens: int  # over fewer keys it is dense
 
 
 def refuse(where: str, what: str) -> HeddleError:
@@ -46,6 +47,9 @@ def _check_fields(entry: Any, fields: Tuple[str, ...], where: str) -> None:
         raise refuse(f"{where}.pattern", f"expected a pattern's name or {DENSE!r}, got {pattern!r}")
     if params is not None and not isinstance(params, Mapping):
         raise refuse(f"{where}.params", f"expected a record, got {params!r}")
+    least = entry.get("min_tokens", 0)
+    if not isinstance(least, int) or isinstance(least, bool) or least < 0:
+        raise refuse(f"{where}.min_tokens", f"expected a whole number of at least 0, got {least!r}")
     for phase in PHASES:
         if entry.get(phase, "pattern") not in ("pattern", DENSE):
             raise refuse(f"{where}.{phase}", f"expected 'pattern' or {DENSE!r}, got {entry[phase]!r}")
@@ -101,7 +105,7 @@ def layer_of(
     runs = _runs(owner[index * here : (index + 1) * here], here, kv_here)
     if parts > 1:
         runs = tuple(run._replace(part=(index * here, index * kv_here)) for run in runs)
-    return Layer(runs, *ways, says_decode="decode" in entry)
+    return Layer(runs, *ways, says_decode="decode" in entry, min_tokens=entry.get("min_tokens", 0))
 
 
 def _runs(owner: List[Tuple[Mapping[str, Any], int, int]], q_heads: int, kv_heads: int) -> Tuple[Run, ...]:

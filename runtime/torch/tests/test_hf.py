@@ -64,6 +64,14 @@ class Layers(HfCase):
             self.close(self.quiet(a, q[:, :, -rows:], k, v), want[:, :, -rows:])
         self.assertEqual(len(self.library.launches), 3)
 
+    def test_few_keys_are_dense_in_silence(self):
+        a, _ = self.registered({"params": {"window": 5}, "min_tokens": 13})
+        q, k, v = self.qkv(rows=13)
+        self.close(self.quiet(a, q[:, :, :12], k[:, :, :12], v[:, :, :12]), dense(q[:, :, :12], k[:, :, :12], v[:, :, :12], 99)[0])
+        self.assertEqual(len(self.library.launches), 0)
+        self.close(self.quiet(a, q, k, v), dense(q, k, v, 5)[0])
+        self.assertEqual(len(self.library.launches), 1)
+
     def test_padding(self):
         a, _ = self.registered({"params": {"window": 5}})
         q, k, v = self.qkv(batch=3, rows=13)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unittest
 
 from handmade import manifest  # noqa: F401 - puts the package on the path
+from heddle_torch.errors import HeddleError
 from heddle_torch.profile import layer_of
 
 PROFILE = {
@@ -41,6 +42,13 @@ class Parts(unittest.TestCase):
                 self.assertEqual(sorted(own), list(range(index * Q_HEADS // parts, (index + 1) * Q_HEADS // parts)))
                 together.update(own)
             self.assertEqual(together, whole)
+
+    def test_the_least_of_keys(self):
+        profile = {**PROFILE, "min_tokens": 100, "layers": {"1": {"min_tokens": 0}}}
+        self.assertEqual([layer_of(profile, i, 2, Q_HEADS, KV_HEADS).min_tokens for i in range(2)], [100, 0])
+        for wrong in (-1, 1.5, True, "8"):
+            with self.assertRaisesRegex(HeddleError, "min_tokens.*expected a whole number of at least 0"):
+                layer_of({**PROFILE, "min_tokens": wrong}, 0, 1, Q_HEADS, KV_HEADS)
 
     def test_one_process_has_no_part(self):
         self.assertTrue(all(run.part is None for run in layer_of(PROFILE, 0, 1, Q_HEADS, KV_HEADS).runs))
