@@ -17,12 +17,10 @@ for (const [i, { name, config, dtype }] of FAMILIES.entries()) {
   const all = { ...SMALL, ...config } as Record<string, unknown>
   const [architecture] = all['architectures'] as [string]
   const model_type = architecture.replace('ForCausalLM', '').toLowerCase()
-  const made = randomModel(config, dtype)
-  void made.then(({ bytes, config: read }) => {
-    writeFileSync(join(place, 'config.json'), JSON.stringify({ ...all, model_type }))
-    writeFileSync(join(place, 'model.safetensors'), bytes)
-    writeFileSync(join(place, 'case.json'), JSON.stringify({ name, prompt: promptOf(read) }))
-  })
+  const { bytes, config: read } = await randomModel(config, dtype)
+  writeFileSync(join(place, 'config.json'), JSON.stringify({ ...all, model_type }))
+  writeFileSync(join(place, 'model.safetensors'), bytes)
+  writeFileSync(join(place, 'case.json'), JSON.stringify({ name, prompt: promptOf(read) }))
 }
 
 const needle = join(folder, String(FAMILIES.length))
