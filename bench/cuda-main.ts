@@ -127,7 +127,8 @@ async function rowsOfSuite(name: SuiteName): Promise<Row[]> {
 
 function write(name: SuiteName, rows: readonly Row[]): string {
   const machine = { device: driver.name, driver: driver.versions['CUDA driver'] ?? 'emulation' }
-  const command = `node cuda.mjs ${[folder, name, ...flags].join(' ')}`
+  // Where the results go in the end, not where this machine has them.
+  const command = `node cuda.mjs ${['bench/results', name, ...flags].join(' ')}`
   const suite: Suite = { ...suiteOf(name, machine, carried.versions, rows), command }
   return writeSuite(folder, suite)
 }
