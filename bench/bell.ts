@@ -1,7 +1,7 @@
 /** A count and a seed in; random numbers in a bell of variance 1, piece by piece and as fast as memory is written, out. */
 
 /** Elements that are made at a time. */
-export const PIECE = 1 << 22
+const PIECE = 1 << 22
 
 /** Four bytes added up: there are only so many sums. */
 const SUMS = 4 * 255 + 1
@@ -13,10 +13,10 @@ export const BELL = Float32Array.from({ length: SUMS }, (_, sum) => (sum - 2 * 2
 type Values = Uint16Array<ArrayBuffer> | Float32Array<ArrayBuffer>
 
 /** Xorshift: the same on every machine. `values` has what stands for each sum; what is written is good until the next piece. */
-export function* bells<T extends Values>(
+export function* bells(
   count: number,
   seed: number,
-  values: T,
+  values: Values,
 ): Generator<{ readonly at: number; readonly bytes: Uint8Array<ArrayBuffer> }> {
   const piece = values instanceof Uint16Array ? new Uint16Array(Math.min(PIECE, count)) : new Float32Array(Math.min(PIECE, count)) // oxfmt-ignore
   const size = values.BYTES_PER_ELEMENT

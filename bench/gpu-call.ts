@@ -1,18 +1,12 @@
 /** A kernel and a call's sizes in; its tensors made on a WebGPU device once, and what a run takes by the device's clock, out. */
 
-import { type Kernel } from '../runtime/index.ts'
 import { halfArray } from '../runtime/half.ts'
+import type { Kernel } from '../runtime/index.ts'
 import type { ParamValues } from '../runtime/params.ts'
+import { USAGE } from '../runtime/pool.ts'
 import type { Shape } from '../runtime/tensor.ts'
 import { BELL, bells } from './bell.ts'
 
-const { STORAGE, COPY_SRC, COPY_DST, QUERY_RESOLVE, MAP_READ } = {
-  MAP_READ: 0x1,
-  COPY_SRC: 0x4,
-  COPY_DST: 0x8,
-  STORAGE: 0x80,
-  QUERY_RESOLVE: 0x200,
-}
 const READ = 1
 const HALVES = halfArray(BELL)
 
@@ -44,13 +38,13 @@ export class GpuCall implements Disposable {
       q: this.#random(q, 1),
       k: this.#random(kv, 2),
       v: this.#random(kv, 3),
-      out: this.#buffer(2 * q, STORAGE),
-      lse: this.#buffer(4 * qHeads * length, STORAGE),
+      out: this.#buffer(2 * q, USAGE.storage),
+      lse: this.#buffer(4 * qHeads * length, USAGE.storage),
     }
     this.#clock = {
       set: this.#device.createQuerySet({ type: 'timestamp', count: 2 }),
-      ticks: this.#buffer(16, QUERY_RESOLVE | COPY_SRC),
-      copy: this.#buffer(16, MAP_READ | COPY_DST),
+      ticks: this.#buffer(16, USAGE.resolve),
+      copy: this.#buffer(16, USAGE.readBack),
     }
   }
 
@@ -92,7 +86,7 @@ export class GpuCall implements Disposable {
   }
 
   #random(count: number, seed: number): GPUBuffer {
-    const buffer = this.#buffer(2 * count, STORAGE | COPY_DST)
+    const buffer = this.#buffer(2 * count, USAGE.storage)
     for (const { at, bytes } of bells(count, seed, HALVES)) this.#device.queue.writeBuffer(buffer, at, bytes)
     return buffer
   }

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 
 from . import buffers, debug
 from .artifact import Artifact
-from .call import Layout
-from .driver import INVALID_CONTEXT, driver
+from .driver import driver
 from .errors import HeddleError
 from .gpu import gpu
-from .modules import Modules
 from .plan import Plan
-
-KEPT_PLANS = 4096
+from .runner import PlannedRunner, about
 
 # What follows the params among the arguments of an op, with their defaults; ops.py prints the schema from it.
 TAIL = (
@@ -29,18 +26,11 @@ TAIL = (
 )
 
 
-def about(t: Optional[torch.Tensor]) -> Any:
-    return None if t is None else (t.shape, t.dtype, t.device, t.is_contiguous())
-
-
-class Runner:
+class Runner(PlannedRunner):
     """All calls of one artefact."""
 
     def __init__(self, artifact: Artifact) -> None:
-        self.artifact = artifact
-        self.layout = Layout(artifact.record["call"])
-        self._modules = Modules(artifact)
-        self._plans: Dict[Any, Plan] = {}
+        super().__init__(artifact)
         self._tables = len(artifact.tables)
         self._params = self._tables + len(artifact.params)
         self._per_head = any(p["perHead"] for p in artifact.params)
@@ -48,15 +38,8 @@ class Runner:
         self._slots = tuple(slots[n] for n in ("q", "k", "v", "out", "lse"))
         self._more_slots = tuple(slots[n] for n in ("lengths", "values", "pages", "parts", "tables", "counters", "list", "scratch"))
 
-    def run(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, rest: Sequence[Any]) -> Tuple[torch.Tensor, torch.Tensor]:
-        """`rest`: tables, params, then the values of TAIL."""
-        index = q.get_device()
-        if index >= 0 and index != gpu.current():
-            with gpu.guard(index):
-                return self._run(q, k, v, rest)
-        return self._run(q, k, v, rest)
-
     def _run(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, rest: Sequence[Any]) -> Tuple[torch.Tensor, torch.Tensor]:
+        """`rest`: tables, params, then the values of TAIL."""
         tables = rest[: self._tables]
         params = rest[self._tables : self._params]
         scale, lengths, length_rows, values, pages, parts, variant = rest[self._params :]
@@ -118,13 +101,7 @@ class Runner:
                     held.append(t)
                 words[slot] = t.data_ptr()
         if plan.counters:
-            if capturing:
-                # A graph's own: it may be replayed beside anything, and a replay clears it first.
-                zeros = torch.zeros(plan.counters, dtype=torch.uint8, device=plan.device)
-                words[s_counters] = zeros.data_ptr()
-            else:
-                zeros = buffers.counters(plan.index, stream, plan.counters)
-                words[s_counters] = zeros.pointer
+            zeros, words[s_counters] = self._counters(plan, plan.counters, stream, capturing)
             held.append(zeros)
         if plan.work:
             work = plan.new(*plan.work)
@@ -134,15 +111,11 @@ class Runner:
         return held
 
     def _launch(self, plan: Plan) -> None:
-        d = driver()
+        raw = driver().launch_raw
         for launch in plan.launches:
-            status = launch.run(d.launch_raw, plan.stream)
-            if status == INVALID_CONTEXT:
-                # A thread that has not used CUDA yet has no current context.
-                d.use_device(plan.index)
-                status = launch.run(d.launch_raw, plan.stream)
+            status = launch.run(raw, plan.stream)
             if status != 0:
-                d.check(status, "cuLaunchKernel", plan.where)
+                self._retry(plan, lambda: launch.run(raw, plan.stream), status, "cuLaunchKernel")
 
     def _plan(
         self, key, q, k, v, tables, params, scale, lengths, length_rows, values, pages, parts, variant
@@ -155,9 +128,7 @@ class Runner:
             needed = self.value_count(plan.sizes.batch, plan.sizes.q_heads)
             if values.dtype != torch.int32 or values.numel() != max(1, needed) or not values.is_contiguous():
                 raise HeddleError("state-sizes", what="words of params", expected=values.numel(), got=needed)
-        while len(self._plans) >= KEPT_PLANS:
-            self._plans.pop(next(iter(self._plans)), None)
-        self._plans[key] = plan
+        self._keep(key, plan)
         return plan
 
     def value_count(self, batch: int, q_heads: int) -> int:

@@ -2,47 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, Sequence, Tuple
+from typing import Any, Mapping, Sequence, Tuple
 
 import torch
 
 from . import buffers, debug
 from .artifact import Artifact
-from .call import Layout
-from .driver import INVALID_CONTEXT, Launch, driver
+from .driver import Launch, driver
 from .errors import HeddleError
 from .gpu import gpu
-from .launch import KEPT_PLANS, about
-from .modules import Modules
 from .program_launch import Copy
 from .program_lengths import by_entry
 from .program_plan import ProgramPlan
+from .runner import PlannedRunner, about
 
 # torch 2.4 has it under torch.cuda alone.
 _OutOfMemory = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)
 
 
-class ProgramRunner:
+class ProgramRunner(PlannedRunner):
     """All calls of one artefact, with the arguments of launch.Runner: there the tables come first, here rows follow them."""
 
     def __init__(self, artifact: Artifact) -> None:
-        self.artifact = artifact
-        self.layout = Layout(artifact.record["call"])
-        self._modules = Modules(artifact)
-        self._plans: Dict[Any, ProgramPlan] = {}
+        super().__init__(artifact)
         self._tables = len(artifact.tables)
         self._given = self._tables + len(artifact.rows)
         self._params = self._given + len(artifact.params)
 
-    def run(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, rest: Sequence[Any]) -> Tuple[torch.Tensor, torch.Tensor]:
-        """`rest`: tables, rows, params, then the values of launch.TAIL."""
-        index = q.get_device()
-        if index >= 0 and index != gpu.current():
-            with gpu.guard(index):
-                return self._run(q, k, v, rest)
-        return self._run(q, k, v, rest)
-
     def _run(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, rest: Sequence[Any]) -> Tuple[torch.Tensor, torch.Tensor]:
+        """`rest`: tables, rows, params, then the values of launch.TAIL."""
         given = rest[: self._given]
         params = tuple([tuple(p) if isinstance(p, list) else p for p in rest[self._given : self._params]])
         scale, lengths, length_rows, values, pages, parts, variant = rest[self._params :]
@@ -63,9 +51,7 @@ class ProgramRunner:
             named: Mapping[str, Any] = dict(zip(self.artifact.param_names, params))
             tables, rows = given[: self._tables], given[self._tables :]
             plan = ProgramPlan(self.artifact, self._modules, self.layout, q, k, v, tables, rows, named, scale, parts, variant)
-            while len(self._plans) >= KEPT_PLANS:
-                self._plans.pop(next(iter(self._plans)), None)
-            self._plans[key] = plan
+            self._keep(key, plan)
         new = plan.new
         out, lse = new(*plan.out), new(*plan.lse)
         if plan.empty:
@@ -79,7 +65,9 @@ class ProgramRunner:
         stream = gpu.stream(plan.index)
         # From the end of this call on their memory is free again, in the stream's order.
         held = [t.contiguous() for t in given]
-        work, counters = self._workspace(plan), self._counters(plan, stream, capturing)
+        work, zeros = self._workspace(plan), None
+        if plan.launches.counters:
+            zeros, counters = self._counters(plan, plan.launches.counters, stream, capturing)
         # A tensor without rows has no address; what is said to hold one element must be readable.
         op = out.data_ptr()
         pointers = [qp, kp or qp, vp or qp, op, lse.data_ptr(), *[t.data_ptr() or qp for t in held]]
@@ -90,8 +78,8 @@ class ProgramRunner:
             if launches.stored.base(base):
                 for copy in launches.copies:
                     copy.into(base)
-            if counters is not None:
-                launches.counted.base(counters.data_ptr() if capturing else counters.pointer)
+            if zeros is not None:
+                launches.counted.base(counters)
             for slot in launches.maps:
                 if slot.pointer != pointers[slot.tensor]:
                     slot.point(pointers[slot.tensor], plan.where)
@@ -109,22 +97,12 @@ class ProgramRunner:
             sizes = {"bytes": plan.launches.bytes, "name": name, "own": parts[name]}
             raise HeddleError("workspace", where=plan.where, detail=str(e).partition("\n")[0], **sizes) from e
 
-    def _counters(self, plan: ProgramPlan, stream: int, capturing: bool) -> Any:
-        if plan.launches.counters == 0:
-            return None
-        if capturing:
-            # A graph's own: it may be replayed beside anything, and a replay clears it first.
-            return torch.zeros(plan.launches.counters, dtype=torch.uint8, device=plan.device)
-        return buffers.counters(plan.index, stream, plan.launches.counters)
-
     def _enqueue(self, plan: ProgramPlan) -> None:
         d = driver()
         calls = {Launch: d.launch_raw, Copy: d.lib.cuMemcpyDtoDAsync_v2}
         for step in plan.launches.steps:
-            status = step.run(calls[type(step)], plan.stream)
-            if status == INVALID_CONTEXT:
-                # A thread that has not used CUDA yet has no current context.
-                d.use_device(plan.index)
-                status = step.run(calls[type(step)], plan.stream)
+            call = calls[type(step)]
+            status = step.run(call, plan.stream)
             if status != 0:
-                d.check(status, "cuLaunchKernel" if type(step) is Launch else "cuMemcpyDtoDAsync", plan.where)
+                what = "cuLaunchKernel" if type(step) is Launch else "cuMemcpyDtoDAsync"
+                self._retry(plan, lambda: step.run(call, plan.stream), status, what)
