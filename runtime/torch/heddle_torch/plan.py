@@ -111,7 +111,50 @@ def out_strides(shape: Sequence[int], rows_outside: bool) -> Tuple[int, int, int
     return (heads * rows * dim, rows * dim, dim, 1)
 
 
-class Plan:
+class Outline:
+    """What plans of kernels and of programs begin with: a call's tensors and tables that fit, its results and its scale."""
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        sizes: Sizes,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        tables: Sequence[torch.Tensor],
+        parts: Optional[torch.Tensor],
+        scale: Optional[float],
+        index_heads: Optional[int] = None,
+    ) -> None:
+        self.sizes = sizes
+        self.lock = threading.Lock()
+        self.device = q.device
+        self.index = max(0, q.get_device())
+        self.stream = ctypes.c_void_p()
+        for info, t in zip(artifact.tables, tables):
+            shape = table_shape(info, sizes, index_heads)
+            check_table(info["name"], t, TABLE_TYPES[info["type"]], info["dims"], shape, q.device)
+        check_parts(artifact, parts, q.device)
+        out_shape = (sizes.batch, sizes.q_heads, sizes.q_rows, sizes.value_dim)
+        self.shapes = {"q": q.shape, "k": k.shape, "v": v.shape, "out": out_shape}
+        own_strides = out_strides(out_shape, q.stride(2) > q.stride(1))
+        self.strides = {"q": q.stride(), "k": k.stride(), "v": v.stride(), "out": own_strides}
+        pointers = {"q": q.data_ptr(), "k": k.data_ptr(), "v": v.data_ptr(), "out": 0}
+        self.placed = {name: (pointers[name], self.shapes[name], self.strides[name]) for name in pointers}
+        # What the results are made by, and of.
+        self.new = gpu.empty_strided()
+        self.out = (out_shape, own_strides, q.dtype)
+        heads, rows = max(1, sizes.q_heads), max(1, sizes.q_rows)
+        self.lse = (out_shape[:3], (heads * rows, rows, 1), torch.float32)
+        self.empty = 0 in out_shape
+        if scale is None:
+            scale = sizes.head_dim**-0.5 if sizes.head_dim else 1.0
+        if not abs(scale) < float("inf"):
+            raise HeddleError("scale", got=scale)
+        self.scale = scale
+
+
+class Plan(Outline):
     def __init__(
         self,
         artifact: Artifact,
@@ -130,34 +173,13 @@ class Plan:
         parts: Optional[torch.Tensor],
         variant: Optional[str],
     ) -> None:
-        sizes = self.sizes = check_tensors(q, k, v, pages)
-        self.lock = threading.Lock()
-        self.device = q.device
-        self.index = index = max(0, q.get_device())
-        self.stream = ctypes.c_void_p()
-        for info, t in zip(artifact.tables, tables):
-            shape = table_shape(info, sizes)
-            check_table(info["name"], t, TABLE_TYPES[info["type"]], info["dims"], shape, q.device)
-        check_parts(artifact, parts, q.device)
-        self.out_shape = (sizes.batch, sizes.q_heads, sizes.q_rows, sizes.value_dim)
-        self.out_strides = out_strides(self.out_shape, q.stride(2) > q.stride(1))
-        # What the results are made by, and of.
-        self.new = gpu.empty_strided()
-        self.out = (self.out_shape, self.out_strides, q.dtype)
-        heads, rows = max(1, sizes.q_heads), max(1, sizes.q_rows)
-        self.lse = (self.out_shape[:3], (heads * rows, rows, 1), torch.float32)
-        self.empty = 0 in self.out_shape
-        if scale is None:
-            scale = sizes.head_dim**-0.5 if sizes.head_dim else 1.0
-        if not abs(scale) < float("inf"):
-            raise HeddleError("scale", got=scale)
+        sizes = check_tensors(q, k, v, pages)
+        super().__init__(artifact, sizes, q, k, v, tables, parts, scale)
+        index, shapes, strides = self.index, self.shapes, self.strides
         self._fill_values(artifact, params, lengths, length_rows, values)
         if self.empty:
             return
-        shapes = {"q": q.shape, "k": k.shape, "v": v.shape, "out": self.out_shape}
-        strides = {"q": q.stride(), "k": k.stride(), "v": v.stride(), "out": self.out_strides}
-        pointers = {"q": q.data_ptr(), "k": k.data_ptr(), "v": v.data_ptr(), "out": 0}
-        misaligned = unaligned({n: (pointers[n], shapes[n], strides[n]) for n in shapes})
+        misaligned = unaligned(self.placed)
         dtype = DTYPES[q.dtype]
         capability, multiprocessors, shared = gpu.properties(index)
         param = scalars_of(artifact, None if values is not None else params)
@@ -173,7 +195,7 @@ class Plan:
         self.words = self.buffer.words
         paging = (0, 0, 0) if pages is None else (k.shape[2], pages.shape[1], k.shape[0])
         three = {name: s[:3] for name, s in strides.items()}
-        fill_call(layout, self.buffer, sizes, shape, three, scale, misaligned is None, paging)
+        fill_call(layout, self.buffer, sizes, shape, three, self.scale, misaligned is None, paging)
         self.launches: List[Launch] = []
         self.maps: List[MapSlot] = []
         for function, entry, grid in zip(functions, chosen["entries"], shape.grids):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import threading
 from typing import Any, List, Mapping, Optional, Sequence
 
 import torch
@@ -14,7 +12,7 @@ from .call import Layout, unaligned
 from .errors import HeddleError
 from .gpu import gpu
 from .modules import Modules
-from .plan import DTYPES, TABLE_TYPES, check_parts, check_table, check_tensors, out_strides, table_shape
+from .plan import DTYPES, Outline, check_tensors
 from .powers import Powers
 from .program import Header, plan_program
 from .program_call import program_call
@@ -28,7 +26,7 @@ from .values import default_lengths, resolve_params, value_words
 VECTOR = 8
 
 
-class ProgramPlan:
+class ProgramPlan(Outline):
     def __init__(
         self,
         artifact: Artifact,
@@ -44,32 +42,13 @@ class ProgramPlan:
         parts: Optional[torch.Tensor],
         variant: Optional[str],
     ) -> None:
-        sizes = self.sizes = check_tensors(q, k, v, None)
-        self.lock = threading.Lock()
-        self.index = max(0, q.get_device())
-        self.device = q.device
-        self.stream = ctypes.c_void_p()
+        sizes = check_tensors(q, k, v, None)
         index_heads = check_rows(artifact, rows, sizes, q.device)
-        for info, t in zip(artifact.tables, tables):
-            shape = table_shape(info, sizes, index_heads)
-            check_table(info["name"], t, TABLE_TYPES[info["type"]], info["dims"], shape, q.device)
-        check_parts(artifact, parts, q.device)
-        out_shape = (sizes.batch, sizes.q_heads, sizes.q_rows, sizes.value_dim)
-        shapes = {"q": q.shape, "k": k.shape, "v": v.shape, "out": out_shape}
-        strides = {"q": q.stride(), "k": k.stride(), "v": v.stride(), "out": out_strides(out_shape, q.stride(2) > q.stride(1))}
-        self.new = gpu.empty_strided()
-        self.out = (out_shape, strides["out"], q.dtype)
-        heads, q_rows = max(1, sizes.q_heads), max(1, sizes.q_rows)
-        self.lse = (out_shape[:3], (heads * q_rows, q_rows, 1), torch.float32)
-        self.empty = 0 in out_shape
-        scale = sizes.head_dim**-0.5 if scale is None else scale
-        if not abs(scale) < float("inf"):
-            raise HeddleError("scale", got=scale)
+        super().__init__(artifact, sizes, q, k, v, tables, parts, scale, index_heads)
+        shapes, strides, placed = self.shapes, self.strides, self.placed
         resolved = resolve_params(artifact, params, sizes.q_heads)
         capability, multiprocessors, shared = gpu.properties(self.index)
         chosen = choose_program(artifact, DTYPES[q.dtype], sizes, capability, variant)
-        pointers = {"q": q.data_ptr(), "k": k.data_ptr(), "v": v.data_ptr(), "out": 0}
-        placed = {n: (pointers[n], shapes[n], strides[n]) for n in pointers}
         check_aligned(placed, chosen["align"])
         if self.empty:
             return
@@ -89,7 +68,7 @@ class ProgramPlan:
         call = program_call(
             sizes,
             index_heads,
-            scale,
+            self.scale,
             resolved,
             shapes,
             {name: s[:3] for name, s in strides.items()},
