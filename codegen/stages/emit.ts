@@ -37,7 +37,7 @@ import { isScaled } from './quantized.ts'
 import { cellsOf } from './sets.ts'
 import { StageText, type StageProblem } from './text.ts'
 import { selectEntry } from './select.ts'
-import { quantizeEntry, sortEntry, statisticsEntry } from './together.ts'
+import { extentsEntry, quantizeEntry, sortEntry, statisticsEntry } from './together.ts'
 import { Unsupported } from './units.ts'
 
 export interface StagesOptions extends Pick<
@@ -202,6 +202,8 @@ export function stageModule(options: StagesOptions, kernel: Exclude<StageKernel,
         return selectEntry(cells, kernel)
       case 'sort':
         return sortEntry(cells, kernel)
+      case 'extents':
+        return extentsEntry(cells, kernel)
     }
   })()
   const file: Kernel = {
@@ -263,7 +265,9 @@ const isVector = (node: StageNode): node is StageNode<'quantize'> =>
   isWord(node, 'quantize') && isScaled(node)
 
 /** What the grid's units are: q units of what is made, tokens of rows and of states, the groups within which an order sorts. */
-function gridAxis({ kind, node }: Exclude<StageKernel, AttendKernel>): Axis {
+function gridAxis(kernel: Exclude<StageKernel, AttendKernel>): Axis {
+  const { kind, node } = kernel
+  if (kind === 'extents') return kernel.axis
   switch (node.type.kind) {
     case 'rows':
       return node.type.axis

@@ -2,7 +2,7 @@
 
 import type { Expr } from '../../compiler/ir.ts'
 import type { ParamInfo, PatternIr } from '../../compiler/plan.ts'
-import type { RowsInput, Share, StageNode } from '../../compiler/stages/graph.ts'
+import type { Axis, RowsInput, Share, StageNode } from '../../compiler/stages/graph.ts'
 import type { Patches } from '../../compiler/stages/patches.ts'
 import type { Holds, StageBuffer } from '../../compiler/stages/plan.ts'
 import type { Sizes } from '../../compiler/stages/sizes.ts'
@@ -85,6 +85,11 @@ export class StageText extends Module<StageRole> {
   /** The buffer that holds something of a node; null if its value is evaluated wherever it is needed. */
   find(node: StageNode, ...holds: readonly Holds[]): StageBuffer | null {
     return this.problem.buffers.find((b) => b.node === node && holds.includes(b.holds)) ?? null
+  }
+
+  /** Where the units of an axis in an order lie in their own; null: each token is asked. */
+  extents(axis: Axis): StageBuffer | null {
+    return this.problem.buffers.find((b) => b.axis === axis) ?? null
   }
 
   writes(buffer: StageBuffer): boolean {

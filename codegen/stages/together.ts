@@ -1,7 +1,7 @@
 /** The kernels whose workgroups have a row each: statistics of a softmax, quantized vectors, orders. A kernel of the plan in, its entry out. */
 
 import { isWord, type StageNode } from '../../compiler/stages/graph.ts'
-import type { RowsKernel, SortKernel, StatisticsKernel } from '../../compiler/stages/plan.ts'
+import type { ExtentsKernel, RowsKernel, SortKernel, StatisticsKernel } from '../../compiler/stages/plan.ts'
 import { rowsOf, scoresOf } from '../../compiler/stages/typing.ts'
 import type { Block } from '../block.ts'
 import {
@@ -10,6 +10,7 @@ import {
   at,
   eq,
   f32,
+  fromU32,
   i32,
   lt,
   max,
@@ -19,6 +20,7 @@ import {
   or,
   select,
   sub,
+  toU32,
   u32,
   type Code,
 } from '../kernel.ts'
@@ -26,7 +28,7 @@ import { seenAt, storedRow, valueAt } from './cells.ts'
 import { codeOf, rounded, scaleOf } from './quantized.ts'
 import { LOWEST, channelsOf, codeWords, element, rowIndex, unitIndex } from './rows.ts'
 import { reduceAll, together, type Made } from './team.ts'
-import { countOf, rowScheduleOf, tokensOf, Unsupported } from './units.ts'
+import { countOf, extentIndex, positionAt, rowScheduleOf, tokensOf, Unsupported } from './units.ts'
 import { isRead, type CellPlace, type Cells } from './place.ts'
 
 const LOW = -3.0e38
@@ -169,6 +171,32 @@ export function sortEntry(c: Cells, { node, grid }: SortKernel): Made {
         })
       })
       d.if(lt(token, end), (e) => e.set(at(target, add(begin, place)), add(base, token)))
+    })
+  })
+}
+
+/** The least and the greatest original position of a unit's tokens. */
+export function extentsEntry({ text: t }: Cells, { axis, grid }: ExtentsKernel): Made {
+  const target = t.stored(t.extents(axis)!)
+  return together(t, grid.share, VECTOR, (b, { of, row }, team) => {
+    const { lo, hi } = tokensOf(t, { axis, place: row, of })
+    const [first, end] = [b.let('first', lo), b.let('end', hi)]
+    const position = (place: Code): Code => toU32(positionAt(t, axis, of, place))
+    // Every thread has some token of the unit.
+    const own = b.let('some', position(min(add(first, team.lane), sub(end, i32(1)))))
+    const [least, greatest] = [b.var('least', own), b.var('greatest', own)]
+    b.for('token', add(first, team.lane), end, VECTOR, (d, token) => {
+      const here = d.let('here', position(token))
+      d.set(least, min(least, here))
+      d.set(greatest, max(greatest, here))
+    })
+    const extremes = [
+      ['first', reduceAll(b, team, least, min, 'leastOfAll')],
+      ['last', reduceAll(b, team, greatest, max, 'greatestOfAll')],
+    ] as const
+    b.if(eq(team.lane, i32(0)), (d) => {
+      for (const [field, value] of extremes)
+        d.set(at(target, extentIndex(t, axis, of, row, field)), fromU32(value))
     })
   })
 }

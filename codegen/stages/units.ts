@@ -1,7 +1,7 @@
 /** Units: an axis, and a place along it, in; the unit's tokens, and the units of a finer axis that lie in it, out as code. */
 
 import { printGrouping } from '../../compiler/stages/axes.ts'
-import type { Axis, Grouping } from '../../compiler/stages/graph.ts'
+import type { Axis, Grouping, Share } from '../../compiler/stages/graph.ts'
 import type { UnitField, UnitSlot } from '../../compiler/vars.ts'
 import { unitVar } from '../../compiler/vars.ts'
 import { add, at, i32, max, min, mul, op, sub, type Code } from '../kernel.ts'
@@ -123,6 +123,8 @@ export function fieldOf(t: StageText, unit: Unit, field: UnitField): Code {
 function extreme(t: StageText, unit: Unit, field: 'first' | 'last'): Code {
   const { axis, place, of } = unit
   if (axis.units.kind === 'token') return positionAt(t, axis, of, place)
+  const stored = t.extents(axis)
+  if (stored && !t.writes(stored)) return at(t.stored(stored), extentIndex(t, axis, of, place, field))
   const key = `${field}Of${axis.side}${axis.order!.id}_${printGrouping(axis.units)}_${of.share}`
   return t.call(key, 'i32', ['batch', 'at', 'place'], [of.batch, of.at, place], (b, args) => {
     const [batch, sharer, own] = args as [Code, Code, Code]
@@ -134,6 +136,19 @@ function extreme(t: StageText, unit: Unit, field: 'first' | 'last'): Code {
     )
     b.return(best)
   })
+}
+
+/** Where a unit's least or greatest original position is stored. */
+export function extentIndex(
+  t: StageText,
+  axis: Axis,
+  of: Sharer,
+  place: Code,
+  field: 'first' | 'last',
+): Code {
+  const { share } = axis.order!.type as { readonly share: Share }
+  const sharer = add(mul(of.batch, t.sharers(share)), t.coarser(of, share))
+  return add(mul(add(mul(sharer, countOf(t, axis)), place), i32(2)), i32(field === 'first' ? 0 : 1))
 }
 
 /** The original position of the token at a place of an axis's line. */

@@ -1,7 +1,7 @@
 /** Rows and orders: operands in; what a loader reads of them, and the kernels that store what no loader can make, out. */
 
 import type { StageBuffer } from './plan.ts'
-import { isWord, type StageNode } from './graph.ts'
+import { isWord, type Axis, type Share, type StageNode } from './graph.ts'
 import type { Planner } from './planner.ts'
 import { rowsOf, typeOf } from './typing.ts'
 import { stageRow } from './table.ts'
@@ -57,7 +57,7 @@ function fused(p: Planner, node: StageNode, computes: StageNode[]): Set<StageBuf
   return new Set(reads.flatMap((buffers) => [...buffers]))
 }
 
-/** Sees to it that an order is stored. */
+/** Sees to it that an order is stored, and where the blocks of tokens lie that were cut after it. */
 export function prepareOrder(p: Planner, node: StageNode): Set<StageBuffer> {
   const known = p.stored.get(node)
   if (known) return new Set(known)
@@ -75,5 +75,37 @@ export function prepareOrder(p: Planner, node: StageNode): Set<StageBuffer> {
     streams: [scores],
     computes: [...p.virtualUnder(scores), node],
   })
-  return new Set([made])
+  return new Set([made, ...blocksIn(p, node).map((axis) => storeExtents(p, node, share, axis, made))])
+}
+
+/** The blocks of tokens in this order that anything in the program has. */
+function blocksIn(p: Planner, order: StageNode): readonly Axis[] {
+  const axes = p.graph.nodes.flatMap(({ type }) => {
+    if (type.kind === 'rows') return [type.axis]
+    return type.kind === 'scores' || type.kind === 'set' ? [type.q, type.kv] : []
+  })
+  return [...new Set(axes)].filter((a) => a.order === order && a.units.kind === 'block')
+}
+
+function storeExtents(
+  p: Planner,
+  node: StageNode,
+  share: Share,
+  axis: Axis,
+  order: StageBuffer,
+): StageBuffer {
+  const units = p.sizes.units(axis)
+  const suffix = axis.units.kind === 'block' ? `of${axis.units.size}` : ''
+  const made = p.buffer(node, 'extents', share, [units, p.sizes.num(2)], undefined, { axis, suffix })
+  p.kernel({
+    kind: 'extents',
+    node,
+    axis,
+    grid: { share, units },
+    reads: [order],
+    writes: [made],
+    streams: [],
+    computes: [],
+  })
+  return made
 }

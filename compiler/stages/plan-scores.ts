@@ -123,7 +123,7 @@ export function bytesOfRows({ sizes }: Planner, all: readonly ChunkSoftmax[], sh
 export function storeSoftmax(p: Planner, { softmax, product, finer }: ChunkSoftmax, chunk: Expr): void {
   const rows = p.sizes.product(chunk, p.sizes.num(finer?.each ?? 1))
   const { share, kv } = scoresOf(product)
-  const buffer = () => p.buffer(product, 'scores', share, [rows, p.sizes.units(kv)], 'chunk', finer)
+  const buffer = () => p.buffer(product, 'scores', share, [rows, p.sizes.units(kv)], 'chunk', { finer })
   p.ofChunk.delete(product)
   p.ofChunk.set(product, [...writeScores(p, product, rows, buffer, finer)])
   p.ofChunk.set(softmax, writeStatistics(p, softmax, rows, 'chunk', finer))
@@ -182,7 +182,9 @@ function writeStatistics(
   const { share } = scoresOf(node)
   const reads = p.prepare(operand)
   const computes = p.virtualUnder(operand)
-  const writes = (['max', 'sum'] as const).map((holds) => p.buffer(node, holds, share, [units], life, finer))
+  const writes = (['max', 'sum'] as const).map((holds) =>
+    p.buffer(node, holds, share, [units], life, { finer }),
+  )
   p.kernel({
     kind: 'statistics',
     node,

@@ -35,6 +35,7 @@ import type { Axis, Share, StageGraph, StageNode, Until, Visible } from './graph
  *                                distances that blocks draw with room for more blocks in place of parts of one (drawn.ts)
  *   bits     [q unit, words]     u32: bit (v & 31) of word (v >> 5) is kv unit v
  *   order    [token]             i32: the original token at each place of a permutation
+ *   extents  [unit, 2]           i32: the least and the greatest original position of a unit of tokens that a permutation moved
  *   state    [token, valueDim + 2]  f32: maximum, sum, weighted values
  */
 export type Holds =
@@ -49,6 +50,7 @@ export type Holds =
   | 'spans'
   | 'bits'
   | 'order'
+  | 'extents'
   | 'state'
 
 /** Rows of units that are finer than those that a chunk counts. */
@@ -73,6 +75,8 @@ export interface StageBuffer {
   readonly life: 'call' | 'chunk' | 'kept'
   /** Of a chunk's rows; null: they are the units that the chunk counts. */
   readonly finer: Finer | null
+  /** Of extents: whose they are. */
+  readonly axis: Axis | null
 }
 
 /** What all kernels have. One workgroup's work is one (batch, sharer, unit) of the grid, or a part of it. */
@@ -128,6 +132,11 @@ export interface ListsKernel extends Kernel {
 export interface SortKernel extends Kernel {
   readonly kind: 'sort'
 }
+/** Where units of tokens in an order lie in their own, so that a mask that asks does not look at each token. */
+export interface ExtentsKernel extends Kernel {
+  readonly kind: 'extents'
+  readonly axis: Axis
+}
 export interface AttendKernel extends Kernel {
   readonly kind: 'attend'
   readonly node: StageNode<'attend'>
@@ -150,6 +159,7 @@ export type StageKernel =
   | FilterKernel
   | ListsKernel
   | SortKernel
+  | ExtentsKernel
   | AttendKernel
   | CombineKernel
 

@@ -43,6 +43,14 @@ export type KernelWish = (StageKernel extends infer K
   readonly computes: readonly StageNode[]
 }
 
+/** What few buffers have. */
+export interface BufferWish {
+  readonly finer?: Finer | null
+  readonly axis?: Axis | null
+  /** Of the name, where a node has several buffers of a kind. */
+  readonly suffix?: string
+}
+
 export class Planner {
   readonly typing: Typing
   readonly graph: StageGraph
@@ -130,12 +138,12 @@ export class Planner {
     share: Share,
     dims: readonly Expr[],
     life: StageBuffer['life'] = this.#kept.has(node) ? 'kept' : 'call',
-    finer: Finer | null = null,
+    { finer = null, axis = null, suffix = '' }: BufferWish = {},
   ): StageBuffer {
     const { sizes } = this
     const shape = [sizes.var('batches'), sizes.sharers(share), ...dims]
     const made: StageBuffer = {
-      name: `${holds}${this.#numbers.get(node) ?? ''}`,
+      name: `${holds}${this.#numbers.get(node) ?? ''}${suffix}`,
       holds,
       node,
       dtype: DTYPES[holds],
@@ -144,6 +152,7 @@ export class Planner {
       bytes: sizes.product(...shape, sizes.num(4)),
       life,
       finer,
+      axis,
     }
     this.#buffers.push(made)
     // A chunk's rows are there for its own kernels alone.
@@ -268,6 +277,7 @@ const DTYPES: Readonly<Record<Holds, StageBuffer['dtype']>> = {
   spans: 'i32',
   bits: 'u32',
   order: 'i32',
+  extents: 'i32',
   state: 'f32',
 }
 
