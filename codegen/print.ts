@@ -161,13 +161,13 @@ export function printer(language: Language, memory: ReadonlySet<string> = new Se
         return line(products().bits(s.sums, placed(s.words.name), s.each))
       case 'cells': {
         const { head, first } = products().cells(s.cell, s.row, s.column)
-        return `${lines(`${head} {`)}${line(`  ${first}`)}${block(s.body, `${indent}  `)}${line('}')}`
+        return `${lines(`${head} {`)}${lines(first.replace(/^/gm, '  '))}${block(s.body, `${indent}  `)}${line('}')}`
       }
     }
   }
   const products = (): Products => {
-    if (!language.products) throw new Error('the language has no matrix units')
-    need(language.products.helper)
+    if (!language.products) throw new Error('the language has no products')
+    if (language.products.helper) need(language.products.helper)
     return language.products
   }
   const panel = ({ body, there, from, ...rest }: Panel): PrintedPanel => ({

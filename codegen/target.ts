@@ -37,7 +37,7 @@ export interface PrintedPanel extends Pick<Panel, 'row' | 'first' | 'channel' | 
     | { readonly kind: 'values'; readonly at: string; readonly value: string }
 }
 
-/** Products on matrix units, of targets that have them: `sums`, `product` and `cells` of kernel.ts. */
+/** Products of two panels of vectors, on whatever units a target has for them: `sums`, `product` and `cells` of kernel.ts. */
 export interface Products {
   /** Rows and columns of a tile, and the threads that have it together. */
   readonly tile: { readonly q: number; readonly kv: number }
@@ -51,7 +51,7 @@ export interface Products {
   readonly chunk: number
   /** How many numbers of eight bits a half of the storage is the sum of. */
   readonly halfParts: 1 | 2
-  readonly helper: Helper
+  readonly helper?: Helper
   readonly sums: (name: string) => string
   readonly product: (
     sums: string,
@@ -88,7 +88,7 @@ export interface Language {
   readonly typed?: Partial<Readonly<Record<`${AnyOp} ${Type}`, OpSpelling>>>
   readonly literal: (type: Type, value: number | boolean) => Spelled
   readonly reserved: ReadonlySet<string>
-  /** Absent: there are no matrix units, and kernels make products some other way. */
+  /** Absent: no kernel of this language makes products. */
   readonly products?: Products
   /** How workgroup memory is spoken of; by its name unless said. */
   readonly workgroup?: (name: string) => string

@@ -15,6 +15,7 @@ import {
   type Spelling,
   type Target,
 } from './target.ts'
+import { WORKGROUP_PRODUCTS } from './wgsl-products.ts'
 import { RESERVED } from './wgsl-reserved.ts'
 
 const FLOOR_DIV: Helper = {
@@ -308,6 +309,7 @@ export const WGSL: Target = {
   ops: OPS,
   literal,
   reserved: RESERVED,
+  products: WORKGROUP_PRODUCTS,
   statements: {
     let: (name, _type, value) => `let ${name} = ${value};`,
     var: (name, type, value) => `var ${name}: ${type} = ${value};`,

@@ -29,10 +29,8 @@ import { attendKernel } from './attend.ts'
 import { COMPONENTS, combineEntry } from './combine.ts'
 import { filterEntry, rowsEntry, scoresEntry } from './elements.ts'
 import { listsEntry } from './lists.ts'
-import { leafOf } from './panels.ts'
 import { bitsEntry, productBits, productEntry } from './product.ts'
 import { productCells } from './product-cells.ts'
-import { CELLS, dotEntry } from './tiled.ts'
 import { isScaled } from './quantized.ts'
 import { cellsOf } from './sets.ts'
 import { StageText, type StageProblem } from './text.ts'
@@ -171,8 +169,6 @@ export function stageModule(options: StagesOptions, kernel: Exclude<StageKernel,
     lanes: target.lanes ?? 1,
   }
   const text = new StageText(problem, kernel.writes, target.reserved)
-  // Cells of products alone are worth a tile of them at once.
-  const leaf = kernel.kind === 'scores' ? leafOf(text, kernel.node) : null
   const product =
     target.products && kernel.kind === 'scores'
       ? productCells(text, kernel.node, target.products.widths)
@@ -189,7 +185,7 @@ export function stageModule(options: StagesOptions, kernel: Exclude<StageKernel,
           : alone(rowsEntry(cells, kernel))
       case 'scores':
         if (product) return productEntry(cells, products!, kernel, product)
-        return leaf ? dotEntry(cells, kernel, leaf) : alone(scoresEntry(cells, kernel))
+        return alone(scoresEntry(cells, kernel))
       case 'filter':
         return bits ? bitsEntry(cells, products!, kernel, bits) : filterEntry(cells, kernel)
       case 'lists':
@@ -249,7 +245,7 @@ export function stageModule(options: StagesOptions, kernel: Exclude<StageKernel,
     units: jsonOf(units),
     inner: inner && jsonOf(inner),
     finer: finer ? { each: finer.each, before: jsonOf(finer.before) } : null,
-    tile: product || bits ? squareOf(products!.tile) : leaf ? CELLS : null,
+    tile: product || bits ? squareOf(products!.tile) : null,
     workgroup: made.entry.threads,
     sharedBytes: bytesOf(made.memory),
     bindings,

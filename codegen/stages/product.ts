@@ -75,7 +75,8 @@ export function productEntry(
     b.set(at(target, storedIndex(t, node, place)), op('f32', 'bitsFloat', bits))
   }
   const extra: Memory[] = []
-  const hidden = op('f32', 'bitsFloat', u32(HIDDEN_BITS))
+  // A variable: WGSL refuses an infinity that it can see.
+  const hidden = op('f32', 'bitsFloat', block.var('hiddenBits', u32(HIDDEN_BITS)))
   if (blocks !== null) {
     const { node: own, width } = blocks
     const source = own.src[0]!
@@ -113,7 +114,7 @@ export function productEntry(
     const { lo, hi } = finerSharers(t, share, of)
     const limits = outer.filter((n) => isWord(n, 'within')).map((n) => n.src[1]!)
     const asked = limits.map((set) => askRows(c, products, block, set, node, tile, of))
-    extra.push(...asked.map(({ votes }) => votes))
+    extra.push(...asked.flatMap(({ memory }) => memory))
     block.if(and(...asked.map(({ some }) => some)), (a) =>
       a.for('each', lo, hi, 1, (b, each) =>
         tile.multiply(
@@ -154,9 +155,10 @@ function askRows(
   node: StageNode,
   tile: ProductTile,
   of: Sharer,
-): { readonly some: Code; readonly votes: Memory } {
+): { readonly some: Code; readonly memory: readonly Memory[] } {
   const { text: t } = c
   const votes = t.workgroup('votes', 'u32', [], true)
+  const word = t.workgroup('word', 'u32', [])
   const lane = block.let('lane', fromU32(op('u32', 'thread')))
   block.if(eq(lane, i32(0)), (b) => b.atomic('store', at(votes), u32(0)))
   block.barrier()
@@ -172,7 +174,10 @@ function askRows(
     )
   })
   block.barrier()
-  return { some: lt(u32(0), block.let('voted', op('u32', 'atomicLoad', at(votes)))), votes }
+  // All threads must be known to have one answer, since they meet in the product.
+  block.if(eq(lane, i32(0)), (b) => b.set(at(word), op('u32', 'atomicLoad', at(votes))))
+  const voted = block.let('voted', op('u32', 'uniformLoad', at(word)))
+  return { some: lt(u32(0), voted), memory: [votes, word] }
 }
 
 /** Bits of a where that asks products, and votes of them over units of queries. */

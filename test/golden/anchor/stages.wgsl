@@ -628,7 +628,7 @@ fn run(
 }
 
 // anchor: filter10
-// 64 threads, d64 f16
+// 256 threads, d64 f16
 
 struct Uniforms {
   batches: i32,
@@ -659,15 +659,21 @@ struct Uniforms {
 
 @group(0) @binding(0) var<uniform> u: Uniforms;
 @group(0) @binding(1) var<storage, read_write> bits10: array<u32>;
-@group(0) @binding(2) var<storage, read> scores8: array<f32>;
-@group(0) @binding(3) var<storage, read> rows3: array<f32>;
-@group(0) @binding(4) var<storage, read> KData: array<u32>;
+@group(0) @binding(2) var<storage, read> rows3: array<f32>;
+@group(0) @binding(3) var<storage, read> KData: array<u32>;
+@group(0) @binding(4) var<storage, read> scores8: array<f32>;
 
-var<workgroup> teamFlags: array<atomic<u32>, 2>;
+var<workgroup> panels: array<u32, 2080>;
+var<workgroup> words: array<atomic<u32>, 8>;
 
 fn floorDiv(a: i32, b: i32) -> i32 {
   let sign = a >> 31u;
   return ((a ^ sign) / b) ^ sign;
+}
+
+fn size() -> i32 {
+  let value = u.kvRows - u.qRows;
+  return (value >> 7u) - 16 * (value >> 11u);
 }
 
 fn seesSome_head(batch: i32, at: i32, qLo: i32, qHi: i32, kvLo: i32, kvHi: i32) -> bool {
@@ -675,8 +681,9 @@ fn seesSome_head(batch: i32, at: i32, qLo: i32, qHi: i32, kvLo: i32, kvHi: i32) 
   return reached;
 }
 
-fn dot8Seen(batch: i32, at: i32, row: i32, column: i32) -> bool {
-  return seesSome_head(batch, at, u.kvRows - u.qRows + max((((u.kvRows - u.qRows) >> 7u) + row) * 128 - (u.kvRows - u.qRows), 0), u.kvRows - u.qRows + (min((((u.kvRows - u.qRows) >> 7u) + row) * 128 - (u.kvRows - u.qRows) + 128, u.qRows) - 1), column, column + 1 - 1);
+fn seesAll_head(batch: i32, at: i32, qLo: i32, qHi: i32, kvLo: i32, kvHi: i32) -> bool {
+  let reached = (max(0, qLo + 1) <= kvHi) & (kvLo <= u.kvRows - 1) & (max(0, qLo + 1) <= u.kvRows - 1);
+  return !reached;
 }
 
 fn poolScores6Seen(batch: i32, at: i32, row: i32, column: i32) -> bool {
@@ -689,46 +696,7 @@ fn poolScores6(batch: i32, at: i32, row: i32, column: i32) -> f32 {
   return bits;
 }
 
-fn poolRows7(batch: i32, at: i32, place: i32, channel: i32) -> f32 {
-  return rows3[((batch * u.qHeads + at) * (((u.kvRows + 127) >> 7u) - ((u.kvRows - u.qRows) >> 7u)) + place) * 64 + channel];
-}
-
-fn input1(batch: i32, at: i32, place: i32, channel: i32) -> f32 {
-  return unpack2x16float(KData[(u32(batch) * u.kBatchStride + u32(at) * u.kHeadStride + u32(place) * u.kRowStride + u32(channel)) / 2u])[(u32(batch) * u.kBatchStride + u32(at) * u.kHeadStride + u32(place) * u.kRowStride + u32(channel)) % 2u];
-}
-
-fn dot8(batch: i32, at: i32, row: i32, column: i32) -> f32 {
-  var sum: f32 = 0.0;
-  for (var channel: i32 = 0; channel < 64; channel += 1) {
-    sum = sum + poolRows7(batch, at, row, channel) * input1(batch, at / (u.qHeads / u.kvHeads), column, channel);
-  }
-  return sum * u.scale;
-}
-
-fn where9Holds(batch: i32, at: i32, row: i32, column: i32) -> bool {
-  if (!(dot8Seen(batch, at, row, column) & poolScores6Seen(batch, at, row, 0))) {
-    return false;
-  }
-  return poolScores6(batch, at, row, 0) <= dot8(batch, at, row, column) + u.theta;
-}
-
-fn poolSet10Holds(batch: i32, at: i32, row: i32, column: i32) -> bool {
-  var votes: i32 = 0;
-  var yes: i32 = 0;
-  for (var sharer: i32 = at; sharer < at + 1; sharer += 1) {
-    for (var row_2: i32 = ((u.kvRows - u.qRows + max((((u.kvRows - u.qRows) >> 11u) + row) * 2048 - (u.kvRows - u.qRows), 0)) >> 7u) - ((u.kvRows - u.qRows) >> 7u); row_2 < ((u.kvRows - u.qRows + (min((((u.kvRows - u.qRows) >> 11u) + row) * 2048 - (u.kvRows - u.qRows) + 2048, u.qRows) - 1)) >> 7u) - ((u.kvRows - u.qRows) >> 7u) + 1; row_2 += 1) {
-      for (var column_2: i32 = column; column_2 < column + 1; column_2 += 1) {
-        if (dot8Seen(batch, sharer, row_2, column_2) & poolScores6Seen(batch, sharer, row_2, 0)) {
-          votes = votes + 1;
-          yes = yes + select(0, 1, where9Holds(batch, sharer, row_2, column_2));
-        }
-      }
-    }
-  }
-  return 0 < yes;
-}
-
-@compute @workgroup_size(64)
+@compute @workgroup_size(256)
 fn run(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_index) thread: u32,
@@ -737,30 +705,173 @@ fn run(
   if (u.groupCount <= own) {
     return;
   }
+  let across = (u.kvRows + 63) / 64;
+  let down = (u.unitCount + 63) / 64;
   let number = i32(own);
-  let lane = i32(thread);
-  let stretches = (u.kvRows + 63) / 64;
-  let begin = number % stretches * 64;
-  let line = number / stretches;
-  let row = u.unitBase + line % u.unitCount;
-  let pair = line / u.unitCount;
-  let sharer = pair % u.qHeads;
+  let above = number / across;
+  let pair = above / down;
   let batch = pair / u.qHeads;
-  if (lane < 2) {
-    atomicStore(&teamFlags[lane], 0u);
+  let sharer = pair % u.qHeads;
+  let firstRow = above % down * 64;
+  let firstColumn = number % across * 64;
+  let top = firstRow - size();
+  let end = ((u.kvRows + 127) >> 7u) - ((u.kvRows - u.qRows) >> 7u);
+  let lane = i32(thread);
+  for (var word: i32 = lane; word < 8; word += 256) {
+    atomicStore(&words[word], 0u);
   }
   workgroupBarrier();
-  let column = begin + lane;
-  if (column < u.kvRows) {
-    if (poolSet10Holds(batch, sharer, row, column)) {
-      atomicOr(&teamFlags[lane / 32], 1u << u32(u32(lane & 31)));
+  let place = max(min(top, ((u.kvRows + 127) >> 7u) - ((u.kvRows - u.qRows) >> 7u) - 1), 0);
+  let place_2 = max(min(top + 63, ((u.kvRows + 127) >> 7u) - ((u.kvRows - u.qRows) >> 7u) - 1), 0);
+  let place_3 = max(min(firstColumn, u.kvRows - 1), 0);
+  let place_4 = max(min(firstColumn + 63, u.kvRows - 1), 0);
+  let some = seesSome_head(batch, sharer, u.kvRows - u.qRows + max((((u.kvRows - u.qRows) >> 7u) + place) * 128 - (u.kvRows - u.qRows), 0), u.kvRows - u.qRows + (min((((u.kvRows - u.qRows) >> 7u) + place_2) * 128 - (u.kvRows - u.qRows) + 128, u.qRows) - 1), place_3, place_4 + 1 - 1);
+  let all_2 = seesAll_head(batch, sharer, u.kvRows - u.qRows + max((((u.kvRows - u.qRows) >> 7u) + place) * 128 - (u.kvRows - u.qRows), 0), u.kvRows - u.qRows + (min((((u.kvRows - u.qRows) >> 7u) + place_2) * 128 - (u.kvRows - u.qRows) + 128, u.qRows) - 1), place_3, place_4 + 1 - 1);
+  if (some) {
+    var sums = array<array<f32, 4>, 4>();
+    {
+      let panelY = i32(thread) / 16;
+      let panelX = i32(thread) % 16;
+      var panelSum00 = sums[0][0];
+      var panelSum01 = sums[0][1];
+      var panelSum02 = sums[0][2];
+      var panelSum03 = sums[0][3];
+      var panelSum10 = sums[1][0];
+      var panelSum11 = sums[1][1];
+      var panelSum12 = sums[1][2];
+      var panelSum13 = sums[1][3];
+      var panelSum20 = sums[2][0];
+      var panelSum21 = sums[2][1];
+      var panelSum22 = sums[2][2];
+      var panelSum23 = sums[2][3];
+      var panelSum30 = sums[3][0];
+      var panelSum31 = sums[3][1];
+      var panelSum32 = sums[3][2];
+      var panelSum33 = sums[3][3];
+      for (var panelBegin = 0; panelBegin < 64; panelBegin += 16) {
+        workgroupBarrier();
+        for (var panelN = i32(thread); panelN < 1024; panelN += 256) {
+          let row = panelN / 16;
+          let first = panelBegin;
+          let channel = panelBegin + panelN % 16;
+          let there = (0 <= top + row) & (top + row < end);
+          let element = u32(((batch * u.qHeads + sharer) * (((u.kvRows + 127) >> 7u) - ((u.kvRows - u.qRows) >> 7u)) + (top + row)) * 64 + channel);
+          var panelValue = 0.0;
+          if (there & (channel < 64)) {
+            let panelElement = element;
+            panelValue = rows3[panelElement];
+          }
+          panels[0 + panelN % 16 * 65 + row] = bitcast<u32>(panelValue);
+        }
+        for (var panelN = i32(thread); panelN < 1024; panelN += 256) {
+          let row = panelN / 16;
+          let first = panelBegin;
+          let channel = panelBegin + panelN % 16;
+          let there = firstColumn + row < u.kvRows;
+          let element = u32(batch) * u.kBatchStride + u32(sharer / (u.qHeads / u.kvHeads)) * u.kHeadStride + u32(firstColumn + row) * u.kRowStride + u32(channel);
+          var panelValue = 0.0;
+          if (there & (channel < 64)) {
+            let panelElement = element;
+            panelValue = unpack2x16float(KData[panelElement >> 1u])[panelElement & 1u];
+          }
+          panels[1040 + panelN % 16 * 65 + row] = bitcast<u32>(panelValue);
+        }
+        workgroupBarrier();
+        for (var panelK = 0; panelK < 16; panelK++) {
+          let panelA0 = bitcast<f32>(panels[0 + panelK * 65 + panelY]);
+          let panelA1 = bitcast<f32>(panels[16 + panelK * 65 + panelY]);
+          let panelA2 = bitcast<f32>(panels[32 + panelK * 65 + panelY]);
+          let panelA3 = bitcast<f32>(panels[48 + panelK * 65 + panelY]);
+          let panelB0 = bitcast<f32>(panels[1040 + panelK * 65 + panelX]);
+          let panelB1 = bitcast<f32>(panels[1056 + panelK * 65 + panelX]);
+          let panelB2 = bitcast<f32>(panels[1072 + panelK * 65 + panelX]);
+          let panelB3 = bitcast<f32>(panels[1088 + panelK * 65 + panelX]);
+          panelSum00 = panelSum00 + panelA0 * panelB0;
+          panelSum01 = panelSum01 + panelA0 * panelB1;
+          panelSum02 = panelSum02 + panelA0 * panelB2;
+          panelSum03 = panelSum03 + panelA0 * panelB3;
+          panelSum10 = panelSum10 + panelA1 * panelB0;
+          panelSum11 = panelSum11 + panelA1 * panelB1;
+          panelSum12 = panelSum12 + panelA1 * panelB2;
+          panelSum13 = panelSum13 + panelA1 * panelB3;
+          panelSum20 = panelSum20 + panelA2 * panelB0;
+          panelSum21 = panelSum21 + panelA2 * panelB1;
+          panelSum22 = panelSum22 + panelA2 * panelB2;
+          panelSum23 = panelSum23 + panelA2 * panelB3;
+          panelSum30 = panelSum30 + panelA3 * panelB0;
+          panelSum31 = panelSum31 + panelA3 * panelB1;
+          panelSum32 = panelSum32 + panelA3 * panelB2;
+          panelSum33 = panelSum33 + panelA3 * panelB3;
+        }
+      }
+      sums[0][0] = panelSum00;
+      sums[0][1] = panelSum01;
+      sums[0][2] = panelSum02;
+      sums[0][3] = panelSum03;
+      sums[1][0] = panelSum10;
+      sums[1][1] = panelSum11;
+      sums[1][2] = panelSum12;
+      sums[1][3] = panelSum13;
+      sums[2][0] = panelSum20;
+      sums[2][1] = panelSum21;
+      sums[2][2] = panelSum22;
+      sums[2][3] = panelSum23;
+      sums[3][0] = panelSum30;
+      sums[3][1] = panelSum31;
+      sums[3][2] = panelSum32;
+      sums[3][3] = panelSum33;
     }
+    let whole = all_2 & ((0 <= top) & (top + 63 < end) & (firstColumn + 63 < u.kvRows));
+    if (whole) {
+      for (var cell = 0; cell < 16; cell++) {
+        let row = i32(thread) / 16 + cell / 4 * 16;
+        let column = i32(thread) % 16 + cell % 4 * 16;
+        let product = sums[cell / 4][cell % 4] * u.scale;
+        var kept: f32 = 0.0;
+        if (poolScores6Seen(batch, sharer, top + row, 0)) {
+          if (poolScores6(batch, sharer, top + row, 0) <= product + u.theta) {
+            kept = 1.0;
+          }
+        }
+        sums[cell / 4][cell % 4] = kept;
+      }
+    } else {
+      for (var cell = 0; cell < 16; cell++) {
+        let row = i32(thread) / 16 + cell / 4 * 16;
+        let column = i32(thread) % 16 + cell % 4 * 16;
+        if ((0 <= top + row) & (top + row < end) & (firstColumn + column < u.kvRows)) {
+          let sees = all_2 | seesSome_head(batch, sharer, u.kvRows - u.qRows + max((((u.kvRows - u.qRows) >> 7u) + (top + row)) * 128 - (u.kvRows - u.qRows), 0), u.kvRows - u.qRows + (min((((u.kvRows - u.qRows) >> 7u) + (top + row)) * 128 - (u.kvRows - u.qRows) + 128, u.qRows) - 1), firstColumn + column, firstColumn + column + 1 - 1);
+          let product = sums[cell / 4][cell % 4] * u.scale;
+          var kept: f32 = 0.0;
+          if (sees & poolScores6Seen(batch, sharer, top + row, 0)) {
+            if (poolScores6(batch, sharer, top + row, 0) <= product + u.theta) {
+              kept = 1.0;
+            }
+          }
+          sums[cell / 4][cell % 4] = kept;
+        } else {
+          sums[cell / 4][cell % 4] = 0.0;
+        }
+      }
+    }
+    for (var panelN = 0; panelN < 16; panelN++) {
+  if (sums[panelN / 4][panelN % 4] != 0.0) {
+    let panelRow = i32(thread) / 16 + panelN / 4 * 16;
+    let panelColumn = i32(thread) % 16 + panelN % 4 * 16;
+    let panelWord = panelRow / 16 * 2 + panelColumn / 32;
+    atomicOr(&words[panelWord], 1u << u32(panelColumn % 32));
+  }
+}
   }
   workgroupBarrier();
-  let words = (u.kvRows + 31) / 32;
-  let word = begin / 32 + lane;
-  if ((lane < 2) & (word < words)) {
-    bits10[((batch * u.qHeads + sharer) * (((u.kvRows + 2047) >> 11u) - ((u.kvRows - u.qRows) >> 11u)) + row) * words + word + 4] = atomicLoad(&teamFlags[lane]);
+  let perRow = (u.kvRows + 31) / 32;
+  let records = ((u.kvRows + 2047) >> 11u) - ((u.kvRows - u.qRows) >> 11u);
+  for (var word: i32 = lane; word < 8; word += 256) {
+    let row = firstRow / 16 + word / 2;
+    let column = firstColumn / 32 + word % 2;
+    if ((row < records) & (column < perRow)) {
+      bits10[((batch * u.qHeads + sharer) * (((u.kvRows + 2047) >> 11u) - ((u.kvRows - u.qRows) >> 11u)) + row) * perRow + column + 4] = atomicLoad(&words[word]);
+    }
   }
 }
 

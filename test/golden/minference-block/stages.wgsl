@@ -177,10 +177,7 @@ struct Uniforms {
 @group(0) @binding(2) var<storage, read> rows3: array<f32>;
 @group(0) @binding(3) var<storage, read> rows4: array<f32>;
 
-var<workgroup> queries: array<array<f32, 65>, 16>;
-var<workgroup> keys: array<array<f32, 65>, 16>;
-var<workgroup> votes: atomic<u32>;
-var<workgroup> word: u32;
+var<workgroup> panels: array<u32, 2080>;
 
 fn floorDiv(a: i32, b: i32) -> i32 {
   let sign = a >> 31u;
@@ -192,16 +189,9 @@ fn seesSome_head(batch: i32, at: i32, qLo: i32, qHi: i32, kvLo: i32, kvHi: i32) 
   return reached;
 }
 
-fn dot5Seen(batch: i32, at: i32, row: i32, column: i32) -> bool {
-  return seesSome_head(batch, at, u.kvRows - u.qRows + max((((u.kvRows - u.qRows) >> 6u) + row) * 64 - (u.kvRows - u.qRows), 0), u.kvRows - u.qRows + (min((((u.kvRows - u.qRows) >> 6u) + row) * 64 - (u.kvRows - u.qRows) + 64, u.qRows) - 1), max((0 + column) * 64, 0), min((0 + column) * 64 + 64, u.kvRows) - 1);
-}
-
-fn poolRows3(batch: i32, at: i32, place: i32, channel: i32) -> f32 {
-  return rows3[((batch * u.qHeads + at) * (((u.kvRows + 63) >> 6u) - ((u.kvRows - u.qRows) >> 6u)) + place) * 64 + channel];
-}
-
-fn poolRows4(batch: i32, at: i32, place: i32, channel: i32) -> f32 {
-  return rows4[((batch * u.kvHeads + at) * ((u.kvRows + 63) >> 6u) + place) * 64 + channel];
+fn seesAll_head(batch: i32, at: i32, qLo: i32, qHi: i32, kvLo: i32, kvHi: i32) -> bool {
+  let reached = (max(0, qLo + 1) <= kvHi) & (kvLo <= u.kvRows - 1) & (max(0, qLo + 1) <= u.kvRows - 1);
+  return !reached;
 }
 
 @compute @workgroup_size(256)
@@ -223,282 +213,144 @@ fn run(
   let sharer = pair % u.qHeads;
   let firstRow = above % down * 64;
   let firstColumn = number % across * 64;
-  let lane = i32(thread);
-  let y = lane / 16;
-  let x = lane % 16;
-  // is any cell visible
-  if (lane == 0) {
-    atomicStore(&votes, 0u);
-  }
-  workgroupBarrier();
-  var sees: u32 = 0u;
-  if ((firstRow + y < u.unitCount) & (firstColumn + x < columns)) {
-    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y), firstColumn + x)) {
-      sees = sees | 1u;
-    }
-  }
-  if ((firstRow + y < u.unitCount) & (firstColumn + x + 16 < columns)) {
-    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y), firstColumn + x + 16)) {
-      sees = sees | 2u;
-    }
-  }
-  if ((firstRow + y < u.unitCount) & (firstColumn + x + 32 < columns)) {
-    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y), firstColumn + x + 32)) {
-      sees = sees | 4u;
-    }
-  }
-  if ((firstRow + y < u.unitCount) & (firstColumn + x + 48 < columns)) {
-    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y), firstColumn + x + 48)) {
-      sees = sees | 8u;
-    }
-  }
-  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x < columns)) {
-    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 16), firstColumn + x)) {
-      sees = sees | 16u;
-    }
-  }
-  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 16 < columns)) {
-    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 16), firstColumn + x + 16)) {
-      sees = sees | 32u;
-    }
-  }
-  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 32 < columns)) {
-    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 16), firstColumn + x + 32)) {
-      sees = sees | 64u;
-    }
-  }
-  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 48 < columns)) {
-    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 16), firstColumn + x + 48)) {
-      sees = sees | 128u;
-    }
-  }
-  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x < columns)) {
-    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 32), firstColumn + x)) {
-      sees = sees | 256u;
-    }
-  }
-  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 16 < columns)) {
-    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 32), firstColumn + x + 16)) {
-      sees = sees | 512u;
-    }
-  }
-  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 32 < columns)) {
-    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 32), firstColumn + x + 32)) {
-      sees = sees | 1024u;
-    }
-  }
-  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 48 < columns)) {
-    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 32), firstColumn + x + 48)) {
-      sees = sees | 2048u;
-    }
-  }
-  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x < columns)) {
-    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 48), firstColumn + x)) {
-      sees = sees | 4096u;
-    }
-  }
-  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 16 < columns)) {
-    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 48), firstColumn + x + 16)) {
-      sees = sees | 8192u;
-    }
-  }
-  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 32 < columns)) {
-    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 48), firstColumn + x + 32)) {
-      sees = sees | 16384u;
-    }
-  }
-  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 48 < columns)) {
-    if (dot5Seen(batch, sharer, u.unitBase + (firstRow + y + 48), firstColumn + x + 48)) {
-      sees = sees | 32768u;
-    }
-  }
-  if (0u < sees) {
-    atomicOr(&votes, 1u);
-  }
-  workgroupBarrier();
-  if (lane == 0) {
-    word = atomicLoad(&votes);
-  }
-  var sum00: f32 = 0.0;
-  var sum01: f32 = 0.0;
-  var sum02: f32 = 0.0;
-  var sum03: f32 = 0.0;
-  var sum10: f32 = 0.0;
-  var sum11: f32 = 0.0;
-  var sum12: f32 = 0.0;
-  var sum13: f32 = 0.0;
-  var sum20: f32 = 0.0;
-  var sum21: f32 = 0.0;
-  var sum22: f32 = 0.0;
-  var sum23: f32 = 0.0;
-  var sum30: f32 = 0.0;
-  var sum31: f32 = 0.0;
-  var sum32: f32 = 0.0;
-  var sum33: f32 = 0.0;
-  let some = workgroupUniformLoad(&word);
-  if (0u < some) {
-    for (var begin: i32 = 0; begin < 64; begin += 16) {
-      workgroupBarrier();
-      for (var n: i32 = lane; n < 1024; n += 256) {
-        let channel = n % 16;
-        let unit = n / 16;
-        let wanted = begin + channel;
-        var value: f32 = 0.0;
-        if (wanted < 64) {
-          if (firstRow + unit < u.unitCount) {
-            value = poolRows3(batch, sharer, u.unitBase + firstRow + unit, wanted);
+  let top = u.unitBase + firstRow;
+  let end = u.unitBase + u.unitCount;
+  var hiddenBits: u32 = 4286578688u;
+  let place = max(min(top, ((u.kvRows + 63) >> 6u) - ((u.kvRows - u.qRows) >> 6u) - 1), 0);
+  let place_2 = max(min(top + 63, ((u.kvRows + 63) >> 6u) - ((u.kvRows - u.qRows) >> 6u) - 1), 0);
+  let place_3 = max(min(firstColumn, ((u.kvRows + 63) >> 6u) - 1), 0);
+  let place_4 = max(min(firstColumn + 63, ((u.kvRows + 63) >> 6u) - 1), 0);
+  let some = seesSome_head(batch, sharer, u.kvRows - u.qRows + max((((u.kvRows - u.qRows) >> 6u) + place) * 64 - (u.kvRows - u.qRows), 0), u.kvRows - u.qRows + (min((((u.kvRows - u.qRows) >> 6u) + place_2) * 64 - (u.kvRows - u.qRows) + 64, u.qRows) - 1), max((0 + place_3) * 64, 0), min((0 + place_4) * 64 + 64, u.kvRows) - 1);
+  let all_2 = seesAll_head(batch, sharer, u.kvRows - u.qRows + max((((u.kvRows - u.qRows) >> 6u) + place) * 64 - (u.kvRows - u.qRows), 0), u.kvRows - u.qRows + (min((((u.kvRows - u.qRows) >> 6u) + place_2) * 64 - (u.kvRows - u.qRows) + 64, u.qRows) - 1), max((0 + place_3) * 64, 0), min((0 + place_4) * 64 + 64, u.kvRows) - 1);
+  if (some) {
+    var sums = array<array<f32, 4>, 4>();
+    {
+      let panelY = i32(thread) / 16;
+      let panelX = i32(thread) % 16;
+      var panelSum00 = sums[0][0];
+      var panelSum01 = sums[0][1];
+      var panelSum02 = sums[0][2];
+      var panelSum03 = sums[0][3];
+      var panelSum10 = sums[1][0];
+      var panelSum11 = sums[1][1];
+      var panelSum12 = sums[1][2];
+      var panelSum13 = sums[1][3];
+      var panelSum20 = sums[2][0];
+      var panelSum21 = sums[2][1];
+      var panelSum22 = sums[2][2];
+      var panelSum23 = sums[2][3];
+      var panelSum30 = sums[3][0];
+      var panelSum31 = sums[3][1];
+      var panelSum32 = sums[3][2];
+      var panelSum33 = sums[3][3];
+      for (var panelBegin = 0; panelBegin < 64; panelBegin += 16) {
+        workgroupBarrier();
+        for (var panelN = i32(thread); panelN < 1024; panelN += 256) {
+          let row = panelN / 16;
+          let first = panelBegin;
+          let channel = panelBegin + panelN % 16;
+          let there = (u.unitBase <= top + row) & (top + row < end);
+          let element = u32(((batch * u.qHeads + sharer) * (((u.kvRows + 63) >> 6u) - ((u.kvRows - u.qRows) >> 6u)) + (top + row)) * 64 + channel);
+          var panelValue = 0.0;
+          if (there & (channel < 64)) {
+            let panelElement = element;
+            panelValue = rows3[panelElement];
           }
+          panels[0 + panelN % 16 * 65 + row] = bitcast<u32>(panelValue);
         }
-        queries[channel][unit] = value;
-        var value_2: f32 = 0.0;
-        if (wanted < 64) {
-          if (firstColumn + unit < columns) {
-            value_2 = poolRows4(batch, sharer / (u.qHeads / u.kvHeads), firstColumn + unit, wanted);
+        for (var panelN = i32(thread); panelN < 1024; panelN += 256) {
+          let row = panelN / 16;
+          let first = panelBegin;
+          let channel = panelBegin + panelN % 16;
+          let there = firstColumn + row < columns;
+          let element = u32(((batch * u.kvHeads + sharer / (u.qHeads / u.kvHeads)) * ((u.kvRows + 63) >> 6u) + (firstColumn + row)) * 64 + channel);
+          var panelValue = 0.0;
+          if (there & (channel < 64)) {
+            let panelElement = element;
+            panelValue = rows4[panelElement];
           }
+          panels[1040 + panelN % 16 * 65 + row] = bitcast<u32>(panelValue);
         }
-        keys[channel][unit] = value_2;
+        workgroupBarrier();
+        for (var panelK = 0; panelK < 16; panelK++) {
+          let panelA0 = bitcast<f32>(panels[0 + panelK * 65 + panelY]);
+          let panelA1 = bitcast<f32>(panels[16 + panelK * 65 + panelY]);
+          let panelA2 = bitcast<f32>(panels[32 + panelK * 65 + panelY]);
+          let panelA3 = bitcast<f32>(panels[48 + panelK * 65 + panelY]);
+          let panelB0 = bitcast<f32>(panels[1040 + panelK * 65 + panelX]);
+          let panelB1 = bitcast<f32>(panels[1056 + panelK * 65 + panelX]);
+          let panelB2 = bitcast<f32>(panels[1072 + panelK * 65 + panelX]);
+          let panelB3 = bitcast<f32>(panels[1088 + panelK * 65 + panelX]);
+          panelSum00 = panelSum00 + panelA0 * panelB0;
+          panelSum01 = panelSum01 + panelA0 * panelB1;
+          panelSum02 = panelSum02 + panelA0 * panelB2;
+          panelSum03 = panelSum03 + panelA0 * panelB3;
+          panelSum10 = panelSum10 + panelA1 * panelB0;
+          panelSum11 = panelSum11 + panelA1 * panelB1;
+          panelSum12 = panelSum12 + panelA1 * panelB2;
+          panelSum13 = panelSum13 + panelA1 * panelB3;
+          panelSum20 = panelSum20 + panelA2 * panelB0;
+          panelSum21 = panelSum21 + panelA2 * panelB1;
+          panelSum22 = panelSum22 + panelA2 * panelB2;
+          panelSum23 = panelSum23 + panelA2 * panelB3;
+          panelSum30 = panelSum30 + panelA3 * panelB0;
+          panelSum31 = panelSum31 + panelA3 * panelB1;
+          panelSum32 = panelSum32 + panelA3 * panelB2;
+          panelSum33 = panelSum33 + panelA3 * panelB3;
+        }
       }
-      workgroupBarrier();
-      let left = 64 + begin * -1;
-      for (var k: i32 = 0; k < min(16, left); k += 1) {
-        let a0 = queries[k][y];
-        let a1 = queries[k][y + 16];
-        let a2 = queries[k][y + 32];
-        let a3 = queries[k][y + 48];
-        let b0 = keys[k][x];
-        let b1 = keys[k][x + 16];
-        let b2 = keys[k][x + 32];
-        let b3 = keys[k][x + 48];
-        sum00 = sum00 + a0 * b0;
-        sum01 = sum01 + a0 * b1;
-        sum02 = sum02 + a0 * b2;
-        sum03 = sum03 + a0 * b3;
-        sum10 = sum10 + a1 * b0;
-        sum11 = sum11 + a1 * b1;
-        sum12 = sum12 + a1 * b2;
-        sum13 = sum13 + a1 * b3;
-        sum20 = sum20 + a2 * b0;
-        sum21 = sum21 + a2 * b1;
-        sum22 = sum22 + a2 * b2;
-        sum23 = sum23 + a2 * b3;
-        sum30 = sum30 + a3 * b0;
-        sum31 = sum31 + a3 * b1;
-        sum32 = sum32 + a3 * b2;
-        sum33 = sum33 + a3 * b3;
+      sums[0][0] = panelSum00;
+      sums[0][1] = panelSum01;
+      sums[0][2] = panelSum02;
+      sums[0][3] = panelSum03;
+      sums[1][0] = panelSum10;
+      sums[1][1] = panelSum11;
+      sums[1][2] = panelSum12;
+      sums[1][3] = panelSum13;
+      sums[2][0] = panelSum20;
+      sums[2][1] = panelSum21;
+      sums[2][2] = panelSum22;
+      sums[2][3] = panelSum23;
+      sums[3][0] = panelSum30;
+      sums[3][1] = panelSum31;
+      sums[3][2] = panelSum32;
+      sums[3][3] = panelSum33;
+    }
+    let whole = all_2 & ((u.unitBase <= top) & (top + 63 < end) & (firstColumn + 63 < columns));
+    if (whole) {
+      for (var cell = 0; cell < 16; cell++) {
+        let row = i32(thread) / 16 + cell / 4 * 16;
+        let column = i32(thread) % 16 + cell % 4 * 16;
+        let product = sums[cell / 4][cell % 4];
+        var bits: u32 = 4286578688u;
+        if (true) {
+          bits = bitcast<u32>(product);
+        }
+        scores5[((batch * u.qHeads + sharer) * u.unitCount + (top + row - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + column)] = bitcast<f32>(bits);
+      }
+    } else {
+      for (var cell = 0; cell < 16; cell++) {
+        let row = i32(thread) / 16 + cell / 4 * 16;
+        let column = i32(thread) % 16 + cell % 4 * 16;
+        if ((u.unitBase <= top + row) & (top + row < end) & (firstColumn + column < columns)) {
+          let sees = all_2 | seesSome_head(batch, sharer, u.kvRows - u.qRows + max((((u.kvRows - u.qRows) >> 6u) + (top + row)) * 64 - (u.kvRows - u.qRows), 0), u.kvRows - u.qRows + (min((((u.kvRows - u.qRows) >> 6u) + (top + row)) * 64 - (u.kvRows - u.qRows) + 64, u.qRows) - 1), max((0 + (firstColumn + column)) * 64, 0), min((0 + (firstColumn + column)) * 64 + 64, u.kvRows) - 1);
+          let product = sums[cell / 4][cell % 4];
+          var bits: u32 = 4286578688u;
+          if (sees) {
+            bits = bitcast<u32>(product);
+          }
+          scores5[((batch * u.qHeads + sharer) * u.unitCount + (top + row - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + column)] = bitcast<f32>(bits);
+        }
       }
     }
-  }
-  if ((firstRow + y < u.unitCount) & (firstColumn + x < columns)) {
-    var bits: u32 = 4286578688u;
-    if (0u < (sees & 1u)) {
-      bits = bitcast<u32>(sum00);
+  } else {
+    for (var cell = 0; cell < 16; cell++) {
+      let row = i32(thread) / 16 + cell / 4 * 16;
+      let column = i32(thread) % 16 + cell % 4 * 16;
+      if ((u.unitBase <= top + row) & (top + row < end) & (firstColumn + column < columns)) {
+        scores5[((batch * u.qHeads + sharer) * u.unitCount + (top + row - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + column)] = bitcast<f32>(hiddenBits);
+      }
     }
-    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x)] = bitcast<f32>(bits);
-  }
-  if ((firstRow + y < u.unitCount) & (firstColumn + x + 16 < columns)) {
-    var bits: u32 = 4286578688u;
-    if (0u < (sees & 2u)) {
-      bits = bitcast<u32>(sum01);
-    }
-    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 16)] = bitcast<f32>(bits);
-  }
-  if ((firstRow + y < u.unitCount) & (firstColumn + x + 32 < columns)) {
-    var bits: u32 = 4286578688u;
-    if (0u < (sees & 4u)) {
-      bits = bitcast<u32>(sum02);
-    }
-    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 32)] = bitcast<f32>(bits);
-  }
-  if ((firstRow + y < u.unitCount) & (firstColumn + x + 48 < columns)) {
-    var bits: u32 = 4286578688u;
-    if (0u < (sees & 8u)) {
-      bits = bitcast<u32>(sum03);
-    }
-    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 48)] = bitcast<f32>(bits);
-  }
-  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x < columns)) {
-    var bits: u32 = 4286578688u;
-    if (0u < (sees & 16u)) {
-      bits = bitcast<u32>(sum10);
-    }
-    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 16) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x)] = bitcast<f32>(bits);
-  }
-  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 16 < columns)) {
-    var bits: u32 = 4286578688u;
-    if (0u < (sees & 32u)) {
-      bits = bitcast<u32>(sum11);
-    }
-    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 16) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 16)] = bitcast<f32>(bits);
-  }
-  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 32 < columns)) {
-    var bits: u32 = 4286578688u;
-    if (0u < (sees & 64u)) {
-      bits = bitcast<u32>(sum12);
-    }
-    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 16) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 32)] = bitcast<f32>(bits);
-  }
-  if ((firstRow + y + 16 < u.unitCount) & (firstColumn + x + 48 < columns)) {
-    var bits: u32 = 4286578688u;
-    if (0u < (sees & 128u)) {
-      bits = bitcast<u32>(sum13);
-    }
-    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 16) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 48)] = bitcast<f32>(bits);
-  }
-  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x < columns)) {
-    var bits: u32 = 4286578688u;
-    if (0u < (sees & 256u)) {
-      bits = bitcast<u32>(sum20);
-    }
-    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 32) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x)] = bitcast<f32>(bits);
-  }
-  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 16 < columns)) {
-    var bits: u32 = 4286578688u;
-    if (0u < (sees & 512u)) {
-      bits = bitcast<u32>(sum21);
-    }
-    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 32) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 16)] = bitcast<f32>(bits);
-  }
-  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 32 < columns)) {
-    var bits: u32 = 4286578688u;
-    if (0u < (sees & 1024u)) {
-      bits = bitcast<u32>(sum22);
-    }
-    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 32) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 32)] = bitcast<f32>(bits);
-  }
-  if ((firstRow + y + 32 < u.unitCount) & (firstColumn + x + 48 < columns)) {
-    var bits: u32 = 4286578688u;
-    if (0u < (sees & 2048u)) {
-      bits = bitcast<u32>(sum23);
-    }
-    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 32) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 48)] = bitcast<f32>(bits);
-  }
-  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x < columns)) {
-    var bits: u32 = 4286578688u;
-    if (0u < (sees & 4096u)) {
-      bits = bitcast<u32>(sum30);
-    }
-    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 48) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x)] = bitcast<f32>(bits);
-  }
-  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 16 < columns)) {
-    var bits: u32 = 4286578688u;
-    if (0u < (sees & 8192u)) {
-      bits = bitcast<u32>(sum31);
-    }
-    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 48) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 16)] = bitcast<f32>(bits);
-  }
-  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 32 < columns)) {
-    var bits: u32 = 4286578688u;
-    if (0u < (sees & 16384u)) {
-      bits = bitcast<u32>(sum32);
-    }
-    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 48) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 32)] = bitcast<f32>(bits);
-  }
-  if ((firstRow + y + 48 < u.unitCount) & (firstColumn + x + 48 < columns)) {
-    var bits: u32 = 4286578688u;
-    if (0u < (sees & 32768u)) {
-      bits = bitcast<u32>(sum33);
-    }
-    scores5[((batch * u.qHeads + sharer) * u.unitCount + (u.unitBase + (firstRow + y + 48) - u.unitBase)) * ((u.kvRows + 63) >> 6u) + (firstColumn + x + 48)] = bitcast<f32>(bits);
   }
 }
 
