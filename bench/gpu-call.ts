@@ -6,6 +6,8 @@ import type { ParamValues } from '../runtime/params.ts'
 import { USAGE } from '../runtime/pool.ts'
 import type { Shape } from '../runtime/tensor.ts'
 import { BELL, bells } from './bell.ts'
+import { TimedPasses } from './timed-passes.ts'
+import type { KernelTime } from './traced.ts'
 
 const READ = 1
 const HALVES = halfArray(BELL)
@@ -51,18 +53,11 @@ export class GpuCall implements Disposable {
   /** Milliseconds of all that the call dispatches, and the variant that ran. */
   async run(): Promise<{ readonly ms: number; readonly variant: string }> {
     const { set, ticks, copy } = this.#clock
-    const { qHeads, kvHeads, length, headDim } = this.#sizes
     const encoder = this.#device.createCommandEncoder()
     const pass = encoder.beginComputePass({
       timestampWrites: { querySet: set, beginningOfPassWriteIndex: 0, endOfPassWriteIndex: 1 },
     })
-    const shape = (heads: number): Shape => [1, heads, length, headDim]
-    const encoded = this.#kernel.encode(pass, {
-      ...this.#tensors,
-      dtype: 'f16',
-      shapes: { q: shape(qHeads), k: shape(kvHeads), v: shape(kvHeads) },
-      params: this.#params,
-    })
+    const encoded = this.#encode(pass)
     pass.end()
     encoder.resolveQuerySet(set, 0, 2, ticks, 0)
     encoder.copyBufferToBuffer(ticks, 0, copy, 0, 16)
@@ -72,6 +67,26 @@ export class GpuCall implements Disposable {
     const [begin, end] = new BigUint64Array(copy.getMappedRange().slice(0))
     copy.unmap()
     return { ms: Number(end! - begin!) / 1e6, variant: encoded.variant }
+  }
+
+  /** Milliseconds of each dispatch by itself. */
+  async kernels(): Promise<readonly KernelTime[]> {
+    using passes = new TimedPasses(this.#device, this.#device.createCommandEncoder())
+    const encoded = this.#encode(passes.pass)
+    const times = await passes.times()
+    encoded.release()
+    return times
+  }
+
+  #encode(pass: GPUComputePassEncoder): ReturnType<Kernel['encode']> {
+    const { qHeads, kvHeads, length, headDim } = this.#sizes
+    const shape = (heads: number): Shape => [1, heads, length, headDim]
+    return this.#kernel.encode(pass, {
+      ...this.#tensors,
+      dtype: 'f16',
+      shapes: { q: shape(qHeads), k: shape(kvHeads), v: shape(kvHeads) },
+      params: this.#params,
+    })
   }
 
   [Symbol.dispose](): void {

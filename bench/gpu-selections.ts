@@ -5,6 +5,7 @@ import { loadKernel, type Kernel } from '../runtime/index.ts'
 import { GpuCall } from './gpu-call.ts'
 import { tooLong, type Measured } from './growth.ts'
 import { median, type Row } from './results.ts'
+import { described, type KernelTime } from './traced.ts'
 
 export interface GpuSelectionPlan {
   /** Rising; rows are of those from `shown` on. */
@@ -89,11 +90,12 @@ export async function gpuSelections(
           ? tooLong(measured, length, plan.limits)
           : `N ${length} is not run: no time was left`
       if (ended !== null) break
-      const { ms, variant } = await time(kernel, c, length, plan)
-      tell(`${c.name}, N ${length}: ${ms.toPrecision(4)} ms, ${variant}`)
+      const timing = await time(kernel, c, length, plan)
+      const { ms, variant } = timing
+      tell(`${c.name}, N ${length}: ${ms.toPrecision(4)} ms, ${variant}; ${described(timing.kernels)}`)
       measured.push({ length, kernels: [{ name: c.name, ms, launches: 1 }] })
       if (c === causal) dense.set(length, ms)
-      if (length >= plan.shown) own.push(rowOf(c, length, ms, variant, dense.get(length)))
+      if (length >= plan.shown) own.push(rowOf(c, length, timing, dense.get(length)))
     }
     const last = own.pop()
     rows.push(...own)
@@ -103,13 +105,19 @@ export async function gpuSelections(
   return rows
 }
 
+interface Timing {
+  readonly ms: number
+  readonly variant: string
+  readonly kernels: readonly KernelTime[]
+}
+
 /** The whole program by the device's clock; the first runs raise the clock. */
 async function time(
   kernel: Kernel,
   { params }: Case,
   length: number,
   { heads, headDim, runs }: GpuSelectionPlan,
-): Promise<{ ms: number; variant: string }> {
+): Promise<Timing> {
   await kernel.prepare({ headDim, valueDim: headDim, dtype: 'f16' })
   using call = new GpuCall(kernel, params, { ...heads, length, headDim })
   const times: number[] = []
@@ -119,10 +127,10 @@ async function time(
     times.push(got.ms)
     variant = got.variant
   }
-  return { ms: median(times.slice(2)), variant }
+  return { ms: median(times.slice(2)), variant, kernels: await call.kernels() }
 }
 
-function rowOf(c: Case, length: number, ms: number, variant: string, dense: number | undefined): Row {
+function rowOf(c: Case, length: number, { ms, variant, kernels }: Timing, dense: number | undefined): Row {
   const rows = Math.ceil(length / c.block)
   const sum = (of: (row: number) => number) =>
     Array.from({ length: rows }, (_, row) => of(row)).reduce((a, b) => a + b, 0)
@@ -136,6 +144,7 @@ function rowOf(c: Case, length: number, ms: number, variant: string, dense: numb
     more: {
       'blocks of the causal ones': share,
       ...(beside ? { 'time / causal': ms / dense } : {}),
+      'kernels alone, ms': described(kernels),
     },
   }
 }

@@ -10,7 +10,7 @@ import { tooLong } from './growth.ts'
 import { keptShare } from './kept.ts'
 import { median, type Row } from './results.ts'
 import { DENSE_LENGTHS, TIMED_SETTINGS, type TimedSetting } from './selection-settings.ts'
-import { traced, type KernelTime, type Traced } from './traced.ts'
+import { described, traced, type KernelTime, type Traced } from './traced.ts'
 
 export interface SelectionTimePlan {
   /** By pattern; of others, and of dense attention, those of `lengths`. */
@@ -125,14 +125,6 @@ async function timed(
 }
 
 const lengthOf = (n: number): string => (n % 1024 === 0 ? `${n / 1024}k` : String(n))
-const described = (kernels: readonly KernelTime[]): string =>
-  kernels
-    .map(
-      ({ name, ms, launches }) =>
-        `${name} ${ms.toPrecision(3)}${launches > 1 ? ` (${launches} launches)` : ''}`,
-    )
-    .join(', ')
-
 const fasterOf = ({ stages }: CudaArtifact) =>
   (stages?.variants ?? []).flatMap((v) =>
     v.steps.flatMap((step) => (step.kind === 'once' ? [step.kernel] : step.kernels)).flatMap((k) => k.faster),

@@ -8,6 +8,14 @@ export interface KernelTime {
   readonly launches: number
 }
 
+export const described = (kernels: readonly KernelTime[]): string =>
+  kernels
+    .map(
+      ({ name, ms, launches }) =>
+        `${name} ${ms.toPrecision(3)}${launches > 1 ? ` (${launches} launches)` : ''}`,
+    )
+    .join(', ')
+
 export interface Traced {
   readonly driver: CudaDriver
   /** What `run` launches, each launch once all before it are done; those of one name together, in the order of the first. */

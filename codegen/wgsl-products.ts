@@ -46,7 +46,9 @@ ${indented(indented(lines))}    panelValue = ${value};
 
 const load = (name: string, memory: string, offset: number, own: string): string =>
   times
-    .map((i) => `let ${name}${i} = bitcast<f32>(${memory}[${offset + SIDE * i} + panelK * ${PITCH} + ${own}]);`)
+    .map(
+      (i) => `let ${name}${i} = bitcast<f32>(${memory}[${offset + SIDE * i} + panelK * ${PITCH} + ${own}]);`,
+    )
     .join('\n')
 
 const y = `i32(thread) / ${SIDE}`
@@ -78,7 +80,11 @@ ${indented(each((i, j) => `${sums}[${i}][${j}] = panelSum${i}${j};`))}
 }`
 }
 
-const bits: Products['bits'] = (sums, words, each) => `for (var panelN = 0; panelN < ${EACH * EACH}; panelN++) {
+const bits: Products['bits'] = (
+  sums,
+  words,
+  each,
+) => `for (var panelN = 0; panelN < ${EACH * EACH}; panelN++) {
   if (${sums}[panelN / ${EACH}][panelN % ${EACH}] != 0.0) {
     let panelRow = ${y} + panelN / ${EACH} * ${SIDE};
     let panelColumn = ${x} + panelN % ${EACH} * ${SIDE};
