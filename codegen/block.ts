@@ -103,8 +103,20 @@ export class Block {
     this.stmts.push({ kind: 'bits', sums, words, each })
   }
 
-  /** Each of the thread's cells of a product's tile: its number, its row and its column within the tile. */
-  cells(body: (b: Block, cell: Code, row: Code, column: Code) => void): void {
+  /** Each strip of a product's tile that the thread has cells of: its number, its first row and its first column. */
+  strips(body: (b: Block, strip: string, row: Code, column: Code) => void): void {
+    const block = new Block(this.names.child())
+    const [strip, row, column] = [
+      block.names.fresh('strip'),
+      block.names.fresh('top'),
+      block.names.fresh('left'),
+    ]
+    body(block, strip, name('i32', row), name('i32', column))
+    this.stmts.push({ kind: 'strips', strip, row, column, body: block.stmts })
+  }
+
+  /** Each of the thread's cells of a product's tile, or of a strip: its number, its row and its column within the tile. */
+  cells(body: (b: Block, cell: Code, row: Code, column: Code) => void, strip: string | null = null): void {
     const block = new Block(this.names.child())
     const [cell, row, column] = [
       block.names.fresh('cell'),
@@ -112,7 +124,7 @@ export class Block {
       block.names.fresh('column'),
     ]
     body(block, name('i32', cell), name('i32', row), name('i32', column))
-    this.stmts.push({ kind: 'cells', cell, row, column, body: block.stmts })
+    this.stmts.push({ kind: 'cells', strip, cell, row, column, body: block.stmts })
   }
 
   barrier(): void {

@@ -103,9 +103,18 @@ export type Stmt =
     }
   /** All threads together: in `words`, 32 columns of the tile to a word, the bits of cells whose sums are not zero; `each` rows share a row. */
   | { readonly kind: 'bits'; readonly sums: string; readonly words: Memory; readonly each: number }
-  /** For each cell of the tile that is this thread's, by its number among them, its row and its column. */
+  /** For each strip of the tile that has cells of this thread: its number, and its first row and column. */
+  | {
+      readonly kind: 'strips'
+      readonly strip: string
+      readonly row: string
+      readonly column: string
+      readonly body: readonly Stmt[]
+    }
+  /** For each cell of the tile, or of a strip of it, that is this thread's, by its number among them, its row and its column. */
   | {
       readonly kind: 'cells'
+      readonly strip: string | null
       readonly cell: string
       readonly row: string
       readonly column: string
@@ -156,6 +165,8 @@ export interface Entry {
   readonly name: string
   readonly threads: number
   readonly body: readonly Stmt[]
+  /** Workgroups that should have room on a multiprocessor; 1 unless given. */
+  readonly blocks?: number
 }
 
 /** A buffer: `binding` is its number, `type` its element's. */

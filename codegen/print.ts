@@ -159,8 +159,12 @@ export function printer(language: Language, memory: ReadonlySet<string> = new Se
       }
       case 'bits':
         return line(products().bits(s.sums, placed(s.words.name), s.each))
+      case 'strips':
       case 'cells': {
-        const { head, first } = products().cells(s.cell, s.row, s.column)
+        const { head, first } =
+          s.kind === 'cells'
+            ? products().cells(s.cell, s.row, s.column, s.strip)
+            : products().strips!.text(s.strip, s.row, s.column)
         return `${lines(`${head} {`)}${lines(first.replace(/^/gm, '  '))}${block(s.body, `${indent}  `)}${line('}')}`
       }
     }

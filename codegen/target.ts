@@ -37,6 +37,11 @@ export interface PrintedPanel extends Pick<Panel, 'row' | 'first' | 'channel' | 
     | { readonly kind: 'values'; readonly at: string; readonly value: string }
 }
 
+export interface PrintedLoop {
+  readonly head: string
+  readonly first: string
+}
+
 /** Products of two panels of vectors, on whatever units a target has for them: `sums`, `product` and `cells` of kernel.ts. */
 export interface Products {
   /** Rows and columns of a tile, and the threads that have it together. */
@@ -44,8 +49,12 @@ export interface Products {
   readonly threads: number
   /** For kernels that have a total beside each sum; these unless given. */
   readonly totals?: Products
+  /** For products of no more channels than this; these unless given. */
+  readonly short?: { readonly most: number; readonly products: Products }
+  /** Workgroups that share a multiprocessor; 1 unless given. */
+  readonly blocks?: number
   /** Of workgroup memory: for panels of so many parts, and what a kernel may take in all. */
-  readonly bytes: (xParts: number, yParts: number) => number
+  readonly bytes: (xParts: number, yParts: number, channels: number | null) => number
   readonly most: number
   /** Channels of a chunk divide this many, or are as many. */
   readonly chunk: number
@@ -61,11 +70,13 @@ export interface Products {
     channels: string,
   ) => string
   /** The head of a loop over the thread's cells, and what stands first in it. */
-  readonly cells: (
-    cell: string,
-    row: string,
-    column: string,
-  ) => { readonly head: string; readonly first: string }
+  readonly cells: (cell: string, row: string, column: string, strip: string | null) => PrintedLoop
+  /** Rows and columns that a thread's neighbours have with it, and the loop over those; absent: a thread has cells all over the tile. */
+  readonly strips?: {
+    readonly q: number
+    readonly kv: number
+    readonly text: (strip: string, row: string, column: string) => PrintedLoop
+  }
   /** How many columns a block may have. */
   readonly widths: readonly number[]
   readonly lses: (text: {

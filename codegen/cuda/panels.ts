@@ -31,16 +31,30 @@ function lambda({ row, first, channel, body, there, from }: PrintedPanel, channe
 /** Of blocks whose columns lanes one beside the other have. */
 export const BLOCK_WIDTHS = [4, 8, 16, 32] as const
 
+/** As cells.cuh has them. */
+const STRIP_COLUMNS = 32
+
 /** What is the same of all tiles: registers of sums, the loop over a thread's cells, bits of cells. */
 export const cellsOf = (
   product: Helper,
-): Pick<Products, 'helper' | 'sums' | 'cells' | 'bits' | 'widths' | 'lses'> => ({
+  warpRows: number,
+): Pick<Products, 'helper' | 'sums' | 'cells' | 'strips' | 'bits' | 'widths' | 'lses'> => ({
   helper: { name: 'cells', text: textOf('cells.cuh'), needs: [product] },
   sums: (name: string) => `float ${name}[PANEL_CELLS / 4][4] = {};`,
-  cells: (cell: string, row: string, column: string) => ({
+  cells: (cell, row, column, strip) => ({
     head: `#pragma unroll\nfor (int ${cell} = 0; ${cell} < PANEL_CELLS; ${cell}++)`,
-    first: `int ${row} = rowOfCell(${cell}), ${column} = columnOfCell(${cell});`,
+    first:
+      (strip === null ? '' : `if (stripOfCell(${cell}) != ${strip}) continue;\n`) +
+      `int ${row} = rowOfCell(${cell}), ${column} = columnOfCell(${cell});`,
   }),
+  strips: {
+    q: warpRows,
+    kv: STRIP_COLUMNS,
+    text: (strip, row, column) => ({
+      head: `#pragma unroll\nfor (int ${strip} = 0; ${strip} < PANEL_STRIPS; ${strip}++)`,
+      first: `int ${row} = panelRow(), ${column} = panelColumn() + ${strip} * PANEL_STRIP;`,
+    }),
+  },
   widths: BLOCK_WIDTHS,
   lses: ({ sums, width, row, block, value, body }) =>
     `blockLses<${width}>(${sums}, [&](int ${row}, int ${block}, float ${value}) {\n${body}});`,

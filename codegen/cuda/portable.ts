@@ -156,7 +156,7 @@ function module(kernel: Kernel, printed: PrintedKernel, bf16: boolean): string {
       `${kernel.buffers.map((b) => `  Slice<${elementOf(b)}> ${b.name};\n`).join('')}\n` +
       `${functions.join('\n')}${functions.length > 0 ? '\n' : ''}` +
       `  __device__ __forceinline__ void ${entry.name}() const {\n${body(printed.entries[0]!)}\n  }\n};`,
-    `KERNEL(${entry.threads}, 1) ENTRY(launch)(const __grid_constant__ Call call) { call.${entry.name}(); }`,
+    `KERNEL(${entry.threads}, ${entry.blocks ?? 1}) ENTRY(launch)(const __grid_constant__ Call call) { call.${entry.name}(); }`,
   ]
   return `${parts.filter((p) => p !== '').join('\n\n')}\n`
 }

@@ -49,10 +49,12 @@ DEVICE void issueStage(float (&d)[PANEL_CELLS], u32 stage) {
       }
 }
 
-template <bool WHOLE, bool BRAINS, int XPARTS, int YPARTS, int STAGES, class X, class Y>
+// ALL: every chunk has a stage of its own, and all are asked for at once.
+template <bool WHOLE, bool BRAINS, int XPARTS, int YPARTS, int STAGES, bool ALL, class X, class Y>
 DEVICE void multiplyChunks(float (&sums)[PANEL_CELLS / 4][4], unsigned char* memory, int channels, X const& x, Y const& y) {
   using Shape = PanelShape<XPARTS, YPARTS>;
-  constexpr int AHEAD = STAGES - 2;
+  // A stage may be filled anew when the products of two chunks later begin; of two stages, when those of the next do.
+  constexpr int BEHIND = STAGES > 2 ? 1 : 0, AHEAD = ALL ? STAGES : STAGES - 1 - BEHIND;
   static_assert(AHEAD >= 1, "a stage to fill");
   float(&d)[PANEL_CELLS] = (float(&)[PANEL_CELLS])sums;
   int const chunks = (channels + Shape::CHANNELS - 1) / Shape::CHANNELS;
@@ -76,7 +78,7 @@ DEVICE void multiplyChunks(float (&sums)[PANEL_CELLS / 4][4], unsigned char* mem
     issueStage<BRAINS, XPARTS, YPARTS>(d, sharedAddress(memory + chunk % STAGES * Shape::STAGE));
     productCommit();
     bring(chunk + AHEAD);
-    productWait<1>();
+    if (!ALL) productWait<BEHIND>();
   }
   productWait<0>();
   pin(d);
@@ -86,8 +88,8 @@ DEVICE void multiplyChunks(float (&sums)[PANEL_CELLS / 4][4], unsigned char* mem
 
 // sums += x y, all threads together; `memory` is of STAGES stages, at a multiple of 1024 bytes, and free when the function begins
 // and ends. Vectors in memory begin at multiples of sixteen bytes if they are of eights.
-template <bool BRAINS, int XPARTS, int YPARTS, int STAGES, class X, class Y>
+template <bool BRAINS, int XPARTS, int YPARTS, int STAGES, bool ALL, class X, class Y>
 DEVICE void multiplyPanels(float (&sums)[PANEL_CELLS / 4][4], unsigned char* memory, int channels, X const& x, Y const& y) {
-  if (channels % 8 == 0) multiplyChunks<true, BRAINS, XPARTS, YPARTS, STAGES>(sums, memory, channels, x, y);
-  else multiplyChunks<false, BRAINS, XPARTS, YPARTS, STAGES>(sums, memory, channels, x, y);
+  if (channels % 8 == 0) multiplyChunks<true, BRAINS, XPARTS, YPARTS, STAGES, ALL>(sums, memory, channels, x, y);
+  else multiplyChunks<false, BRAINS, XPARTS, YPARTS, STAGES, ALL>(sums, memory, channels, x, y);
 }

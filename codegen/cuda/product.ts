@@ -5,6 +5,7 @@ import { areStored, cellsOf, lambdas, PANELS } from './panels.ts'
 import { textOf } from './text.ts'
 
 const TILE = 128
+const WARP_ROWS = 32
 /** As PanelShape has them: channels of a chunk, and chunks that are under way. */
 const shapeOf = (parts: number) => (parts === 2 ? { channels: 64, stages: 3 } : { channels: 32, stages: 2 })
 
@@ -12,7 +13,7 @@ const PRODUCT: Helper = { name: 'product', text: textOf('product.cuh'), needs: [
 
 /** @param bf16 what words of two halves hold */
 export const panelProducts = (bf16: boolean): Products => ({
-  ...cellsOf(PRODUCT),
+  ...cellsOf(PRODUCT, WARP_ROWS),
   tile: { q: TILE, kv: TILE },
   threads: 256,
   chunk: 64,

@@ -30,7 +30,7 @@ import { COMPONENTS, combineEntry } from './combine.ts'
 import { filterEntry, rowsEntry, scoresEntry } from './elements.ts'
 import { listsEntry } from './lists.ts'
 import { bitsEntry, productBits, productEntry } from './product.ts'
-import { productCells } from './product-cells.ts'
+import { productCells, productsFor } from './product-cells.ts'
 import { isScaled } from './quantized.ts'
 import { cellsOf } from './sets.ts'
 import { StageText, type StageProblem } from './text.ts'
@@ -173,8 +173,8 @@ export function stageModule(options: StagesOptions, kernel: Exclude<StageKernel,
     target.products && kernel.kind === 'scores'
       ? productCells(text, kernel.node, target.products.widths)
       : null
-  const products = (product?.pool ? target.products?.totals : null) ?? target.products
-  const bits = products && kernel.kind === 'filter' ? productBits(text, products, kernel) : null
+  const bits = target.products && kernel.kind === 'filter' ? productBits(text, target.products, kernel) : null
+  const products = productsFor(text, target.products, product ?? bits?.cells ?? null)
   const cells = cellsOf(text, pattern.tiles)
   const alone = (entry: ReturnType<typeof rowsEntry>) => ({ entry, memory: [] })
   const made = (() => {

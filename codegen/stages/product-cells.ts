@@ -3,7 +3,8 @@
 import { sameUnits } from '../../compiler/stages/axes.ts'
 import { isWord, type StageNode } from '../../compiler/stages/graph.ts'
 import { scoresOf } from '../../compiler/stages/typing.ts'
-import { leafOf, type Leaf } from './panels.ts'
+import type { Products } from '../target.ts'
+import { leafChannels, leafOf, type Leaf } from './panels.ts'
 import type { StageText } from './text.ts'
 
 /** Cells that are each made of one inner product, or of one of each head. */
@@ -80,4 +81,19 @@ function isShared(node: StageNode): boolean {
   if (!isWord(node, 'poolScores')) return false
   const { q, kv, of, how } = node.arg
   return q === null && kv === null && of === null && how === 'sum' && node.src.length === 1
+}
+
+/** What its cells are best multiplied by. */
+export function productsFor(
+  text: StageText,
+  products: Products | undefined,
+  cells: ProductCells | null,
+): Products | undefined {
+  if (!products || !cells) return products
+  if (cells.pool) return products.totals ?? products
+  const channels = leafChannels(text, cells.leaf)
+  const { short } = products
+  return short && channels.kind === 'literal' && Number(channels.value) <= short.most
+    ? short.products
+    : products
 }

@@ -89,8 +89,9 @@ export class ProductTile {
         leafRows(t, leaf, 'q', of, top, isRow),
         leafRows(t, leaf, 'kv', of, left, isColumn),
       )
-      this.#bytes = Math.max(this.#bytes, this.#products.bytes(x.parts, y.parts))
-      b.product(sums, this.#panels, x, y, b.let('channels', leafChannels(t, leaf)))
+      const channels = leafChannels(t, leaf)
+      this.#bytes = Math.max(this.#bytes, this.#products.bytes(x.parts, y.parts, literalOf(channels)))
+      b.product(sums, this.#panels, x, y, b.let('channels', channels))
       const scale = b.let('scaled', scaleOf(t, b, leaf.dot, of))
       const made = (d: Block, place: CellPlace, seen: Code, cell: Code): void => {
         const scales = [leafScale(t, leaf, 'q', of, place.q), leafScale(t, leaf, 'kv', of, place.kv)]
@@ -99,20 +100,38 @@ export class ProductTile {
         const own = this.#c.with({ node: leaf.node, value, seen, path: this.#path })
         visit(d, { cell, place, own, sum: sumAt(sums, cell) })
       }
-      const isWhole = and(le(rows.from, top), lt(last.q, rows.end), lt(last.kv, columns))
-      b.if(
-        b.let('whole', and(sees.all, isWhole)),
-        (a) => a.cells((d, cell, row, column) => made(d, this.placeAt(of, row, column), bool(true), cell)),
-        (a) =>
-          a.cells((d, cell, row, column) => {
-            const place = this.placeAt(of, row, column)
-            const there = (e: Block): void => {
-              const seen = e.let('sees', or(sees.all, cellSees(this.#c, leaf.node, place)))
-              made(e, place, seen, cell)
-            }
-            d.if(this.isInside(place), there, beyond && ((e) => beyond(e, sumAt(sums, cell))))
-          }),
-      )
+      const isWhole = (from: { q: Code; kv: Code }, to: { q: Code; kv: Code }): Code =>
+        and(le(rows.from, from.q), lt(to.q, rows.end), lt(to.kv, columns))
+      const known = (seen: Code, strip: string | null) => (a: Block) =>
+        a.cells((d, cell, row, column) => made(d, this.placeAt(of, row, column), seen, cell), strip)
+      /** Each cell that there is; `sees` is what it is asked. */
+      const asked = (sees: (e: Block, place: CellPlace) => Code, strip: string | null) => (a: Block) =>
+        a.cells((d, cell, row, column) => {
+          const place = this.placeAt(of, row, column)
+          const there = (e: Block): void => made(e, place, sees(e, place), cell)
+          d.if(this.isInside(place), there, beyond && ((e) => beyond(e, sumAt(sums, cell))))
+        }, strip)
+      const byCell = (all: Code) => (e: Block, place: CellPlace) =>
+        e.let('sees', or(all, cellSees(this.#c, leaf.node, place)))
+      const { strips } = this.#products
+      const whole = b.let('whole', and(sees.all, isWhole({ q: top, kv: left }, last)))
+      // Of a tile that the mask cuts most strips are seen whole, or not at all.
+      const cut = (a: Block): void => {
+        if (!strips || !isBounded(leaf.node)) return asked(byCell(sees.all), null)(a)
+        a.strips((d, strip, row, column) => {
+          const from = { q: d.let('fromRow', add(top, row)), kv: d.let('fromColumn', add(left, column)) }
+          const to = { q: add(from.q, i32(strips.q - 1)), kv: add(from.kv, i32(strips.kv - 1)) }
+          const own = tileSees(this.#c, leaf.node, of, { q: [from.q, to.q], kv: [from.kv, to.kv] }, d)
+          d.if(and(own.all, isWhole(from, to)), known(bool(true), strip), (e) =>
+            e.if(
+              own.some,
+              asked(byCell(own.all), strip),
+              asked(() => bool(false), strip),
+            ),
+          )
+        })
+      }
+      b.if(whole, known(bool(true), null), cut)
       after?.(b, sums)
     }
     block.if(sees.some, multiplied, hidden)
@@ -139,6 +158,8 @@ export interface Visits {
   readonly hidden?: (b: Block) => void
 }
 
+const literalOf = (code: Code): number | null => (code.kind === 'literal' ? Number(code.value) : null)
+
 type Ends = readonly [first: Code, last: Code]
 
 /** Whether some cell of a tile may be seen, and whether surely all are; as far as the units' order tells. */
@@ -152,8 +173,7 @@ function tileSees(
   const { text: t, tiles } = c
   const { q, kv, visible } = scoresOf(node)
   if (visible === 'off') return { some: bool(true), all: bool(true) }
-  if (visible === 'sources' || !isMonotone(q) || !isMonotone(kv))
-    return { some: bool(true), all: bool(false) }
+  if (!isBounded(node)) return { some: bool(true), all: bool(false) }
   const unit = (axis: Axis, place: Code): Unit => ({
     axis,
     place: b.let('place', max(min(place, sub(countOf(t, axis), i32(1))), i32(0))),
@@ -169,6 +189,12 @@ function tileSees(
     some: b.let('some', maskSeesWithin(t, tiles, 'any', of, bounds)),
     all: b.let('all', maskSeesWithin(t, tiles, 'all', of, bounds)),
   }
+}
+
+/** True of cells whose first and last unit tell what is between them. */
+function isBounded(node: StageNode): boolean {
+  const { q, kv, visible } = scoresOf(node)
+  return visible === 'off' || (visible !== 'sources' && isMonotone(q) && isMonotone(kv))
 }
 
 /** True of units that follow each other as positions do. */

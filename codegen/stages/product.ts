@@ -49,6 +49,13 @@ interface Made {
   readonly memory: readonly Memory[]
 }
 
+const entryOf = ({ threads, blocks = 1 }: Products, { stmts }: Block): Entry => ({
+  name: 'run',
+  threads,
+  body: stmts,
+  blocks,
+})
+
 export function productEntry(
   c: Cells,
   products: Products,
@@ -141,7 +148,7 @@ export function productEntry(
     })
   }
   return {
-    entry: { name: 'run', threads: products.threads, body: block.stmts },
+    entry: entryOf(products, block),
     memory: [tile.memory, ...extra],
   }
 }
@@ -267,7 +274,7 @@ export function bitsEntry(
     })
   })
   return {
-    entry: { name: 'run', threads: products.threads, body: block.stmts },
+    entry: entryOf(products, block),
     memory: [tile.memory, words],
   }
 }
