@@ -32,6 +32,12 @@ export interface EvalPlan {
   readonly lengths: readonly number[]
 }
 
+const commandOf = ({ lengths }: EvalPlan): string =>
+  [
+    'node out/bench/bench.mjs bench/results eval --model models/needle/model',
+    ...(lengths.length === 0 ? [] : [`--lengths ${lengths.join(',')}`]),
+  ].join(' ')
+
 const TEXTS = 8
 const MOST_CHUNK = 8192
 const SEED = 1
@@ -56,7 +62,7 @@ export async function evalOnDevice(
   const refused = new Map(held.flatMap((l) => l.refused.map((r) => [JSON.stringify(r), r] as const)))
   const report = (): EvalReport => ({
     suite: plan.lengths.length === 0 ? 'eval-gpu' : `eval-${plan.lengths.join('-')}`,
-    command: 'node out/bench/bench.mjs bench/results eval --model models/needle/model',
+    command: commandOf(plan),
     date: new Date().toISOString().slice(0, 10),
     ...machineOf(opened),
     versions: { node: process.versions.node, ...versions },

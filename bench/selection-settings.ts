@@ -24,6 +24,12 @@ export const TIMED_SETTINGS: Readonly<Record<string, readonly TimedSetting[]>> =
   'minference-vertical-slash': [
     { about: '1000 keys, 170 distances', params: { vertical: 1000, slash: 170 }, lengths: UP_TO_32K },
     { about: '1000 keys, 280 distances', params: { vertical: 1000, slash: 280 }, lengths: UP_TO_128K },
+    {
+      about: '4 heads, 1000 keys, 280 distances',
+      params: { vertical: 1000, slash: 280 },
+      lengths: [32768, 131072, 1048576],
+      heads: { qHeads: 4, kvHeads: 4 },
+    },
   ],
   'minference-block': [{ about: '100 blocks', params: { k: 100 }, lengths: UP_TO_128K }],
   minference: [

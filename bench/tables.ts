@@ -72,6 +72,13 @@ const SUITES: readonly Shown[] = [
     headline: beside,
   },
   {
+    suite: 'programs',
+    title:
+      'Patterns that choose by the data from PyTorch: the whole of a call in turns with dense attention of cuDNN',
+    command: 'python3 bench/cuda/programs.py --artifacts out/programs --out bench/results',
+    headline: all,
+  },
+  {
     suite: 'transformers',
     title:
       'Whole prompts of an 8B-shaped model in Hugging Face transformers on an H100, beside sdpa (cuDNN) and flex_attention',

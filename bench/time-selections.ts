@@ -124,6 +124,10 @@ async function timed(
   }
 }
 
+/** Dense attention is of the setting's lengths too. */
+const withAll = (plan: SelectionTimePlan, { lengths }: TimedSetting): readonly number[] =>
+  [...new Set([...plan.lengths, ...lengths])].toSorted((a, b) => a - b)
+
 const lengthOf = (n: number): string => (n % 1024 === 0 ? `${n / 1024}k` : String(n))
 const fasterOf = ({ stages }: CudaArtifact) =>
   (stages?.variants ?? []).flatMap((v) =>
@@ -177,7 +181,12 @@ export async function timeSelections(
         ...(decodes ? ['one query row'] : []),
       ]
       if (!peers.has(peer))
-        await timeAll(DENSE, { ...setting, about: words.join(', '), params: {}, lengths: plan.lengths })
+        await timeAll(DENSE, {
+          ...setting,
+          about: words.join(', '),
+          params: {},
+          lengths: withAll(plan, setting),
+        })
       peers.add(peer)
       await timeAll(name, setting)
     }
