@@ -1,6 +1,6 @@
 /** Target: how a language spells types, ops and statements; and C_LIKE, the rows that C and its relatives share. */
 
-import type { AnyOp, AtomicOp, Kernel, Panel, Type } from './kernel.ts'
+import type { AnyOp, AtomicOp, Kernel, Panel, SharerSums, Type } from './kernel.ts'
 
 /** Text of a value with the strength of its outermost operator: what it is put into parenthesises it when weaker. */
 export interface Piece {
@@ -37,6 +37,40 @@ export interface PrintedPanel extends Pick<Panel, 'row' | 'first' | 'channel' | 
     | { readonly kind: 'values'; readonly at: string; readonly value: string }
 }
 
+/** Sums over sharers as text: its functions are text already. */
+export interface PrintedSharerSums extends Pick<SharerSums, 'query' | 'parts'> {
+  readonly memory: string
+  readonly sharers: string
+  readonly channels: string
+  readonly x: PrintedPanel
+  readonly y: PrintedPanel
+  readonly functions: readonly PrintedLambda[]
+}
+
+export interface PrintedLambda {
+  /** With their types. */
+  readonly parameters: readonly string[]
+  readonly body: string
+  readonly value: string | PrintedLambda | null
+}
+
+/** `sharerSums` of kernel.ts, of targets whose matrix units have a query's sharers for rows. */
+export interface SharerProducts {
+  /** Queries and columns of a workgroup, and how many columns are multiplied at once. */
+  readonly tile: { readonly q: number; readonly kv: number }
+  readonly strip: number
+  readonly threads: number
+  /** Of workgroup memory. */
+  readonly bytes: number
+  readonly chunk: number
+  /** How many sharers make it worth while, and are possible. */
+  readonly sharers: { readonly least: number; readonly most: number }
+  /** The greatest number of channels, and what it is a multiple of. */
+  readonly channels: { readonly most: number; readonly multiple: number }
+  readonly helper: Helper
+  readonly sums: (text: PrintedSharerSums) => string
+}
+
 /** Products on matrix units, of targets that have them: `sums`, `product` and `cells` of kernel.ts. */
 export interface Products {
   /** Rows and columns of a tile, and the threads that have it together. */
@@ -44,6 +78,8 @@ export interface Products {
   readonly threads: number
   /** For kernels that have a total beside each sum; these unless given. */
   readonly totals?: Products
+  /** Absent: sums over sharers are made sharer by sharer. */
+  readonly sharers?: SharerProducts
   /** Of workgroup memory: for panels of so many parts, and what a kernel may take in all. */
   readonly bytes: (xParts: number, yParts: number) => number
   readonly most: number

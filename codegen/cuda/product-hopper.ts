@@ -25,7 +25,7 @@ function memoryOf(
   return { stages, bytes: stages * stage }
 }
 
-const PRELUDE: Helper = { name: 'prelude-hopper', text: textOf('prelude-hopper.cuh') }
+export const PRELUDE_HOPPER: Helper = { name: 'prelude-hopper', text: textOf('prelude-hopper.cuh') }
 
 function helperOf(columns: number, bf16: boolean): Helper {
   const shape = { columns, a: 'shared', transposed: false } as const
@@ -37,7 +37,7 @@ function helperOf(columns: number, bf16: boolean): Helper {
       : productText({ ...shape, name: 'productBrains', brains: true }, 'f16'),
     textOf('product-hopper.cuh'),
   ]
-  return { name: 'product-hopper', text: text.join('\n\n'), needs: [PRELUDE, PANELS] }
+  return { name: 'product-hopper', text: text.join('\n\n'), needs: [PRELUDE_HOPPER, PANELS] }
 }
 
 const productsOf = (bf16: boolean, columns: number): Products => ({

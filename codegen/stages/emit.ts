@@ -32,6 +32,7 @@ import { listsEntry } from './lists.ts'
 import { leafOf } from './panels.ts'
 import { bitsEntry, productBits, productEntry } from './product.ts'
 import { productCells } from './product-cells.ts'
+import { sharerCells, sharersEntry, sharersPay } from './sharers.ts'
 import { CELLS, dotEntry } from './tiled.ts'
 import { isScaled } from './quantized.ts'
 import { cellsOf } from './sets.ts'
@@ -151,8 +152,16 @@ function storedValue(
   }
 }
 
-/** A kernel of the plan that is no attend, as text. */
-export function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, AttendKernel>): StageModule {
+type OwnKernel = Exclude<StageKernel, AttendKernel>
+
+export const stageModule = (options: StagesOptions, kernel: OwnKernel): StageModule =>
+  stageText(options, kernel).module
+
+/** A kernel of the plan that is no attend, as text; and of which calls it is worth while and possible, null: of all. */
+export function stageText(
+  options: StagesOptions,
+  kernel: OwnKernel,
+): { readonly module: StageModule; readonly pays: JsonExpr | null } {
   const { pattern, plan, sizes, target, capability, headDim, valueDim, dtype } = options
   const problem: StageProblem = {
     pattern,
@@ -177,7 +186,9 @@ export function stageModule(options: StagesOptions, kernel: Exclude<StageKernel,
     target.products && kernel.kind === 'scores'
       ? productCells(text, kernel.node, target.products.widths)
       : null
-  const products = (product?.pool ? target.products?.totals : null) ?? target.products
+  const sharers = product && sharerCells(text, product) ? product : null
+  const bySharers = sharers ? (target.products?.sharers ?? null) : null
+  const products = (product?.pool && !bySharers ? target.products?.totals : null) ?? target.products
   const bits = products && kernel.kind === 'filter' ? productBits(text, products, kernel) : null
   const cells = cellsOf(text, pattern.tiles)
   const alone = (entry: ReturnType<typeof rowsEntry>) => ({ entry, memory: [] })
@@ -188,6 +199,7 @@ export function stageModule(options: StagesOptions, kernel: Exclude<StageKernel,
           ? quantizeEntry(cells, kernel.node, kernel)
           : alone(rowsEntry(cells, kernel))
       case 'scores':
+        if (sharers && bySharers) return sharersEntry(cells, bySharers, kernel, sharers)
         if (product) return productEntry(cells, products!, kernel, product)
         return leaf ? dotEntry(cells, kernel, leaf) : alone(scoresEntry(cells, kernel))
       case 'filter':
@@ -240,20 +252,22 @@ export function stageModule(options: StagesOptions, kernel: Exclude<StageKernel,
       ? sizes.units(scoresOf(product.leaf.node).kv)
       : innerOf(options, kernel)
   const { finer } = kernel.grid
-  return {
+  const tile = bySharers?.tile ?? (product || bits ? products!.tile : null)
+  const module: StageModule = {
     kind: 'stage',
     name: kernel.name,
     share: kernel.kind === 'combine' ? 'head' : kernel.grid.share,
     units: jsonOf(units),
     inner: inner && jsonOf(inner),
     finer: finer ? { each: finer.each, before: jsonOf(finer.before) } : null,
-    tile: product || bits ? squareOf(products!.tile) : leaf ? CELLS : null,
+    tile: tile ? squareOf(tile) : leaf ? CELLS : null,
     workgroup: made.entry.threads,
     sharedBytes: bytesOf(made.memory),
     bindings,
     uniforms: text.fields.map((f) => f.field),
     code: print(file, { ...target, ...(products ? { products } : {}) }),
   }
+  return { module, pays: sharers && bySharers && jsonOf(sharersPay(sizes, bySharers, sharers)) }
 }
 
 const squareOf = (tile: StageTile): number | StageTile => (tile.q === tile.kv ? tile.q : tile)

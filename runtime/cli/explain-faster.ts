@@ -28,9 +28,9 @@ export async function fasterKernels(p: CompiledPattern, at: Setting): Promise<Fa
   const param = (name: string) => Math.max(...[at.params[name] ?? 0].flat())
   const size = (e: JsonExpr) => Number(evaluateJson(e, { vars, param }))
   return kernels.flatMap(({ name, forms, faster }) => [
-    ...forms.map(({ capability, tile, threads }) => ({
+    ...forms.map(({ capability, tile, threads, pays }) => ({
       kernel: name,
-      variant: 'products of warpgroups',
+      variant: `products of warpgroups${pays === null ? '' : `, where ${printed(pays, false)}`}`,
       tile,
       threads,
       capability,
@@ -50,7 +50,15 @@ export async function fasterKernels(p: CompiledPattern, at: Setting): Promise<Fa
   ])
 }
 
-const INFIX: Readonly<Record<string, string>> = { add: ' + ', sub: ' - ', mul: ' * ' }
+const INFIX: Readonly<Record<string, string>> = {
+  add: ' + ',
+  sub: ' - ',
+  mul: ' * ',
+  mod: ' mod ',
+  le: ' <= ',
+  eq: ' = ',
+  and: ' and ',
+}
 
 function printed(e: JsonExpr, inside: boolean): string {
   if (typeof e !== 'object') return String(e)
