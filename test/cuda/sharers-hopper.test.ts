@@ -2,10 +2,15 @@
 
 import { afterAll, expect, test } from 'vitest'
 import { emitCuda } from '../../codegen/index.ts'
+import { PACKAGE_ROOT } from '../../compiler/package-root.ts'
+import type { Pattern } from '../../dsl/index.ts'
+import { textsOf } from '../../runtime/cli/cuda-texts.ts'
 import { evaluateJson } from '../../runtime/derived.ts'
 import { openEmulation } from '../../runtime/cuda/emulated.ts'
 import type { ParamValues } from '../../runtime/params.ts'
 import { seededRandom } from '../../runtime/testing/draw.ts'
+import { compilePattern } from '../../runtime/testing/subject.ts'
+import { bentIndexer } from '../fixtures/bent-indexer.ts'
 import { stageCase, type StageCase, type StageSizes } from '../runtime/stage-cases.ts'
 import { differenceOf } from './product-cases.ts'
 
@@ -19,17 +24,14 @@ interface Indexer {
 
 /** A call of an indexer with so many heads; numbers are multiples of 1/64. */
 function indexed(
-  name: string,
-  sizes: StageSizes,
+  made: StageCase,
+  { batch, qLen, kvLen }: StageSizes,
   { heads, channels }: Indexer,
   params: ParamValues,
-  consts: Readonly<Record<string, number>> = {},
 ): StageCase {
-  const made = stageCase(name, sizes, 5, consts)
   const random = seededRandom(heads + channels)
   const numbers = (count: number) =>
     Float32Array.from({ length: count }, () => Math.round((2 * random() - 1) * 64) / 64)
-  const { batch, qLen, kvLen } = sizes
   const rows = (sharers: number, tokens: number) => ({
     data: numbers(batch * sharers * tokens * channels),
     shape: [batch, sharers, tokens, channels] as const,
@@ -97,8 +99,26 @@ test.each<Case>([
     { block: 32 },
   ],
 ])('%s', { timeout: 300_000 }, async (_, name, sizes, indexer, params, consts) => {
-  const made = indexed(name, sizes, indexer, params, consts)
+  const made = indexed(stageCase(name, sizes, 5, consts), sizes, indexer, params)
   expect(await differenceOf(driver, made, 'bf16', sizes.headDim)).toBeNull()
+})
+
+test('heads that add something where rows are empty, and maps before and after the sum', async () => {
+  const sizes = { ...BASE, batch: 2 }
+  const dense = stageCase('dsa', sizes, 5)
+  const made = indexed(dense, sizes, { heads: 21, channels: 40 }, { k: 15 })
+  const file = `${PACKAGE_ROOT}/test/fixtures/bent-indexer.ts`
+  const compiled = compilePattern(bentIndexer as unknown as Pattern, { file, consts: {} })
+  const bent = { ...made, compiled, pattern: bentIndexer as unknown as StageCase['pattern'] }
+  const call = { ...made.call, tables: {} }
+  expect(await differenceOf(driver, { ...bent, call }, 'bf16', sizes.headDim)).toBeNull()
+})
+
+test('each form has a name of its own', () => {
+  const { compiled } = stageCase('hisa', BASE, 1)
+  const names = textsOf(emitCuda(compiled, { headDims: [16], dtypes: ['bf16'] })).map((t) => t.id)
+  expect(names.filter((n) => n.includes('.sm90a-9x2048'))).toHaveLength(2)
+  expect(new Set(names).size).toBe(names.length)
 })
 
 test.each<[Indexer, taken: boolean]>([
