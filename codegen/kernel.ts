@@ -157,9 +157,9 @@ export interface SharerSums {
   readonly parts: number
   /** (query, first column of a part): whether some cell of the part is wanted. */
   readonly asked: Lambda
-  /** (query, sharer) and (column): what the product is multiplied by. */
-  readonly rowFactor: Lambda
+  /** (column): what each product is multiplied by, or the total. */
   readonly columnFactor: Lambda
+  readonly scaled: 'products' | 'totals'
   /** (query, sharer), then (column, product): what goes into the total. */
   readonly made: Lambda
   /** (query, column, total) */

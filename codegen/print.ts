@@ -164,11 +164,12 @@ export function printer(language: Language, memory: ReadonlySet<string> = new Se
         const sharers = language.products?.sharers
         if (!sharers) throw new Error('the language has no products of sharers')
         need(sharers.helper)
-        const functions = [s.asked, s.rowFactor, s.columnFactor, s.made, s.put, s.hide].map(lambda)
+        const functions = [s.asked, s.columnFactor, s.made, s.put, s.hide].map(lambda)
         return lines(
           sharers.sums({
             query: s.query,
             parts: s.parts,
+            scaled: s.scaled,
             memory: placed(s.memory.name),
             sharers: text(s.sharers),
             channels: text(s.channels),

@@ -38,7 +38,7 @@ export interface PrintedPanel extends Pick<Panel, 'row' | 'first' | 'channel' | 
 }
 
 /** Sums over sharers as text: its functions are text already. */
-export interface PrintedSharerSums extends Pick<SharerSums, 'query' | 'parts'> {
+export interface PrintedSharerSums extends Pick<SharerSums, 'query' | 'parts' | 'scaled'> {
   readonly memory: string
   readonly sharers: string
   readonly channels: string

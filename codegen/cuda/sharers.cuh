@@ -88,20 +88,20 @@ DEVICE void halveSums(float (&x)[STRIP / 4]) {
 }
 
 // A warp has 16 sharers: a lane two of them, and of each eight columns two.
-template <bool WHOLE, class Made>
-DEVICE void addSharers(float (&total)[STRIP / 4], float const (&d)[STRIP / 2], float const (&rowFactors)[2], float const* columnFactors, int first,
-                       bool const (&there)[2], Made const& low, Made const& high) {
+template <bool WHOLE, bool TOTALS, class Made>
+DEVICE void addSharers(float (&total)[STRIP / 4], float const (&d)[STRIP / 2], float const* factors, int first, bool const (&there)[2], Made const& low,
+                       Made const& high) {
   int const column = 2 * (laneIndex() & 3);
 #pragma unroll
   for (int i = 0; i < STRIP / 8; i++) {
-    float2 const factors = *(float2 const*)(columnFactors + 8 * i + column);
+    float2 const two = TOTALS ? make_float2(1.0f, 1.0f) : *(float2 const*)(factors + 8 * i + column);
 #pragma unroll
     for (int n = 0; n < 2; n++) {
-      float const factor = n == 0 ? factors.x : factors.y;
       float sum = 0.0f;
 #pragma unroll
       for (int row = 0; row < 2; row++) {
-        float const own = (row == 0 ? low : high)(first + 8 * i + column + n, d[4 * i + 2 * row + n] * (rowFactors[row] * factor));
+        float const product = d[4 * i + 2 * row + n];
+        float const own = (row == 0 ? low : high)(first + 8 * i + column + n, TOTALS ? product : product * (n == 0 ? two.x : two.y));
         sum += WHOLE || there[row] ? own : 0.0f;
       }
       total[2 * i + n] = sum;
@@ -109,9 +109,8 @@ DEVICE void addSharers(float (&total)[STRIP / 4], float const (&d)[STRIP / 2], f
   }
 }
 
-template <class RowFactor, class Made, class Put, class Hide>
-DEVICE void sumStrips(unsigned char* memory, SharerBook& book, int sharers, int channels, RowFactor const& rowFactor, Made const& made, Put const& put,
-                      Hide const& hide) {
+template <bool TOTALS, class Made, class Put, class Hide>
+DEVICE void sumStrips(unsigned char* memory, SharerBook& book, int sharers, int channels, Made const& made, Put const& put, Hide const& hide) {
   int const group = shuffle(threadIndex() >> 7, 0) - 1, lane = laneIndex(), own = threadIndex() & 127;
   int const sharer = (own >> 5) * 16 + (lane >> 2);
   bool const there[2] = {sharer < sharers, sharer + 8 < sharers};
@@ -134,14 +133,13 @@ DEVICE void sumStrips(unsigned char* memory, SharerBook& book, int sharers, int 
       int const query = lowestBit(left);
       barrierWait(sharedAddress(&book.query[query]), 0u);
       // What is read of the rows comes while the product runs.
-      float const rowFactors[2] = {rowFactor(query, sharer), rowFactor(query, sharer + 8)};
       auto const low = made(query, sharer), high = made(query, sharer + 8);
       u32 const a = queries + query * QUERY_PANEL, b = strips + stage * STRIP_PANEL;
       if (channels > SHARER_CHUNK) multiplyStrip<2>(d, a, b);
       else multiplyStrip<1>(d, a, b);
       float total[STRIP / 4];
-      if (sharers >= SHARER_ROWS) addSharers<true>(total, d, rowFactors, book.factors[stage], strip * STRIP, there, low, high);
-      else addSharers<false>(total, d, rowFactors, book.factors[stage], strip * STRIP, there, low, high);
+      if (sharers >= SHARER_ROWS) addSharers<true, TOTALS>(total, d, book.factors[stage], strip * STRIP, there, low, high);
+      else addSharers<false, TOTALS>(total, d, book.factors[stage], strip * STRIP, there, low, high);
       halveSums<16, 16>(total);
       halveSums<8, 8>(total);
       halveSums<4, 4>(total);
@@ -153,7 +151,7 @@ DEVICE void sumStrips(unsigned char* memory, SharerBook& book, int sharers, int 
       float sum = 0.0f;
 #pragma unroll
       for (int warp = 0; warp < 4; warp++) sum += book.parts[group][round][warp][own];
-      put(query, strip * STRIP + own, sum);
+      put(query, strip * STRIP + own, TOTALS ? sum * book.factors[stage][own] : sum);
       round ^= 1;
     }
     syncLanes();
@@ -164,10 +162,10 @@ DEVICE void sumStrips(unsigned char* memory, SharerBook& book, int sharers, int 
 }
 
 // All threads together; `memory` begins at a multiple of 1024 bytes. Channels are in eights, and vectors begin at multiples of sixteen
-// bytes. `asked` is asked of PARTS parts of a strip.
-template <int PARTS, class X, class Y, class Asked, class RowFactor, class ColumnFactor, class Made, class Put, class Hide>
-DEVICE void sumSharers(unsigned char* memory, int sharers, int channels, X const& x, Y const& y, Asked const& asked, RowFactor const& rowFactor,
-                       ColumnFactor const& columnFactor, Made const& made, Put const& put, Hide const& hide) {
+// bytes. `asked` is asked of PARTS parts of a strip. TOTALS: a column's factor is that of its total, not of each product.
+template <int PARTS, bool TOTALS, class X, class Y, class Asked, class ColumnFactor, class Made, class Put, class Hide>
+DEVICE void sumSharers(unsigned char* memory, int sharers, int channels, X const& x, Y const& y, Asked const& asked, ColumnFactor const& columnFactor,
+                       Made const& made, Put const& put, Hide const& hide) {
   SharerBook& book = *(SharerBook*)(memory + SHARER_QUERIES * QUERY_PANEL + STRIP_STAGES * STRIP_PANEL);
   int const thread = threadIndex();
   if (thread < STRIPS) book.asked[thread] = 0u;
@@ -183,5 +181,5 @@ DEVICE void sumSharers(unsigned char* memory, int sharers, int channels, X const
   }
   syncThreads();
   if (shuffle(thread >> 7, 0) == 0) bringStrips(memory, book, channels, x, y, columnFactor);
-  else sumStrips(memory, book, sharers, channels, rowFactor, made, put, hide);
+  else sumStrips<TOTALS>(memory, book, sharers, channels, made, put, hide);
 }

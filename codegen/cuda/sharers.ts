@@ -58,9 +58,9 @@ export const SHARER_PRODUCTS: SharerProducts = {
   // Pieces of sixteen bytes are there or not.
   channels: { most: SHAPE.SHARER_CHANNELS, multiple: 8 },
   helper: HELPER,
-  sums: ({ memory, sharers, channels, parts, query, x, y, functions }) => {
+  sums: ({ memory, sharers, channels, parts, scaled, query, x, y, functions }) => {
     const panels = [panelLambda(x, channels, [query]), panelLambda(y, channels)]
     const given = [...panels, ...functions.map((f) => lambda(f, '&'))].join(', ')
-    return `sumSharers<${parts}>((unsigned char*)${memory}, ${sharers}, ${channels}, ${given});`
+    return `sumSharers<${parts}, ${scaled === 'totals'}>((unsigned char*)${memory}, ${sharers}, ${channels}, ${given});`
   },
 }

@@ -118,7 +118,7 @@ function formsOf(
   if (kernel.kind === 'attend') return []
   const known = new Set([plain.code])
   return onHopper.flatMap((options): CudaStageForm[] => {
-    const { module, pays } = stageText(options, kernel)
+    const { module, pays } = stageText(options, kernel, plain.bindings)
     const { tile, workgroup: threads, sharedBytes, code } = module
     if (known.has(code) || tile === null) return []
     known.add(code)

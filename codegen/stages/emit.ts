@@ -23,9 +23,9 @@ import { print } from '../print.ts'
 import { jsonOf } from '../record.ts'
 import { ceilingOf, rowSchedulesOf } from '../schedule.ts'
 import { bytesOf, type VariantOptions } from '../variant.ts'
-import { storageType } from '../wgsl.ts'
 import { scoresOf } from '../../compiler/stages/typing.ts'
 import { attendKernel } from './attend.ts'
+import { bindingsOf, inOrder } from './bindings.ts'
 import { COMPONENTS, combineEntry } from './combine.ts'
 import { filterEntry, rowsEntry, scoresEntry } from './elements.ts'
 import { listsEntry } from './lists.ts'
@@ -157,10 +157,15 @@ type OwnKernel = Exclude<StageKernel, AttendKernel>
 export const stageModule = (options: StagesOptions, kernel: OwnKernel): StageModule =>
   stageText(options, kernel).module
 
-/** A kernel of the plan that is no attend, as text; and of which calls it is worth while and possible, null: of all. */
+/**
+ * A kernel of the plan that is no attend, as text; and of which calls it is worth while and possible, null: of all.
+ *
+ * @param like bindings of another text of it, whose order this one has
+ */
 export function stageText(
   options: StagesOptions,
   kernel: OwnKernel,
+  like: readonly StageBinding[] | null = null,
 ): { readonly module: StageModule; readonly pays: JsonExpr | null } {
   const { pattern, plan, sizes, target, capability, headDim, valueDim, dtype } = options
   const problem: StageProblem = {
@@ -216,6 +221,7 @@ export function stageText(
         return sortEntry(cells, kernel)
     }
   })()
+  const buffers = inOrder(text.buffers, like)
   const file: Kernel = {
     head: [`${pattern.name}: ${kernel.name}`, `${made.entry.threads} threads, d${headDim} ${dtype}`],
     uniforms: {
@@ -223,7 +229,7 @@ export function stageText(
       binding: 0,
       fields: text.fields.map((f) => ({ name: f.text, type: f.field.type })),
     },
-    buffers: text.buffers.map((b) => b.buffer),
+    buffers: buffers.map((b) => b.buffer),
     memory: made.memory,
     constants: text.constants,
     functions: text.functions,
@@ -232,18 +238,6 @@ export function stageText(
   const bytes = product || bits ? products!.most : ceilingOf(capability).bytes
   if (bytesOf(made.memory) > bytes || made.entry.threads > ceilingOf(capability).invocations)
     throw new Error(`${kernel.name} takes more workgroup memory than there is`)
-  const bindings: StageBinding[] = [
-    { binding: 0, role: 'uniforms', access: 'uniform', type: 'Uniforms' },
-    ...text.buffers.map(({ buffer, role, table, rows, stored }) => ({
-      binding: buffer.binding,
-      role,
-      ...(table === undefined ? {} : { table }),
-      ...(rows === undefined ? {} : { rows }),
-      ...(stored === undefined ? {} : { stored }),
-      access: buffer.access,
-      type: `array<${storageType(buffer)}>`,
-    })),
-  ]
   // A tile of bits has the rows and columns of the cells that are asked.
   const units = sizes.product(sizes.units(gridAxis(kernel)), sizes.num(bits?.each ?? 1))
   const inner = bits
@@ -263,7 +257,7 @@ export function stageText(
     tile: tile ? squareOf(tile) : leaf ? CELLS : null,
     workgroup: made.entry.threads,
     sharedBytes: bytesOf(made.memory),
-    bindings,
+    bindings: bindingsOf(buffers),
     uniforms: text.fields.map((f) => f.field),
     code: print(file, { ...target, ...(products ? { products } : {}) }),
   }

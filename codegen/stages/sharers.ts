@@ -4,7 +4,8 @@
  * are multiplied that want some of it, so that what a coarser choice has left out costs nothing.
  */
 
-import { nodesOf, type Expr } from '../../compiler/ir.ts'
+import { scalesWith } from '../../compiler/homogeneous.ts'
+import { readsVar, type Expr } from '../../compiler/ir.ts'
 import { readsHead } from '../../compiler/plan.ts'
 import { isWord, type Share, type StageNode } from '../../compiler/stages/graph.ts'
 import type { ScoresKernel } from '../../compiler/stages/plan.ts'
@@ -24,9 +25,11 @@ import {
   u32,
   type Code,
   type Entry,
+  type Lambda,
   type Memory,
 } from '../kernel.ts'
 import type { SharerProducts } from '../target.ts'
+import { UNIT_FIELDS, unitVar } from '../../compiler/vars.ts'
 import type { Block } from '../block.ts'
 import { Values } from '../expr.ts'
 import { asFloat, HIDDEN_BITS, scaleOf, seenAt, storedIndex, valueAt } from './cells.ts'
@@ -90,9 +93,10 @@ export function sharersEntry(
   c: Cells,
   products: SharerProducts,
   { node, grid }: ScoresKernel,
-  { leaf, pool, inner, outer }: SharerCells,
+  cells: SharerCells,
 ): { readonly entry: Entry; readonly memory: readonly Memory[] } {
   const { text: t } = c
+  const { leaf, pool, outer } = cells
   const target = t.stored(t.find(node, 'scores')!)
   const source = pool.src[0]!
   const tile = tileAt(t, grid.share, countOf(t, scoresOf(leaf.node).kv), products.tile)
@@ -151,46 +155,15 @@ export function sharersEntry(
     asked,
     x: panelOf(t, block, products.chunk, x),
     y: panelOf(t, block, products.chunk, y),
-    rowFactor: block.lambda(
-      [
-        ['query', 'i32'],
-        ['sharer', 'i32'],
-      ],
-      (b, row, number) => {
-        const own = sharerAt(number!)
-        const scale = scaleOf(t, b, leaf.dot, own)
-        const factor = leafScale(t, leaf, 'q', own, add(top, row!))
-        return factor ? mul(scale, factor) : scale
-      },
-    ),
     columnFactor: block.lambda(
       [['column', 'i32']],
       (_, column) => leafScale(t, leaf, 'kv', of, add(firstColumn, column!)) ?? f32(1),
     ),
-    made: block.lambda(
-      [
-        ['query', 'i32'],
-        ['sharer', 'i32'],
-      ],
-      (b, row, number) => {
-        const own = sharerAt(number!)
-        const maps = inner.toReversed() as StageNode<'map'>[]
-        const units = (column: Code) =>
-          unitsOf(source, { of: own, q: add(top, row!), kv: add(firstColumn, column) })
-        const known = rowValues(t, b, maps, { ...own, vars: unitVars(t, 'q', units(i32(0)).q) })
-        return b.lambda(
-          [
-            ['column', 'i32'],
-            ['product', 'f32'],
-          ],
-          (d, column, product) =>
-            maps.reduce((s, { arg }) => {
-              const vars = joinVars({ s }, cellVars(t, units(column!)))
-              return asFloat(t.write(d, arg.value, { ...own, vars }, new Values(known)))
-            }, product!),
-        )
-      },
-    ),
+    scaled: scaled(cells),
+    made: madeOf(c, block, cells, (query, sharer, column) => ({
+      ...placeAt(query, column),
+      of: sharerAt(sharer),
+    })),
     put: block.lambda(
       [
         ['query', 'i32'],
@@ -224,21 +197,78 @@ export function sharersEntry(
   return { entry: { name: 'run', threads: products.threads, body: block.stmts }, memory: [memory] }
 }
 
-/** What the functions read of a row alone, made once: a branch or a load between two cells costs more than what is made of them. */
+/** Scales of codes are never negative: they are the total's where a greater product makes what goes into it as much greater. */
+const scaled = ({ inner }: SharerCells): 'products' | 'totals' =>
+  inner.every((n) => isWord(n, 'map') && scalesWith(n.arg.value, 's')) ? 'totals' : 'products'
+
+type CellAt = (query: Code, sharer: Code, column: Code) => CellPlace
+
+/** What is made of a product: what hangs on its row alone is made once, since a load between two cells costs more than they do. */
+function madeOf(c: Cells, block: Block, cells: SharerCells, placeAt: CellAt): Lambda {
+  const { text: t } = c
+  const { leaf, pool } = cells
+  const source = pool.src[0]!
+  const maps = cells.inner.toReversed() as StageNode<'map'>[]
+  return block.lambda(
+    [
+      ['query', 'i32'],
+      ['sharer', 'i32'],
+    ],
+    (b, query, sharer) => {
+      const row = placeAt(query!, sharer!, i32(0))
+      const known = rowValues(t, b, maps, { ...row.of, vars: unitVars(t, 'q', unitsOf(source, row).q) })
+      const scale = scaleOf(t, b, leaf.dot, row.of)
+      const factor = b.let('factor', leafScale(t, leaf, 'q', row.of, row.q) ?? f32(1))
+      const write = (d: Block, e: Expr, s: Code, column: Code): Code => {
+        const vars = joinVars({ s }, cellVars(t, unitsOf(source, placeAt(query!, sharer!, column))))
+        return asFloat(t.write(d, e, { ...row.of, vars }, new Values(known)))
+      }
+      const last = maps.at(-1)
+      const [weight, rest] = last ? weighed(last.arg.value) : [null, null]
+      const isLate = scaled(cells) === 'totals'
+      // As the column's, the row's factor may be that of what is made, and meet there what else the row has.
+      const late = isLate ? b.let('weight', weight === null ? factor : mul(known.get(weight)!, factor)) : null
+      return b.lambda(
+        [
+          ['column', 'i32'],
+          ['product', 'f32'],
+        ],
+        (d, column, product) => {
+          const through = (s: Code, e: Expr) => write(d, e, s, column!)
+          if (late === null)
+            return maps.map((m) => m.arg.value).reduce(through, mul(product!, mul(scale, factor)))
+          const before = maps.slice(0, -1).map((m) => m.arg.value)
+          return mul(late, [...before, ...(rest ? [rest] : [])].reduce(through, mul(scale, product!)))
+        },
+      )
+    },
+  )
+}
+
+/** A product of what is known of a row and something else: the two; null: it is none. */
+function weighed(e: Expr): readonly [row: Expr | null, rest: Expr] {
+  if (e.op !== 'mul') return [null, e]
+  const [a, b] = e.src as [Expr, Expr]
+  const isRow = (x: Expr) => x.src.length > 0 && !readsColumn(x)
+  if (isRow(a)) return [a, b]
+  return isRow(b) ? [b, a] : [null, e]
+}
+
+/** What the functions read of a row alone. */
 function rowValues(t: StageText, b: Block, maps: readonly StageNode<'map'>[], scope: Scope): Values {
   const values = new Values()
   const visit = (e: Expr): void => {
     if (e.src.length === 0 || values.get(e)) return
-    if (nodesOf(e).some(readsColumn)) e.src.forEach(visit)
+    if (readsColumn(e)) e.src.forEach(visit)
     else values.set(e, b.let('known', t.write(b, e, scope, values)))
   }
   for (const { arg } of maps) visit(arg.value)
   return values
 }
 
-/** True of the value that a function is given, and of its key unit. */
-const readsColumn = ({ op: word, arg }: Expr): boolean =>
-  word === 'var' && (arg === 's' || String(arg).startsWith('kv.'))
+const COLUMN_VARS = UNIT_FIELDS.map((field) => unitVar('kv', field))
+/** True of what hangs on the value that a function is given, or on its key unit. */
+const readsColumn = (e: Expr): boolean => readsVar(e, 's', ...COLUMN_VARS)
 
 /** Columns side by side that a set holds, or not, together. */
 export function partOf(set: StageNode, node: StageNode, width: number): number {

@@ -10,7 +10,7 @@ import { openEmulation } from '../../runtime/cuda/emulated.ts'
 import type { ParamValues } from '../../runtime/params.ts'
 import { seededRandom } from '../../runtime/testing/draw.ts'
 import { compilePattern } from '../../runtime/testing/subject.ts'
-import { bentIndexer } from '../fixtures/bent-indexer.ts'
+import { bentIndexer, plainIndexer } from '../fixtures/bent-indexer.ts'
 import { stageCase, type StageCase, type StageSizes } from '../runtime/stage-cases.ts'
 import { differenceOf } from './product-cases.ts'
 
@@ -103,15 +103,20 @@ test.each<Case>([
   expect(await differenceOf(driver, made, 'bf16', sizes.headDim)).toBeNull()
 })
 
-test('heads that add something where rows are empty, and maps before and after the sum', async () => {
+test.each([
+  ['heads that add something where rows are empty, and maps before and after the sum', bentIndexer],
+  ['heads without weights', plainIndexer],
+])('%s', { timeout: 300_000 }, async (_, own) => {
   const sizes = { ...BASE, batch: 2 }
-  const dense = stageCase('dsa', sizes, 5)
-  const made = indexed(dense, sizes, { heads: 21, channels: 40 }, { k: 15 })
+  const { call } = indexed(stageCase('dsa', sizes, 5), sizes, { heads: 21, channels: 40 }, { k: 15 })
   const file = `${PACKAGE_ROOT}/test/fixtures/bent-indexer.ts`
-  const compiled = compilePattern(bentIndexer as unknown as Pattern, { file, consts: {} })
-  const bent = { ...made, compiled, pattern: bentIndexer as unknown as StageCase['pattern'] }
-  const call = { ...made.call, tables: {} }
-  expect(await differenceOf(driver, { ...bent, call }, 'bf16', sizes.headDim)).toBeNull()
+  const compiled = compilePattern(own as unknown as Pattern, { file, consts: {} })
+  const made: StageCase = {
+    compiled,
+    pattern: own as unknown as StageCase['pattern'],
+    call: { ...call, tables: {} },
+  }
+  expect(await differenceOf(driver, made, 'bf16', sizes.headDim)).toBeNull()
 })
 
 test('each form has a name of its own', () => {
