@@ -1,6 +1,16 @@
 /** Block: statements are put into it one after another, under names that are fresh in the module. */
 
-import { name, type AtomicOp, type Code, type Memory, type Panel, type Stmt } from './kernel.ts'
+import {
+  name,
+  type AtomicOp,
+  type Code,
+  type Lambda,
+  type Memory,
+  type Panel,
+  type SharerSums,
+  type Stmt,
+  type Type,
+} from './kernel.ts'
 import type { Names } from './names.ts'
 
 export class Block {
@@ -97,6 +107,21 @@ export class Block {
     ]
     body(block, name('i32', row), name('i32', column), name('f32', value))
     this.stmts.push({ kind: 'lses', sums, width, row, block: column, value, body: block.stmts })
+  }
+
+  /** A function of parameters that are called so, as far as the names are free. */
+  lambda(
+    parameters: readonly (readonly [base: string, type: Type])[],
+    build: (b: Block, ...args: readonly Code[]) => Code | Lambda | void,
+  ): Lambda {
+    const block = new Block(this.names.child())
+    const own = parameters.map(([base, type]) => ({ name: block.names.fresh(base), type }))
+    const value = build(block, ...own.map((p) => name(p.type, p.name)))
+    return { parameters: own, body: block.stmts, value: value ?? null }
+  }
+
+  sharerSums(sums: SharerSums): void {
+    this.stmts.push({ kind: 'sharerSums', ...sums })
   }
 
   bits(sums: string, words: Memory, each: number): void {

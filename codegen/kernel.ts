@@ -103,6 +103,8 @@ export type Stmt =
     }
   /** All threads together: in `words`, 32 columns of the tile to a word, the bits of cells whose sums are not zero; `each` rows share a row. */
   | { readonly kind: 'bits'; readonly sums: string; readonly words: Memory; readonly each: number }
+  /** All threads together: totals over sharers of what is made of their products. */
+  | ({ readonly kind: 'sharerSums' } & SharerSums)
   /** For each strip of the tile that has cells of this thread: its number, and its first row and column. */
   | {
       readonly kind: 'strips'
@@ -139,6 +141,40 @@ export interface Panel {
     | { readonly kind: 'values'; readonly at: string; readonly value: Code }
   /** How many numbers of eight bits a component is the sum of. */
   readonly parts: 1 | 2 | 3
+}
+
+/** A function within a kernel's text: of a value, or of a function that keeps what the statements made; null: it is called for what they do. */
+export interface Lambda {
+  readonly parameters: readonly Parameter[]
+  readonly body: readonly Stmt[]
+  readonly value: Code | Lambda | null
+}
+
+/**
+ * Products whose rows are the sharers of one query, and whose columns all of them have in common. Queries and columns count from the
+ * tile's first. Of a strip of columns only the queries are multiplied that `asked` says of some part of it; the others' cells are hidden.
+ */
+export interface SharerSums {
+  readonly memory: Memory
+  readonly sharers: Code
+  readonly channels: Code
+  /** What the rows' panel calls the query; a row of it is a sharer. */
+  readonly query: string
+  readonly x: Panel
+  readonly y: Panel
+  /** How many parts of a strip are asked about. */
+  readonly parts: number
+  /** (query, first column of a part): whether some cell of the part is wanted. */
+  readonly asked: Lambda
+  /** (column): what each product is multiplied by, or the total. */
+  readonly columnFactor: Lambda
+  readonly scaled: 'products' | 'totals'
+  /** (query, sharer), then (column, product): what goes into the total. */
+  readonly made: Lambda
+  /** (query, column, total) */
+  readonly put: Lambda
+  /** (query, column) */
+  readonly hide: Lambda
 }
 
 /** Workgroup memory; no dims: one element. */

@@ -1,13 +1,14 @@
 /** print(): a Kernel and a Target in, the text of the module out. Printer: the same for loose statements and values. */
 
 import { evaluateConstant } from './constant.ts'
-import type { AnyOp, Code, Kernel, Panel, Stmt, Type } from './kernel.ts'
+import type { AnyOp, Code, Kernel, Lambda, Panel, Stmt, Type } from './kernel.ts'
 import {
   STRENGTH,
   wrap,
   type Helper,
   type Language,
   type Piece,
+  type PrintedLambda,
   type PrintedPanel,
   type Products,
   type PrintedKernel,
@@ -159,6 +160,25 @@ export function printer(language: Language, memory: ReadonlySet<string> = new Se
       }
       case 'bits':
         return line(products().bits(s.sums, placed(s.words.name), s.each))
+      case 'sharerSums': {
+        const sharers = language.products?.sharers
+        if (!sharers) throw new Error('the language has no products of sharers')
+        need(sharers.helper)
+        const functions = [s.asked, s.columnFactor, s.made, s.put, s.hide].map(lambda)
+        return lines(
+          sharers.sums({
+            query: s.query,
+            parts: s.parts,
+            scaled: s.scaled,
+            memory: placed(s.memory.name),
+            sharers: text(s.sharers),
+            channels: text(s.channels),
+            x: panel(s.x),
+            y: panel(s.y),
+            functions,
+          }),
+        )
+      }
       case 'strips':
       case 'cells': {
         const { head, first } =
@@ -174,6 +194,11 @@ export function printer(language: Language, memory: ReadonlySet<string> = new Se
     if (language.products.helper) need(language.products.helper)
     return language.products
   }
+  const lambda = ({ parameters, body, value }: Lambda): PrintedLambda => ({
+    parameters: parameters.map((p) => `${typeOf(p.type)} ${p.name}`),
+    body: block(body, '  '),
+    value: value && ('body' in value ? lambda(value) : text(value)),
+  })
   const panel = ({ body, there, from, ...rest }: Panel): PrintedPanel => ({
     ...rest,
     body: block(body, '  '),

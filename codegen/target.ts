@@ -1,6 +1,6 @@
 /** Target: how a language spells types, ops and statements; and C_LIKE, the rows that C and its relatives share. */
 
-import type { AnyOp, AtomicOp, Kernel, Panel, Type } from './kernel.ts'
+import type { AnyOp, AtomicOp, Kernel, Panel, SharerSums, Type } from './kernel.ts'
 
 /** Text of a value with the strength of its outermost operator: what it is put into parenthesises it when weaker. */
 export interface Piece {
@@ -42,6 +42,40 @@ export interface PrintedLoop {
   readonly first: string
 }
 
+/** Sums over sharers as text: its functions are text already. */
+export interface PrintedSharerSums extends Pick<SharerSums, 'query' | 'parts' | 'scaled'> {
+  readonly memory: string
+  readonly sharers: string
+  readonly channels: string
+  readonly x: PrintedPanel
+  readonly y: PrintedPanel
+  readonly functions: readonly PrintedLambda[]
+}
+
+export interface PrintedLambda {
+  /** With their types. */
+  readonly parameters: readonly string[]
+  readonly body: string
+  readonly value: string | PrintedLambda | null
+}
+
+/** `sharerSums` of kernel.ts, of targets whose matrix units have a query's sharers for rows. */
+export interface SharerProducts {
+  /** Queries and columns of a workgroup, and how many columns are multiplied at once. */
+  readonly tile: { readonly q: number; readonly kv: number }
+  readonly strip: number
+  readonly threads: number
+  /** Of workgroup memory. */
+  readonly bytes: number
+  readonly chunk: number
+  /** How many sharers make it worth while, and are possible. */
+  readonly sharers: { readonly least: number; readonly most: number }
+  /** The greatest number of channels, and what it is a multiple of. */
+  readonly channels: { readonly most: number; readonly multiple: number }
+  readonly helper: Helper
+  readonly sums: (text: PrintedSharerSums) => string
+}
+
 /** Products of two panels of vectors, on whatever units a target has for them: `sums`, `product` and `cells` of kernel.ts. */
 export interface Products {
   /** Rows and columns of a tile, and the threads that have it together. */
@@ -53,6 +87,8 @@ export interface Products {
   readonly short?: { readonly most: number; readonly products: Products }
   /** Workgroups that share a multiprocessor; 1 unless given. */
   readonly blocks?: number
+  /** Absent: sums over sharers are made sharer by sharer. */
+  readonly sharers?: SharerProducts
   /** Of workgroup memory: for panels of so many parts, and what a kernel may take in all. */
   readonly bytes: (xParts: number, yParts: number, channels: number | null) => number
   readonly most: number

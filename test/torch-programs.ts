@@ -7,6 +7,7 @@ import { checkProgramCall } from '../runtime/cuda/call.ts'
 import type { CudaFunction } from '../runtime/cuda/driver.ts'
 import { planStages, takesFaster, textOn, type StageText } from '../runtime/cuda/stages.ts'
 import { kernelsOf } from '../runtime/cuda/stored.ts'
+import { sizesOfCall } from '../runtime/stage-sizes.ts'
 import { stridesOf } from '../runtime/tensor.ts'
 import { stageCase, type StageCase, type StageSizes } from './runtime/stage-cases.ts'
 
@@ -25,14 +26,21 @@ export interface ProgramVector {
 
 const GIVEN = ['q', 'k', 'v', 'out', 'lse'] as const
 
-/** A method's artefact, and vectors of calls of these sizes, of which only the first has to be small. */
+/**
+ * A method's artefact, and vectors of calls of these sizes, of which only the first has to be small.
+ *
+ * @param indexHeads how many there are; null: as many as the example has
+ */
 export function programVectors(
   name: string,
   all: readonly StageSizes[],
+  indexHeads: number | null = null,
 ): { readonly artifact: CudaArtifact; readonly programs: readonly ProgramVector[] } {
   const made = stageCase(name, all[0]!, 1)
   const artifact = emitCuda(made.compiled, { headDims: [all[0]!.headDim], dtypes: ['f16'] })
-  const both = all.flatMap((sizes) => [false, true].map((faster) => vectorOf(artifact, made, sizes, faster)))
+  const both = all.flatMap((sizes) =>
+    [false, true].map((faster) => vectorOf(artifact, made, { ...sizes, indexHeads }, faster)),
+  )
   return { artifact, programs: both }
 }
 
@@ -40,7 +48,15 @@ export function programVectors(
 function vectorOf(
   artifact: CudaArtifact,
   { call }: StageCase,
-  { batch, qHeads, kvHeads, qLen, kvLen, headDim }: StageSizes,
+  {
+    batch,
+    qHeads,
+    kvHeads,
+    qLen,
+    kvLen,
+    headDim,
+    indexHeads,
+  }: StageSizes & { readonly indexHeads: number | null },
   faster: boolean,
 ): ProgramVector {
   const names = [...GIVEN, ...Object.keys(call.tables), ...Object.keys(call.rows)]
@@ -61,8 +77,9 @@ function vectorOf(
   )
   const tables = Object.fromEntries(Object.keys(call.tables).map((n) => [n, at(n)]))
   const rows = Object.fromEntries(
-    artifact.stages!.rows.map(({ name, side, grain }) => {
-      const [, sharers, , channels] = call.rows[name]!.shape
+    artifact.stages!.rows.map(({ name, side, share, grain }) => {
+      const [, own, , channels] = call.rows[name]!.shape
+      const sharers = share === 'indexHead' ? (indexHeads ?? own) : own
       const tokens = grain === 'whole' ? 1 : side === 'q' ? qLen : kvLen
       return [name, { address: at(name), shape: [batch, sharers!, tokens, channels!] as const }]
     }),
@@ -83,7 +100,7 @@ function vectorOf(
     ? { capability: 90, maxSharedBytes: 232_448, vectors: true }
     : { capability: 80, maxSharedBytes: 0, vectors: false }
   const entry = (kernel: CudaStageKernel): { entry: CudaFunction; text: StageText } => {
-    const text = textOn(kernel, powers)
+    const text = textOn(kernel, powers, sizesOfCall(operands))
     return { entry: { name: text.hash }, text }
   }
   const taken = (kernel: CudaStageKernel) => takesFaster(kernel, powers)

@@ -185,7 +185,11 @@ describe.skipIf(!present)('the PyTorch package', () => {
   })
 
   test('programs are launched as they are here', () => {
-    const programs = METHOD_NAMES.map((name) => programVectors(name, PROGRAM_SIZES))
+    const programs = [
+      ...METHOD_NAMES.map((name) => programVectors(name, PROGRAM_SIZES)),
+      // As many heads as have forms of their own.
+      ...['dsa', 'hisa'].map((name) => programVectors(name, PROGRAM_SIZES, 64)),
+    ]
     const launches = programs.flatMap((p) => p.programs.map((call) => call.launches.length))
     expect(Math.max(...launches)).toBeGreaterThan(50)
     const rest = { ops: OPS, expressions: [], texts: [], artifacts: [], tensors: [], profiles: [] }

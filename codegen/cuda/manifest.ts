@@ -182,6 +182,8 @@ export interface CudaStageForm {
   readonly capability: CudaVariant['capability']
   /** Pointers, strides and head dims are multiples of 16 bytes. */
   readonly vectors: boolean
+  /** Of the call's sizes, as grids are: it is passed over where this does not hold; null: it holds always. */
+  readonly pays: JsonExpr | null
   readonly suffix: CudaVariant['suffix']
   readonly threads: number
   readonly sharedBytes: number

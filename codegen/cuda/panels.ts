@@ -11,9 +11,15 @@ export const areStored = (x: PrintedPanel, y: PrintedPanel): boolean =>
 
 /** The functions of both panels, as arguments. */
 export const lambdas = (x: PrintedPanel, y: PrintedPanel, channels: string): string =>
-  [x, y].map((p) => lambda(p, channels)).join(', ')
+  [x, y].map((p) => panelLambda(p, channels)).join(', ')
 
-function lambda({ row, first, channel, body, there, from }: PrintedPanel, channels: string): string {
+/** @param before parameters that come before a panel's own */
+export function panelLambda(
+  { row, first, channel, body, there, from }: PrintedPanel,
+  channels: string,
+  before: readonly string[] = [],
+): string {
+  const parameters = [...before, row, first, channel].map((n) => `int ${n}`).join(', ')
   const made =
     from.kind === 'values'
       ? `  PanelValues panelMade;
@@ -25,7 +31,7 @@ function lambda({ row, first, channel, body, there, from }: PrintedPanel, channe
   }
   return panelMade;`
       : `  return ${from.kind === 'floats' ? 'panelFloats' : 'panelHalves'}(${from.buffer}.data, ${from.index}, ${there}, ${channels} - ${channel});`
-  return `[&](int ${row}, int ${first}, int ${channel}) {\n${body}${made}\n}`
+  return `[&](${parameters}) {\n${body}${made}\n}`
 }
 
 /** Of blocks whose columns lanes one beside the other have. */

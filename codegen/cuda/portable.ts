@@ -18,6 +18,7 @@ import {
 import { CUDA } from './target.ts'
 import { panelProducts } from './product.ts'
 import { groupProducts } from './product-hopper.ts'
+import { SHARER_PRODUCTS } from './sharers.ts'
 import { textOf } from './text.ts'
 
 const TYPES: Readonly<Partial<Record<Type, string>>> = {
@@ -184,8 +185,12 @@ export const portableCuda = (bf16: boolean): Target => ({
   module: (kernel, printed) => module(kernel, printed, bf16),
 })
 
-/** The same for Hopper, whose products are those of warpgroups. */
+/** The same for Hopper, whose products are those of warpgroups; the second adds up over sharers by products of a query's. */
 export const hopperCuda = (bf16: boolean): Target => ({
   ...portableCuda(bf16),
   products: groupProducts(bf16),
+})
+export const hopperSharersCuda = (bf16: boolean): Target => ({
+  ...portableCuda(bf16),
+  products: { ...groupProducts(bf16), sharers: SHARER_PRODUCTS },
 })

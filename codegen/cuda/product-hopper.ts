@@ -42,7 +42,7 @@ function pipelineOf({ columns, blocks }: Shape, x: number, y: number, channels: 
   return { stages, bytes: stages * stage, all: chunks <= fit }
 }
 
-const PRELUDE: Helper = { name: 'prelude-hopper', text: textOf('prelude-hopper.cuh') }
+export const PRELUDE_HOPPER: Helper = { name: 'prelude-hopper', text: textOf('prelude-hopper.cuh') }
 
 function helperOf(columns: number, bf16: boolean): Helper {
   const shape = { columns, a: 'shared', transposed: false } as const
@@ -54,7 +54,7 @@ function helperOf(columns: number, bf16: boolean): Helper {
       : productText({ ...shape, name: 'productBrains', brains: true }, 'f16'),
     textOf('product-hopper.cuh'),
   ]
-  return { name: 'product-hopper', text: text.join('\n\n'), needs: [PRELUDE, PANELS] }
+  return { name: 'product-hopper', text: text.join('\n\n'), needs: [PRELUDE_HOPPER, PANELS] }
 }
 
 const productsOf = (bf16: boolean, shape: Shape): Products => ({

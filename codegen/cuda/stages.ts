@@ -9,10 +9,10 @@ import type { StageAttend, StageBinding, StageModule } from '../artifact.ts'
 import { tileOf } from '../frame.ts'
 import { scheduleOf } from '../schedule.ts'
 import { attendForm, type AttendForm } from '../stages/attend-form.ts'
-import { emitStages, stageModule, type StagesOptions } from '../stages/emit.ts'
+import { emitStages, stageText, type StagesOptions } from '../stages/emit.ts'
 import type { CudaDtype, CudaFaster, CudaStageForm, CudaStageKernel, CudaStageVariant } from './manifest.ts'
 import { BLOCK_WIDTHS } from './panels.ts'
-import { hopperCuda, portableCuda } from './portable.ts'
+import { hopperCuda, hopperSharersCuda, portableCuda } from './portable.ts'
 
 export interface CudaStagesOptions {
   readonly headDim: number
@@ -71,7 +71,7 @@ export function emitCudaStages(
     const form = kernel.kind === 'attend' ? attendForm(options, kernel) : null
     if (form) fasterFor.set(kernel.name, faster(form))
   }
-  const onHopper = { ...options, target: hopperCuda(dtype === 'bf16') }
+  const onHopper = [hopperSharersCuda, hopperCuda].map((of) => ({ ...options, target: of(dtype === 'bf16') }))
   const kernelsByName = new Map(kernelsOf(stages).map((k) => [k.name, k]))
   const kernelOf = (kernel: StageModule | StageAttend): CudaStageKernel => ({
     ...(kernel.kind === 'stage' ? stageKernel(kernel) : attendKernel(kernel)),
@@ -109,27 +109,35 @@ const bufferOf = ({ role, table, rows, stored }: StageBinding): CudaStageKernel[
   name: table ?? rows ?? stored ?? null,
 })
 
-/** The kernel's text where products are Hopper's own: none where it makes no products. */
+/** The kernel's texts where products are Hopper's own, best first: none where it makes no products. */
 function formsOf(
-  { code: plain }: StageModule,
+  plain: StageModule,
   kernel: StageKernel,
-  onHopper: StagesOptions,
-): CudaStageForm[] {
+  onHopper: readonly StagesOptions[],
+): readonly CudaStageForm[] {
   if (kernel.kind === 'attend') return []
-  const { tile, workgroup: threads, sharedBytes, code } = stageModule(onHopper, kernel)
-  if (code === plain || tile === null) return []
-  const rectangle = typeof tile === 'number' ? { q: tile, kv: tile } : tile
-  return [
-    {
-      capability: HOPPER,
-      vectors: true,
-      suffix: 'a',
-      threads,
-      sharedBytes,
-      tile: rectangle,
-      ...textOf(code),
-    },
-  ]
+  const known = new Set([plain.code])
+  return onHopper.flatMap((options): CudaStageForm[] => {
+    const { module, pays } = stageText(options, kernel, plain.bindings)
+    const { tile, workgroup: threads, sharedBytes, code } = module
+    if (known.has(code) || tile === null) return []
+    known.add(code)
+    // The argument's words are those of the kernel.
+    if (JSON.stringify(module.bindings) !== JSON.stringify(plain.bindings))
+      throw new Error(`texts of ${plain.name} bind differently`)
+    return [
+      {
+        capability: HOPPER,
+        vectors: true,
+        pays,
+        suffix: 'a',
+        threads,
+        sharedBytes,
+        tile: typeof tile === 'number' ? { q: tile, kv: tile } : tile,
+        ...textOf(code),
+      },
+    ]
+  })
 }
 
 function stageKernel({

@@ -140,7 +140,7 @@ function seen(c: Cells, b: Block, node: StageNode, place: CellPlace): Code {
   return bool(true)
 }
 
-const asFloat = (e: Code): Code => (e.type === 'f32' ? e : op('f32', 'toF32', e))
+export const asFloat = (e: Code): Code => (e.type === 'f32' ? e : op('f32', 'toF32', e))
 
 const ruleOf = (node: StageNode) => {
   const { visible } = scoresOf(node)

@@ -23,14 +23,15 @@ import { print } from '../print.ts'
 import { jsonOf } from '../record.ts'
 import { ceilingOf, rowSchedulesOf } from '../schedule.ts'
 import { bytesOf, type VariantOptions } from '../variant.ts'
-import { storageType } from '../wgsl.ts'
 import { scoresOf } from '../../compiler/stages/typing.ts'
 import { attendKernel } from './attend.ts'
+import { bindingsOf, inOrder } from './bindings.ts'
 import { COMPONENTS, combineEntry } from './combine.ts'
 import { filterEntry, rowsEntry, scoresEntry } from './elements.ts'
 import { listsEntry } from './lists.ts'
 import { bitsEntry, productBits, productEntry } from './product.ts'
 import { productCells, productsFor } from './product-cells.ts'
+import { sharerCells, sharersEntry, sharersPay } from './sharers.ts'
 import { isScaled } from './quantized.ts'
 import { cellsOf } from './sets.ts'
 import { StageText, type StageProblem } from './text.ts'
@@ -149,8 +150,21 @@ function storedValue(
   }
 }
 
-/** A kernel of the plan that is no attend, as text. */
-export function stageModule(options: StagesOptions, kernel: Exclude<StageKernel, AttendKernel>): StageModule {
+type OwnKernel = Exclude<StageKernel, AttendKernel>
+
+export const stageModule = (options: StagesOptions, kernel: OwnKernel): StageModule =>
+  stageText(options, kernel).module
+
+/**
+ * A kernel of the plan that is no attend, as text; and of which calls it is worth while and possible, null: of all.
+ *
+ * @param like bindings of another text of it, whose order this one has
+ */
+export function stageText(
+  options: StagesOptions,
+  kernel: OwnKernel,
+  like: readonly StageBinding[] | null = null,
+): { readonly module: StageModule; readonly pays: JsonExpr | null } {
   const { pattern, plan, sizes, target, capability, headDim, valueDim, dtype } = options
   const problem: StageProblem = {
     pattern,
@@ -173,8 +187,12 @@ export function stageModule(options: StagesOptions, kernel: Exclude<StageKernel,
     target.products && kernel.kind === 'scores'
       ? productCells(text, kernel.node, target.products.widths)
       : null
+  const sharers = product && sharerCells(text, product) ? product : null
+  const bySharers = sharers ? (target.products?.sharers ?? null) : null
   const bits = target.products && kernel.kind === 'filter' ? productBits(text, target.products, kernel) : null
-  const products = productsFor(text, target.products, product ?? bits?.cells ?? null)
+  const products = bySharers
+    ? target.products
+    : productsFor(text, target.products, product ?? bits?.cells ?? null)
   const cells = cellsOf(text, pattern.tiles)
   const alone = (entry: ReturnType<typeof rowsEntry>) => ({ entry, memory: [] })
   const made = (() => {
@@ -184,6 +202,7 @@ export function stageModule(options: StagesOptions, kernel: Exclude<StageKernel,
           ? quantizeEntry(cells, kernel.node, kernel)
           : alone(rowsEntry(cells, kernel))
       case 'scores':
+        if (sharers && bySharers) return sharersEntry(cells, bySharers, kernel, sharers)
         if (product) return productEntry(cells, products!, kernel, product)
         return alone(scoresEntry(cells, kernel))
       case 'filter':
@@ -202,6 +221,7 @@ export function stageModule(options: StagesOptions, kernel: Exclude<StageKernel,
         return extentsEntry(cells, kernel)
     }
   })()
+  const buffers = inOrder(text.buffers, like)
   const file: Kernel = {
     head: [`${pattern.name}: ${kernel.name}`, `${made.entry.threads} threads, d${headDim} ${dtype}`],
     uniforms: {
@@ -209,7 +229,7 @@ export function stageModule(options: StagesOptions, kernel: Exclude<StageKernel,
       binding: 0,
       fields: text.fields.map((f) => ({ name: f.text, type: f.field.type })),
     },
-    buffers: text.buffers.map((b) => b.buffer),
+    buffers: buffers.map((b) => b.buffer),
     memory: made.memory,
     constants: text.constants,
     functions: text.functions,
@@ -218,18 +238,6 @@ export function stageModule(options: StagesOptions, kernel: Exclude<StageKernel,
   const bytes = product || bits ? products!.most : ceilingOf(capability).bytes
   if (bytesOf(made.memory) > bytes || made.entry.threads > ceilingOf(capability).invocations)
     throw new Error(`${kernel.name} takes more workgroup memory than there is`)
-  const bindings: StageBinding[] = [
-    { binding: 0, role: 'uniforms', access: 'uniform', type: 'Uniforms' },
-    ...text.buffers.map(({ buffer, role, table, rows, stored }) => ({
-      binding: buffer.binding,
-      role,
-      ...(table === undefined ? {} : { table }),
-      ...(rows === undefined ? {} : { rows }),
-      ...(stored === undefined ? {} : { stored }),
-      access: buffer.access,
-      type: `array<${storageType(buffer)}>`,
-    })),
-  ]
   // A tile of bits has the rows and columns of the cells that are asked.
   const units = sizes.product(sizes.units(gridAxis(kernel)), sizes.num(bits?.each ?? 1))
   const inner = bits
@@ -238,20 +246,22 @@ export function stageModule(options: StagesOptions, kernel: Exclude<StageKernel,
       ? sizes.units(scoresOf(product.leaf.node).kv)
       : innerOf(options, kernel)
   const { finer } = kernel.grid
-  return {
+  const tile = bySharers?.tile ?? (product || bits ? products!.tile : null)
+  const module: StageModule = {
     kind: 'stage',
     name: kernel.name,
     share: kernel.kind === 'combine' ? 'head' : kernel.grid.share,
     units: jsonOf(units),
     inner: inner && jsonOf(inner),
     finer: finer ? { each: finer.each, before: jsonOf(finer.before) } : null,
-    tile: product || bits ? squareOf(products!.tile) : null,
+    tile: tile ? squareOf(tile) : null,
     workgroup: made.entry.threads,
     sharedBytes: bytesOf(made.memory),
-    bindings,
+    bindings: bindingsOf(buffers),
     uniforms: text.fields.map((f) => f.field),
     code: print(file, { ...target, ...(products ? { products } : {}) }),
   }
+  return { module, pays: sharers && bySharers && jsonOf(sharersPay(sizes, bySharers, sharers)) }
 }
 
 const squareOf = (tile: StageTile): number | StageTile => (tile.q === tile.kv ? tile.q : tile)

@@ -24,8 +24,10 @@ import { channelsOf, codeWords, element, rowIndex, scaleAt, unitIndex } from './
 import type { Sharer, StageText } from './text.ts'
 import { fieldOf, positionAt, slicedPlace } from './units.ts'
 
-/** A place along the axis of rows, and a channel of the vector there. */
+/** A sharer's place along the axis of rows, and a channel of the vector there. */
 export interface RowPlace {
+  /** Of the rows' own level, or of a finer one. */
+  readonly of: Sharer
   readonly place: Code
   readonly channel: Code
   readonly there: Code
@@ -51,22 +53,21 @@ export interface TileRows {
 export function panelsOf(
   t: StageText,
   block: Block,
-  { halfParts, chunk }: Products,
-  of: Sharer,
+  { halfParts, chunk }: Pick<Products, 'halfParts' | 'chunk'>,
   x: TileRows,
   y: TileRows,
 ): readonly [Panel, Panel] {
-  const [a, b] = [x, y].map((rows) => panelOf(t, block, of, chunk, rows)) as [Panel, Panel]
+  const [a, b] = [x, y].map((rows) => panelOf(t, block, chunk, rows)) as [Panel, Panel]
   const bothHalves = a.from.kind === 'halves' && b.from.kind === 'halves'
   const parts = (p: Panel): Panel =>
     p.from.kind === 'halves' && !bothHalves ? { ...p, parts: halfParts } : p
   return [parts(a), parts(b)]
 }
 
-function panelOf(
+/** One panel, with halves as they are. */
+export function panelOf(
   t: StageText,
   block: Block,
-  of: Sharer,
   chunk: number,
   { node, asCodes, at: rowAt }: TileRows,
 ): Panel {
@@ -78,14 +79,14 @@ function panelOf(
     const channels = { at: name('i32', channel), first: name('i32', first), chunk }
     const place = rowAt(b, name('i32', row), channels)
     there = b.let('there', place.there)
-    from = (asCodes ? codesAt(t, b, node, of, place) : null) ?? addressOf(t, b, node, of, place)
+    from = (asCodes ? codesAt(t, b, node, place) : null) ?? addressOf(t, b, node, place)
     if (from) return
     const one = names.fresh('one')
     const moved = sub(place.channel, name('i32', channel))
     from = {
       kind: 'values',
       at: one,
-      value: element(t, node, of, place.place, add(name('i32', one), b.let('moved', moved))),
+      value: element(t, node, place.of, place.place, add(name('i32', one), b.let('moved', moved))),
     }
   })
   return { row, first, channel, body, there: there!, from: from!, parts: partsOf(node, from!) }
@@ -100,8 +101,7 @@ function codesAt(
   t: StageText,
   b: Block,
   node: StageNode,
-  of: Sharer,
-  { place, channel }: RowPlace,
+  { of, place, channel }: RowPlace,
 ): Panel['from'] | null {
   const codes = t.find(node, 'codes')
   if (!codes || t.writes(codes)) return null
@@ -128,8 +128,7 @@ function addressOf(
   t: StageText,
   b: Block,
   node: StageNode,
-  of: Sharer,
-  { place, channel, there }: RowPlace,
+  { of, place, channel, there }: RowPlace,
 ): Panel['from'] | null {
   const own: Sharer = { ...of, share: rowsOf(node).share, at: t.coarser(of, rowsOf(node).share) }
   const stored = t.find(node, 'rows')
@@ -138,7 +137,7 @@ function addressOf(
     return { kind: 'floats', buffer: t.stored(stored), index: b.let('element', index) }
   }
   const further = (source: StageNode, p: Code) =>
-    addressOf(t, b, source, of, { place: b.let('place', p), channel, there })
+    addressOf(t, b, source, { of, place: b.let('place', p), channel, there })
   if (isWord(node, 'slice')) {
     const { axis } = rowsOf(node)
     return axis.units.kind === 'slice' ? further(node.src[0]!, slicedPlace(t, axis, axis.units, place)) : null
@@ -193,7 +192,7 @@ export function leafRows(
     return {
       node: vectors,
       asCodes: true,
-      at: (_, row, { at: channel }) => ({ place: add(first, row), channel, there: within(row) }),
+      at: (_, row, { at: channel }) => ({ of, place: add(first, row), channel, there: within(row) }),
     }
   // The tokens of a patch lie end to end, those of the keys in the order in which they are met.
   const { step } = patches
@@ -212,6 +211,7 @@ export function leafRows(
       const start = sub(add(mul(index, i32(step)), i32(begins)), base)
       const token = b.let('token', add(start, mul(quotient(from, width), i32(turn))))
       return {
+        of,
         place: token,
         channel: b.let('own', add(remainder(from, width), beyond)),
         there: and(within(row), le(i32(0), token), lt(token, length)),

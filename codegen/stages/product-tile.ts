@@ -10,7 +10,7 @@ import { leafChannels, leafRows, leafScale, panelsOf, sumAt, type Leaf } from '.
 import type { CellPlace, Cells } from './place.ts'
 import type { Sharer, StageText } from './text.ts'
 import { countOf, fieldOf, type Unit } from './units.ts'
-import { maskSees, maskSeesWithin } from './visible.ts'
+import { maskSees, maskSeesWithin, type Bounds } from './visible.ts'
 
 /** Where a tile lies: the places of its first row and column, and the rows and columns that there are. */
 export interface TilePlace {
@@ -85,7 +85,6 @@ export class ProductTile {
         t,
         b,
         this.#products,
-        of,
         leafRows(t, leaf, 'q', of, top, isRow),
         leafRows(t, leaf, 'kv', of, left, isColumn),
       )
@@ -170,24 +169,32 @@ function tileSees(
   tile: { readonly q: Ends; readonly kv: Ends },
   b: Block,
 ): { readonly some: Code; readonly all: Code } {
-  const { text: t, tiles } = c
+  const bounds = tileBounds(c, node, of, tile, b)
+  if (!bounds) return { some: bool(true), all: bool(scoresOf(node).visible === 'off') }
+  const sees = (rule: 'any' | 'all') => maskSeesWithin(c.text, c.tiles, rule, of, bounds)
+  return { some: b.let('some', sees('any')), all: b.let('all', sees('all')) }
+}
+
+/** The positions that a tile's first and last units reach from and to; null: they tell nothing of what is between, or nobody asks. */
+export function tileBounds(
+  { text: t }: Cells,
+  node: StageNode,
+  of: Sharer,
+  tile: { readonly q: Ends; readonly kv: Ends },
+  b: Block,
+): Bounds | null {
   const { q, kv, visible } = scoresOf(node)
-  if (visible === 'off') return { some: bool(true), all: bool(true) }
-  if (!isBounded(node)) return { some: bool(true), all: bool(false) }
+  if (visible === 'off' || !isBounded(node)) return null
   const unit = (axis: Axis, place: Code): Unit => ({
     axis,
     place: b.let('place', max(min(place, sub(countOf(t, axis), i32(1))), i32(0))),
     of,
   })
-  const bounds = {
+  return {
     qLo: fieldOf(t, unit(q, tile.q[0]), 'first'),
     qHi: fieldOf(t, unit(q, tile.q[1]), 'last'),
     kvLo: fieldOf(t, unit(kv, tile.kv[0]), 'first'),
     kvHi: fieldOf(t, unit(kv, tile.kv[1]), 'last'),
-  }
-  return {
-    some: b.let('some', maskSeesWithin(t, tiles, 'any', of, bounds)),
-    all: b.let('all', maskSeesWithin(t, tiles, 'all', of, bounds)),
   }
 }
 
@@ -203,7 +210,7 @@ function isMonotone({ units, order }: Axis): boolean {
   return order === null && ['token', 'block', 'window', 'whole'].includes(of.kind)
 }
 
-function cellSees(c: Cells, node: StageNode, { of, q, kv }: CellPlace): Code {
+export function cellSees(c: Cells, node: StageNode, { of, q, kv }: CellPlace): Code {
   const { q: rows, kv: columns, visible } = scoresOf(node)
   if (visible === 'sources') throw new Error('a product is seen by the mask')
   return maskSees(

@@ -41,6 +41,7 @@ import { cellVars, unitsOf, type CellPlace, type Cells } from './place.ts'
 import { finerSharers } from './pooled.ts'
 import { isMade, productCells, type ProductCells } from './product-cells.ts'
 import { ProductTile } from './product-tile.ts'
+import { partOf } from './sharers.ts'
 import type { Sharer, StageText } from './text.ts'
 import { countOf, joinVars } from './units.ts'
 
@@ -170,9 +171,7 @@ function askRows(
   block.if(eq(lane, i32(0)), (b) => b.atomic('store', at(votes), u32(0)))
   block.barrier()
   // Columns of one unit are of one mind.
-  const { units } = setOf(set).kv
-  const size = units.kind === 'block' && scoresOf(node).kv.units.kind === 'token' ? units.size : 1
-  const apart = size % side.kv === 0 ? side.kv : side.kv % size === 0 ? size : 1
+  const apart = partOf(set, node, side.kv)
   block.for('asked', lane, i32((side.q * side.kv) / apart), threads, (b, asked) => {
     const [row, column] = [remainder(asked, i32(side.q)), mul(quotient(asked, i32(side.q)), i32(apart))]
     const place = tile.placeAt(of, row, column)

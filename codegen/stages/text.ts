@@ -167,9 +167,9 @@ export class StageText extends Module<StageRole> {
     }
   }
 
-  /** An expression's value; `vars` are what the word gives its function. */
-  write(block: Block, e: Expr, scope: Scope): Code {
-    return write(block, this.#leaves(scope), new Values(), e)
+  /** An expression's value; `vars` are what the word gives its function, `values` what is known already. */
+  write(block: Block, e: Expr, scope: Scope, values = new Values()): Code {
+    return write(block, this.#leaves(scope), values, e)
   }
 
   /** A size, which hangs on lengths and params alone. */

@@ -9,9 +9,9 @@ import type {
   CudaVariant,
 } from '../../codegen/cuda/manifest.ts'
 
-/** By the devices that it is for: no two forms are for the same. */
-const formId = (program: string, kernel: CudaStageKernel, { capability, suffix }: CudaStageForm) =>
-  `${kernelId(program, kernel)}.sm${capability.min}${suffix}`
+/** By the devices that it is for and its tile: no two forms are for the same with the same. */
+const formId = (program: string, kernel: CudaStageKernel, { capability, suffix, tile }: CudaStageForm) =>
+  `${kernelId(program, kernel)}.sm${capability.min}${suffix}-${tile.q}x${tile.kv}`
 
 /** What a compiler needs to know of a text. */
 export type CudaText = Pick<CudaVariant, 'id' | 'code' | 'capability' | 'suffix'>

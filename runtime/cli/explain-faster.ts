@@ -28,9 +28,9 @@ export async function fasterKernels(p: CompiledPattern, at: Setting): Promise<Fa
   const param = (name: string) => Math.max(...[at.params[name] ?? 0].flat())
   const size = (e: JsonExpr) => Number(evaluateJson(e, { vars, param }))
   return kernels.flatMap(({ name, forms, faster }) => [
-    ...forms.map(({ capability, tile, threads }) => ({
+    ...forms.map(({ capability, tile, threads, pays }) => ({
       kernel: name,
-      variant: 'products of warpgroups',
+      variant: `products of warpgroups${pays === null ? '' : `, where ${printed(pays, false)}`}`,
       tile,
       threads,
       capability,
@@ -50,13 +50,17 @@ export async function fasterKernels(p: CompiledPattern, at: Setting): Promise<Fa
   ])
 }
 
-const INFIX: Readonly<Record<string, string>> = { add: ' + ', sub: ' - ', mul: ' * ' }
+const INFIX: Readonly<Record<string, string>> = { add: ' + ', sub: ' - ', mul: ' * ', mod: ' mod ' }
+/** Of a condition; they bind less than what stands between them. */
+const LOOSE: Readonly<Record<string, string>> = { le: ' <= ', eq: ' = ', and: ' and ' }
 
 function printed(e: JsonExpr, inside: boolean): string {
   if (typeof e !== 'object') return String(e)
   if ('var' in e) return e.var
   if ('param' in e) return e.param
   if ('pick' in e) return `[${e.pick.join(', ')}][${printed(e.src[0], false)}]`
+  const loose = LOOSE[e.op]
+  if (loose !== undefined) return e.src.map((s) => printed(s, false)).join(loose)
   const infix = INFIX[e.op]
   if (infix === undefined) return `${e.op}(${e.src.map((s) => printed(s, false)).join(', ')})`
   const text = e.src.map((s) => printed(s, true)).join(infix)

@@ -10,6 +10,7 @@ import { checkCudaCall, checkProgramCall, launchOf, type CheckedCall, type CudaC
 import type { Address, CudaDriver, CudaFunction, CudaModule, ModuleSource, Stream } from './driver.ts'
 import { mapSpec, TensorMaps } from './maps.ts'
 import { metaWords } from '../meta.ts'
+import { sizesOfCall } from '../stage-sizes.ts'
 import {
   checkAlignment,
   chooseStages,
@@ -105,12 +106,13 @@ export class CudaKernel {
     checkAlignment(Object.values(operands.views), variant.align)
     if (operands.sizes.qRows === 0) return { variant: variant.id, run: () => {} }
     const powers = powersOf(driver, operands)
+    const size = sizesOfCall(operands)
     const entries = { plain: new Map<CudaStageKernel, { entry: CudaFunction; text: StageText }>(), faster: new Map<CudaStageKernel, readonly (readonly CudaFunction[])[]>() } // oxfmt-ignore
     for (const kernel of kernelsOf(variant)) {
       if (takesFaster(kernel, powers))
         entries.faster.set(kernel, await Promise.all(kernel.faster.map((f) => this.#load(f.variant))))
       else {
-        const text = textOn(this.#plain ? { ...kernel, forms: [] } : kernel, powers)
+        const text = textOn(this.#plain ? { ...kernel, forms: [] } : kernel, powers, size)
         entries.plain.set(kernel, { text, entry: await this.#loadStage(kernel.name, text) })
       }
     }

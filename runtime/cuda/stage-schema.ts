@@ -87,6 +87,7 @@ export function stagesCheck(cubin: Check, variantCheck: Check): Check {
       recordOf<CudaStageForm>({
         capability,
         vectors: boolean,
+        pays: anything,
         suffix: oneOf('', 'a'),
         threads: count,
         sharedBytes: place,
@@ -159,7 +160,9 @@ export function stageDisagreement({ stages, params, tables }: CudaArtifact): str
       ...faster.flatMap(({ records }) => (records === null ? [] : [records.stride, records.count])),
       ...variant.stored.flatMap(({ words, units }) => [words, ...(units === null ? [] : [units])]),
       ...variant.steps.flatMap((s) => (s.kind === 'chunks' ? [s.rows, s.count, s.units] : [])),
-      ...kernels.flatMap(({ when }) => (when === null ? [] : [when])),
+      ...kernels.flatMap(({ when, forms }) =>
+        [when, ...forms.map((f) => f.pays)].filter((rule) => rule !== null),
+      ),
       ...kernels.flatMap(({ grid }) =>
         (grid.kind === 'units' ? [grid.units, grid.inner] : [grid.rows]).filter((rule) => rule !== null),
       ),

@@ -170,9 +170,13 @@ const has = (powers: Powers, { capability: { min, max }, sharedBytes, vectors }:
   (powers.vectors || !vectors)
 
 /** The first form that the device and the call take, or the text for every one. */
-export function textOn(kernel: CudaStageKernel, powers: Powers): StageText {
+export function textOn(
+  kernel: CudaStageKernel,
+  powers: Powers,
+  size: ReturnType<typeof sizesOfCall>,
+): StageText {
   const { forms, grid } = kernel
-  const found = forms.find((form) => has(powers, form))
+  const found = forms.find((form) => has(powers, form) && (form.pays === null || size(form.pays) !== 0))
   return found ?? { ...kernel, suffix: '', tile: grid.kind === 'units' ? grid.tile : null }
 }
 

@@ -8,7 +8,7 @@ import { bfloatArray } from '../../runtime/bfloat.ts'
 import { cudaAttention, loadCudaKernel, type CudaDriver } from '../../runtime/cuda.ts'
 import { halfArray } from '../../runtime/half.ts'
 import type { Tensor } from '../../runtime/tensor.ts'
-import { stageCase, type StageSizes } from '../runtime/stage-cases.ts'
+import { stageCase, type StageCase, type StageSizes } from '../runtime/stage-cases.ts'
 
 /** Three tiles of keys and two of queries, none of them whole. */
 export const SIZES: StageSizes = { batch: 1, qHeads: 2, kvHeads: 1, qLen: 139, kvLen: 277, headDim: 40 }
@@ -19,15 +19,22 @@ const stored = ({ data, shape }: Tensor, dtype: CudaDtype): Tensor =>
     : { data: halfArray(data as Float32Array), shape }
 
 /** How the device is wrong, or null. */
-export async function difference(
+export const difference = (
   driver: CudaDriver,
   name: string,
   dtype: CudaDtype,
   sizes: StageSizes,
   consts: Readonly<Record<string, number>> = {},
+): Promise<string | null> => differenceOf(driver, stageCase(name, sizes, 11, consts), dtype, sizes.headDim)
+
+/** The same of a case that was made already. */
+export async function differenceOf(
+  driver: CudaDriver,
+  { compiled, pattern, call: made }: StageCase,
+  dtype: CudaDtype,
+  headDim: number,
 ): Promise<string | null> {
-  const { compiled, pattern, call: made } = stageCase(name, sizes, 11, consts)
-  const artifact = emitCuda(compiled, { headDims: [sizes.headDim], dtypes: [dtype] })
+  const artifact = emitCuda(compiled, { headDims: [headDim], dtypes: [dtype] })
   const kernel = loadCudaKernel(JSON.stringify(artifact), driver)
   const [q, k, v] = [stored(made.q, dtype), stored(made.k, dtype), stored(made.v, dtype)]
   const call = { ...made, q, k, v }

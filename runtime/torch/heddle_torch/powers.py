@@ -3,9 +3,10 @@ that are taken, out."""
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, NamedTuple
+from typing import Any, Dict, List, Mapping, NamedTuple
 
 from .stage_schema import in_form, with_kernels
+from .stored import Size
 
 
 class Powers(NamedTuple):
@@ -27,11 +28,15 @@ class Powers(NamedTuple):
             for v in (f["variant"] for f in kernel["faster"])
         )
 
-    def dressed(self, program: Mapping[str, Any]) -> Dict[str, Any]:
-        """Each kernel in the first form that can be had, or in its own."""
+    def forms(self, kernel: Mapping[str, Any]) -> List[Mapping[str, Any]]:
+        """Those that can be had, best first, whatever a call's sizes say of them."""
+        return [f for f in kernel["forms"] if self.has(f["capability"], f["sharedBytes"], f["vectors"])]
+
+    def dressed(self, program: Mapping[str, Any], size: Size) -> Dict[str, Any]:
+        """Each kernel in the first form that can be had and that the sizes are for, or in its own."""
 
         def change(kernel: Mapping[str, Any]) -> Dict[str, Any]:
-            able = (f for f in kernel["forms"] if self.has(f["capability"], f["sharedBytes"], f["vectors"]))
+            able = (f for f in self.forms(kernel) if f["pays"] is None or size(f["pays"]))
             return in_form(kernel, next(able, None))
 
         return with_kernels(program, change)

@@ -53,6 +53,7 @@ def stages_check(cubin: Check, variant: Check) -> Check:
     form = record_of(
         capability=record_of(min=place, max=place),
         vectors=boolean,
+        pays=anything,
         suffix=one_of("", "a"),
         threads=count,
         sharedBytes=place,
@@ -148,6 +149,7 @@ def _rules_of(program: Mapping[str, Any]) -> Iterator[Any]:
             yield from (step["rows"], step["count"], step["units"])
     for kernel in kernels_of(program):
         yield kernel["when"]
+        yield from (form["pays"] for form in kernel["forms"])
         grid = kernel["grid"]
         if grid["kind"] == "units":
             yield from (grid["units"], grid["inner"], grid["finer"] and grid["finer"]["before"])

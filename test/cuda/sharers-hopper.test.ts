@@ -1,0 +1,145 @@
+/** Sums over index heads by products whose rows are heads: indexers of several sizes against the oracle, and which calls take them. */
+
+import { afterAll, expect, test } from 'vitest'
+import { emitCuda } from '../../codegen/index.ts'
+import { PACKAGE_ROOT } from '../../compiler/package-root.ts'
+import type { Pattern } from '../../dsl/index.ts'
+import { textsOf } from '../../runtime/cli/cuda-texts.ts'
+import { evaluateJson } from '../../runtime/derived.ts'
+import { openEmulation } from '../../runtime/cuda/emulated.ts'
+import type { ParamValues } from '../../runtime/params.ts'
+import { seededRandom } from '../../runtime/testing/draw.ts'
+import { compilePattern } from '../../runtime/testing/subject.ts'
+import { bentIndexer, plainIndexer } from '../fixtures/bent-indexer.ts'
+import { stageCase, type StageCase, type StageSizes } from '../runtime/stage-cases.ts'
+import { differenceOf } from './product-cases.ts'
+
+const driver = await openEmulation({ multiprocessors: 2, order: 7, capability: { major: 9, minor: 0 } })
+afterAll(() => driver.release())
+
+interface Indexer {
+  readonly heads: number
+  readonly channels: number
+}
+
+/** A call of an indexer with so many heads; numbers are multiples of 1/64. */
+function indexed(
+  made: StageCase,
+  { batch, qLen, kvLen }: StageSizes,
+  { heads, channels }: Indexer,
+  params: ParamValues,
+): StageCase {
+  const random = seededRandom(heads + channels)
+  const numbers = (count: number) =>
+    Float32Array.from({ length: count }, () => Math.round((2 * random() - 1) * 64) / 64)
+  const rows = (sharers: number, tokens: number) => ({
+    data: numbers(batch * sharers * tokens * channels),
+    shape: [batch, sharers, tokens, channels] as const,
+  })
+  const call = {
+    ...made.call,
+    params: { ...made.call.params, ...params } as StageCase['call']['params'],
+    tables: { weight: numbers(batch * qLen * heads) },
+    rows: { qIndex: rows(heads, qLen), kIndex: rows(1, kvLen) },
+  }
+  return { ...made, call }
+}
+
+const BASE: StageSizes = { batch: 1, qHeads: 2, kvHeads: 1, qLen: 14, kvLen: 200, headDim: 16 }
+
+type Case = readonly [
+  about: string,
+  name: string,
+  sizes: StageSizes,
+  indexer: Indexer,
+  params: ParamValues,
+  consts: Readonly<Record<string, number>>,
+]
+
+test.each<Case>([
+  ['64 heads, of which no row is empty', 'dsa', BASE, { heads: 64, channels: 128 }, { k: 20 }, {}],
+  [
+    'heads and channels that fill no tile',
+    'dsa',
+    { ...BASE, batch: 2 },
+    { heads: 23, channels: 40 },
+    { k: 20 },
+    {},
+  ],
+  [
+    'more than one tile of columns',
+    'dsa',
+    { ...BASE, qLen: 3, kvLen: 2200 },
+    { heads: 33, channels: 72 },
+    { k: 9 },
+    {},
+  ],
+  [
+    'more channels than a product has',
+    'dsa',
+    { ...BASE, qLen: 3 },
+    { heads: 20, channels: 136 },
+    { k: 9 },
+    {},
+  ],
+  [
+    'blocks as wide as a strip',
+    'hisa',
+    { ...BASE, kvLen: 700 },
+    { heads: 64, channels: 64 },
+    { coarse: 3, k: 40 },
+    { block: 128 },
+  ],
+  [
+    'several blocks to a strip',
+    'hisa',
+    BASE,
+    { heads: 32, channels: 128 },
+    { coarse: 3, k: 12 },
+    { block: 32 },
+  ],
+])('%s', { timeout: 300_000 }, async (_, name, sizes, indexer, params, consts) => {
+  const made = indexed(stageCase(name, sizes, 5, consts), sizes, indexer, params)
+  expect(await differenceOf(driver, made, 'bf16', sizes.headDim)).toBeNull()
+})
+
+test.each([
+  ['heads that add something where rows are empty, and maps before and after the sum', bentIndexer],
+  ['heads without weights', plainIndexer],
+])('%s', { timeout: 300_000 }, async (_, own) => {
+  const sizes = { ...BASE, batch: 2 }
+  const { call } = indexed(stageCase('dsa', sizes, 5), sizes, { heads: 21, channels: 40 }, { k: 15 })
+  const file = `${PACKAGE_ROOT}/test/fixtures/bent-indexer.ts`
+  const compiled = compilePattern(own as unknown as Pattern, { file, consts: {} })
+  const made: StageCase = {
+    compiled,
+    pattern: own as unknown as StageCase['pattern'],
+    call: { ...call, tables: {} },
+  }
+  expect(await differenceOf(driver, made, 'bf16', sizes.headDim)).toBeNull()
+})
+
+test('each form has a name of its own', () => {
+  const { compiled } = stageCase('hisa', BASE, 1)
+  const names = textsOf(emitCuda(compiled, { headDims: [16], dtypes: ['bf16'] })).map((t) => t.id)
+  expect(names.filter((n) => n.includes('.sm90a-9x2048'))).toHaveLength(2)
+  expect(new Set(names).size).toBe(names.length)
+})
+
+test.each<[Indexer, taken: boolean]>([
+  [{ heads: 64, channels: 128 }, true],
+  [{ heads: 16, channels: 8 }, true],
+  [{ heads: 15, channels: 128 }, false],
+  [{ heads: 65, channels: 128 }, false],
+  [{ heads: 64, channels: 136 }, false],
+  [{ heads: 64, channels: 100 }, false],
+])('%o: %s', ({ heads, channels }, taken) => {
+  const { compiled } = stageCase('hisa', BASE, 1)
+  const { stages } = emitCuda(compiled, { headDims: [16], dtypes: ['bf16'] })
+  const kernels = stages!.variants[0]!.steps.flatMap((s) => (s.kind === 'once' ? [s.kernel] : s.kernels))
+  const rules = kernels.flatMap(({ forms }) => forms.flatMap(({ pays }) => (pays === null ? [] : [pays])))
+  // The scores of blocks, and those of tokens.
+  expect(rules).toHaveLength(2)
+  for (const rule of rules)
+    expect(evaluateJson(rule, { vars: { indexHeads: heads }, param: () => channels })).toBe(taken)
+})
