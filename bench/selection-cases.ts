@@ -4,7 +4,8 @@ import type { Artifact } from '../codegen/artifact.ts'
 import type { CudaArtifact } from '../codegen/cuda/manifest.ts'
 import type { Pattern } from '../dsl/index.ts'
 import { SELECTIONS } from '../patterns/index.ts'
-import { selectionInputs } from '../patterns/selection-examples.ts'
+import type { ExampleSizes } from '../patterns/examples.ts'
+import { SELECTION_EXAMPLES, selectionInputs } from '../patterns/selection-examples.ts'
 import {
   plain16,
   plain32,
@@ -51,6 +52,7 @@ export interface Sizes {
   readonly kvHeads: number
   readonly qLen: number
   readonly kvLen: number
+  readonly indexer?: NonNullable<ExampleSizes['indexer']>
 }
 
 /** A call as kernels and the oracle take it. */
@@ -59,12 +61,24 @@ export type SelectionCall = ReferenceCall & { readonly rows: Readonly<Record<str
 /** Blocks of a few sizes, some of them cut; a few steps of decoding; chunks that begin anywhere. */
 const LONGEST = { small: 110, wide: 330 } as const
 
-export function drawSizes(d: Draw, { grain }: Pick<AnyUnit, 'grain'>): Sizes {
+/** As many heads as have products of their own, and as many as have not. */
+const INDEXERS = [
+  { heads: 64, channels: 128 },
+  { heads: 3, channels: 8 },
+  { heads: 40, channels: 72 },
+] as const
+
+export function drawSizes(d: Draw, { grain, pattern }: Pick<AnyUnit, 'grain' | 'pattern'>): Sizes {
   const kvHeads = d.int(1, 2)
   const group = d.pick(grain === 'small' ? [2, 1, 4] : [2, 1])
   const kvLen = d.int(1, LONGEST[grain])
   const qLen = d.pick([() => kvLen, () => 1, () => d.int(1, kvLen)])()
-  return { batch: grain === 'small' ? d.int(1, 2) : 1, qHeads: kvHeads * group, kvHeads, qLen, kvLen }
+  const batch = grain === 'small' ? d.int(1, 2) : 1
+  const hasIndexer = Object.keys(SELECTION_EXAMPLES[pattern]!.rows).length > 0
+  const sizes = { batch, qHeads: kvHeads * group, kvHeads, qLen, kvLen }
+  if (grain === 'small' || !hasIndexer) return sizes
+  // The oracle takes as long for a query as there are heads.
+  return { ...sizes, qLen: Math.min(qLen, 8), indexer: d.pick(INDEXERS) }
 }
 
 export function patternOf({

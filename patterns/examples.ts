@@ -14,6 +14,8 @@ export interface ExampleSizes {
   readonly qLen: number
   readonly kvLen: number
   readonly headDim?: number
+  /** Of a learned indexer, where a pattern has one; absent: a few. */
+  readonly indexer?: { readonly heads: number; readonly channels: number }
 }
 
 /** A number in [0, 1), another at each call. */

@@ -35,25 +35,30 @@ const example = (
   ...more,
 })
 
-const INDEX_HEADS = 3
-const INDEX_CHANNELS = 8
+const FEW: NonNullable<ExampleSizes['indexer']> = { heads: 3, channels: 8 }
 
 /** Multiples of 1/64 within [-1, 1], the same numbers in f16. */
 const floats = (length: number, random: Random): Float32Array =>
   Float32Array.from({ length }, () => Math.round((2 * random() - 1) * 64) / 64)
 
-const vectors = (batch: number, sharers: number, tokens: number, random: Random): RowsData => ({
-  data: floats(batch * sharers * tokens * INDEX_CHANNELS, random),
-  shape: [batch, sharers, tokens, INDEX_CHANNELS],
+const vectors = (shape: RowsData['shape'], random: Random): RowsData => ({
+  data: floats(
+    shape.reduce((a, b) => a * b, 1),
+    random,
+  ),
+  shape,
 })
 
 const INDEXER = {
   tables: {
-    weight: ({ batch, qLen }: ExampleSizes, random: Random) => floats(batch * qLen * INDEX_HEADS, random),
+    weight: ({ batch, qLen, indexer = FEW }: ExampleSizes, random: Random) =>
+      floats(batch * qLen * indexer.heads, random),
   },
   rows: {
-    qIndex: ({ batch, qLen }: ExampleSizes, random: Random) => vectors(batch, INDEX_HEADS, qLen, random),
-    kIndex: ({ batch, kvLen }: ExampleSizes, random: Random) => vectors(batch, 1, kvLen, random),
+    qIndex: ({ batch, qLen, indexer = FEW }: ExampleSizes, random: Random) =>
+      vectors([batch, indexer.heads, qLen, indexer.channels], random),
+    kIndex: ({ batch, kvLen, indexer = FEW }: ExampleSizes, random: Random) =>
+      vectors([batch, 1, kvLen, indexer.channels], random),
   },
 }
 

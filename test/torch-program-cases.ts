@@ -111,7 +111,9 @@ function record(
   const { qHeads, kvHeads } = HEADS
   const headDim = BUILT.headDims[seed % BUILT.headDims.length]!
   const dtype = seed % 3 === 1 ? 'bf16' : 'f16'
-  const sizes = { batch, qHeads, kvHeads, qLen, kvLen, headDim }
+  // Every other call has as many index heads as have products of their own.
+  const indexer = seed % 2 === 1 ? { indexer: { heads: 24, channels: 16 } } : {}
+  const sizes = { batch, qHeads, kvHeads, qLen, kvLen, headDim, ...indexer }
   const { tables, rows } = selectionInputs(name, sizes, seed + 1)
   const tensor = (heads: number, length: number, part: number): Tensor => {
     const { data, shape } = randomTensor([batch, heads, length, headDim], 'f32', seed * 4 + part)

@@ -7,8 +7,6 @@ import type { Pattern } from '../../dsl/index.ts'
 import { textsOf } from '../../runtime/cli/cuda-texts.ts'
 import { evaluateJson } from '../../runtime/derived.ts'
 import { openEmulation } from '../../runtime/cuda/emulated.ts'
-import type { ParamValues } from '../../runtime/params.ts'
-import { seededRandom } from '../../runtime/testing/draw.ts'
 import { compilePattern } from '../../runtime/testing/subject.ts'
 import { bentIndexer, plainIndexer } from '../fixtures/bent-indexer.ts'
 import { stageCase, type StageCase, type StageSizes } from '../runtime/stage-cases.ts'
@@ -17,42 +15,21 @@ import { differenceOf } from './product-cases.ts'
 const driver = await openEmulation({ multiprocessors: 2, order: 7, capability: { major: 9, minor: 0 } })
 afterAll(() => driver.release())
 
-interface Indexer {
-  readonly heads: number
-  readonly channels: number
-}
-
-/** A call of an indexer with so many heads; numbers are multiples of 1/64. */
-function indexed(
-  made: StageCase,
-  { batch, qLen, kvLen }: StageSizes,
-  { heads, channels }: Indexer,
-  params: ParamValues,
-): StageCase {
-  const random = seededRandom(heads + channels)
-  const numbers = (count: number) =>
-    Float32Array.from({ length: count }, () => Math.round((2 * random() - 1) * 64) / 64)
-  const rows = (sharers: number, tokens: number) => ({
-    data: numbers(batch * sharers * tokens * channels),
-    shape: [batch, sharers, tokens, channels] as const,
-  })
-  const call = {
-    ...made.call,
-    params: { ...made.call.params, ...params } as StageCase['call']['params'],
-    tables: { weight: numbers(batch * qLen * heads) },
-    rows: { qIndex: rows(heads, qLen), kIndex: rows(1, kvLen) },
-  }
-  return { ...made, call }
-}
+type Indexer = NonNullable<StageSizes['indexer']>
 
 const BASE: StageSizes = { batch: 1, qHeads: 2, kvHeads: 1, qLen: 14, kvLen: 200, headDim: 16 }
+
+const withParams = (made: StageCase, params: Readonly<Record<string, number>>): StageCase => ({
+  ...made,
+  call: { ...made.call, params },
+})
 
 type Case = readonly [
   about: string,
   name: string,
   sizes: StageSizes,
   indexer: Indexer,
-  params: ParamValues,
+  params: Readonly<Record<string, number>>,
   consts: Readonly<Record<string, number>>,
 ]
 
@@ -99,7 +76,7 @@ test.each<Case>([
     { block: 32 },
   ],
 ])('%s', { timeout: 300_000 }, async (_, name, sizes, indexer, params, consts) => {
-  const made = indexed(stageCase(name, sizes, 5, consts), sizes, indexer, params)
+  const made = withParams(stageCase(name, { ...sizes, indexer }, 5, consts), params)
   expect(await differenceOf(driver, made, 'bf16', sizes.headDim)).toBeNull()
 })
 
@@ -107,8 +84,8 @@ test.each([
   ['heads that add something where rows are empty, and maps before and after the sum', bentIndexer],
   ['heads without weights', plainIndexer],
 ])('%s', { timeout: 300_000 }, async (_, own) => {
-  const sizes = { ...BASE, batch: 2 }
-  const { call } = indexed(stageCase('dsa', sizes, 5), sizes, { heads: 21, channels: 40 }, { k: 15 })
+  const sizes: StageSizes = { ...BASE, batch: 2, indexer: { heads: 21, channels: 40 } }
+  const { call } = withParams(stageCase('dsa', sizes, 5), { k: 15 })
   const file = `${PACKAGE_ROOT}/test/fixtures/bent-indexer.ts`
   const compiled = compilePattern(own as unknown as Pattern, { file, consts: {} })
   const made: StageCase = {

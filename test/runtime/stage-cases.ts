@@ -3,6 +3,7 @@
 import type { CompiledPattern } from '../../compiler/index.ts'
 import { isPattern, type Pattern } from '../../dsl/index.ts'
 import { SELECTIONS } from '../../patterns/index.ts'
+import type { ExampleSizes } from '../../patterns/examples.ts'
 import { selectionInputs } from '../../patterns/selection-examples.ts'
 import { PACKAGE_ROOT } from '../../compiler/package-root.ts'
 import type { ReferencePattern } from '../../runtime/reference.ts'
@@ -17,6 +18,7 @@ export interface StageSizes {
   readonly qLen: number
   readonly kvLen: number
   readonly headDim: number
+  readonly indexer?: NonNullable<ExampleSizes['indexer']>
 }
 
 export interface StageCase {
