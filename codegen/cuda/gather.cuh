@@ -186,6 +186,8 @@ DEVICE void giveBack(u64& empty, int owners) {
 }
 DEVICE void tellTile(Book* book, Teller& teller, Turn<STAGES> const& k, int owners) {
   giveBack(book->kEmpty[k.stage], owners);
+  // Who did not have the stage's last tile does not know whether its values have come: they could pass for those of this one.
+  if (laneIndex() == 0) barrierWait(sharedAddress(&book->vFull[k.stage]), k.parity);
 #pragma unroll
   for (int g = 0; g < CONSUMERS; g++) {
     if (owners >> g & 1) {
