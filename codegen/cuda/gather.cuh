@@ -1,6 +1,6 @@
 // The bringing warps of a Hopper block over sets of keys: runs of up to TILE_KV keys that begin anywhere, and keys by their numbers.
 // A run comes as a box of the copy engine; keys that lie apart, or whose order is not that of memory, come in pieces of sixteen
-// bytes, by all four warps. In: the records that the kernel `list` of sets.cuh made. What the mask leaves nothing of is passed over.
+// bytes, by all four warps. In: the records that the kernel `list` of records.cuh made. What the mask leaves nothing of is passed over.
 
 constexpr int BRINGING_THREADS = 32 * BRINGING_WARPS;
 constexpr int BRINGING_BARRIER = 1;
@@ -19,6 +19,7 @@ struct Keys {
   int first, count;
   int const* rows;   // null: they are from `first` on
   int known;         // of the warp's own keys the one at this lane, -1: there is none
+  int owners;        // PAIRED: bit g: warpgroup g has them
 };
 
 struct SetWalk {
@@ -34,12 +35,18 @@ struct SetWalk {
   int const* rows;
   int count;
   int keys[LANE_KEYS];
+  int owner, owners;  // PAIRED: of all keys that are walked, and of that tile
 };
 
 DEVICE void lookAhead(SetWalk& walk) {
   int const lane = laneIndex();
   walk.rows = nullptr;
   walk.count = 0;
+  // Keys of both come first, then those of the first unit, then of the second.
+  for (; PAIRED && COLUMNS && walk.column >= walk.columnCount && walk.owner < 2; walk.column = 0) {
+    walk.columns += walk.columnCount;
+    walk.columnCount = (int)walk.runs[1 + ++walk.owner - RECORD_HEADER];
+  }
   if (KEY_ORDER && walk.run < walk.runCount) {
     if ((walk.run & 31) == 0) walk.window = walk.run + lane < walk.runCount ? walk.runs[walk.run + lane] : 0u;
     u32 const run = (u32)shuffle((int)walk.window, walk.run & 31);
@@ -50,6 +57,7 @@ DEVICE void lookAhead(SetWalk& walk) {
     walk.rows = walk.columns + walk.column;
     walk.count = min(TILE_KV, walk.columnCount - walk.column);
     walk.column += TILE_KV;
+    walk.owners = walk.owner == 0 ? 3 : walk.owner;
   }
 #pragma unroll
   for (int i = 0; i < LANE_KEYS; i++) walk.keys[i] = 32 * i + lane < walk.count ? readOnly(walk.rows + 32 * i + lane) : -1;
@@ -82,7 +90,7 @@ DEVICE Keys gathered(Call const& call, Place const& place, Reach const& reach, S
     if (warp * OWN_KEYS / 32 == i) known = key;
   }
   known = shuffle(known, warp * OWN_KEYS % 32 + laneIndex() % OWN_KEYS);
-  return {ballotLanes(reached) != 0u, ballotLanes(full) == ~0u, 0, walk.count, walk.rows, known};
+  return {ballotLanes(reached) != 0u, ballotLanes(full) == ~0u, 0, walk.count, walk.rows, known, walk.owners};
 }
 
 DEVICE Keys nextKeys(Call const& call, Place const& place, Reach const& reach, SetWalk& walk) {
@@ -105,7 +113,7 @@ DEVICE Keys nextKeys(Call const& call, Place const& place, Reach const& reach, S
     u32 const run = walk.runs[walk.base + bit];
     // The tail of a run may be no box, and comes in pieces then.
     int const own = (int)(threadIdx.x >> 5) * OWN_KEYS + laneIndex() % OWN_KEYS;
-    return {true, (walk.full >> bit & 1u) != 0u, runFirst(run), runLength(run), nullptr, own < runLength(run) ? runFirst(run) + own : -1};
+    return {true, (walk.full >> bit & 1u) != 0u, runFirst(run), runLength(run), nullptr, own < runLength(run) ? runFirst(run) + own : -1, runOwners(run)};
   }
   while (walk.rows != nullptr) {
     Keys const keys = gathered(call, place, reach, walk);
@@ -157,6 +165,48 @@ DEVICE void bringTile(Call const& call, TensorMap const& map, void const* tensor
   }
 }
 
+// What the multiplying warpgroups are told of a pair's tiles. A warpgroup that does not have one gives its stage back at once, and is
+// not waited for: the first bringing warp does it in its stead, where that stage's last phase is over.
+struct Teller {
+  Turn<TOLD> turns[CONSUMERS];
+  int since[CONSUMERS];  // tiles since the last of its own; STAGES: it has ended what it began
+};
+DEVICE void tell(Book* book, Teller& teller, int group, u32 word) {
+  Told& told = book->told[PAIRED ? group : 0][PAIRED ? teller.turns[group].stage : 0];
+  if (laneIndex() == 0) {
+    told.word = word;
+    barrierArrive(sharedAddress(&told.barrier));
+  }
+  teller.turns[group].advance();
+}
+DEVICE void giveBack(u64& empty, int owners) {
+#pragma unroll
+  for (int g = 0; g < CONSUMERS; g++)
+    if ((owners >> g & 1) == 0 && laneIndex() < CONSUMER_WARPS / CONSUMERS) barrierArrive(sharedAddress(&empty));
+}
+DEVICE void tellTile(Book* book, Teller& teller, Turn<STAGES> const& k, int owners) {
+  giveBack(book->kEmpty[k.stage], owners);
+  // Who did not have the stage's last tile does not know whether its values have come: they could pass for those of this one.
+  if (laneIndex() == 0) barrierWait(sharedAddress(&book->vFull[k.stage]), k.parity);
+#pragma unroll
+  for (int g = 0; g < CONSUMERS; g++) {
+    if (owners >> g & 1) {
+      // The parity of what is brought is the other one of what is given back.
+      tell(book, teller, g, (u32)k.stage | (k.parity ^ 1u) * ROUND);
+      teller.since[g] = 0;
+    } else if (teller.since[g] < STAGES && ++teller.since[g] == STAGES) {
+      tell(book, teller, g, PAUSED);
+    }
+  }
+}
+DEVICE void tellDone(Book* book, Teller& teller) {
+#pragma unroll
+  for (int g = 0; g < CONSUMERS; g++) {
+    tell(book, teller, g, DONE);
+    teller.since[g] = STAGES;
+  }
+}
+
 // All four warps come here; the first has the copy engine and the messages.
 DEVICE void produce(Call const& call, TensorMap const& qMap, TensorMap const& kMap, TensorMap const& vMap, Book* book) {
   u32 const base = sharedAddress(sharedBase());
@@ -166,6 +216,12 @@ DEVICE void produce(Call const& call, TensorMap const& qMap, TensorMap const& kM
   Turn<STAGES> k = {0, 1u}, v = {0, 1u};  // a fresh barrier's previous phase counts as over
   Turn<Q_STAGES> t = {0, 1u};
   int message = 0, turn = 0;
+  Teller teller;
+#pragma unroll
+  for (int g = 0; g < CONSUMERS; g++) {
+    teller.turns[g] = {0, 0u};
+    teller.since[g] = STAGES;
+  }
   if (leads && lane == 0) {
     prefetchMap(qMap);
     prefetchMap(kMap);
@@ -216,6 +272,7 @@ DEVICE void produce(Call const& call, TensorMap const& qMap, TensorMap const& kM
     auto bringValues = [&]() {
       u32 const to = base + V_BEGIN + v.stage * V_BYTES, full = sharedAddress(&book->vFull[v.stage]);
       barrierWait(sharedAddress(&book->vEmpty[v.stage]), v.parity);
+      if (PAIRED && leads) giveBack(book->vEmpty[v.stage], valuesOf.owners);
       bringTile<VALUE_DIM, CHUNK_BYTES_V>(call, vMap, call.v, call.vStride, call.valueDim, place, valuesOf, to, full);
       v.advance();
     };
@@ -227,6 +284,10 @@ DEVICE void produce(Call const& call, TensorMap const& qMap, TensorMap const& kM
         book->tiles[k.stage] = (u32)keys.first | (keys.full ? TILE_FULL : 0u) | (after.there ? 0u : TILE_LAST);
         book->units[k.stage].count = keys.count;
         book->units[k.stage].rows = keys.rows;
+      }
+      if (PAIRED && leads) {
+        tellTile(book, teller, k, keys.owners);
+        if (!after.there) tellDone(book, teller);
       }
       bringTile<HEAD_DIM, CHUNK_BYTES_K>(call, kMap, call.k, call.kStride, call.headDim, place, keys, to, full);
       k.advance();

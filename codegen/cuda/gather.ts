@@ -2,6 +2,7 @@
 
 import type { ListInfo, Share } from '../artifact.ts'
 import { LONGEST } from '../../compiler/vars.ts'
+import type { RecordShape } from '../stages/attend-form.ts'
 import { MAX_PARTS } from './call.ts'
 import { HOPPER } from './hopper.ts'
 import type { CudaEntry, SizeRule } from './manifest.ts'
@@ -23,6 +24,8 @@ const BOOK_BYTES = 1024
 interface Row {
   readonly headDim: number
   readonly q: 64 | 128
+  /** Each multiplying warpgroup has a query unit of its own, and a tile of keys is multiplied by those whose unit has it. */
+  readonly paired: boolean
   readonly kv: number
   readonly stages: number
   /** That share a multiprocessor. */
@@ -31,13 +34,17 @@ interface Row {
   readonly reason: string
 }
 
-/** Best first. A query tile lies within one query unit of every list. */
+/** Rows of a query unit that is one warpgroup's. */
+const PAIRED_ROWS = 64
+
+/** Best first. A query tile lies within one query unit of every list, unless it is a pair of them. */
 const ROWS: readonly Row[] = [
-  { headDim: 128, q: 128, kv: 64, stages: 4, blocks: 1, registers: [120, 192], reason: 'keys in pieces are late: four short tiles under way are a fifth ahead of two long ones' }, // oxfmt-ignore
-  { headDim: 128, q: 128, kv: 128, stages: 2, blocks: 1, registers: [88, 208], reason: 'longer products' }, // oxfmt-ignore
-  { headDim: 256, q: 128, kv: 64, stages: 2, blocks: 1, registers: [72, 216], reason: 'what shared memory holds' }, // oxfmt-ignore
-  { headDim: 128, q: 64, kv: 64, stages: 3, blocks: 2, registers: [96, 160], reason: 'two blocks of one warpgroup: each has rows of its own' }, // oxfmt-ignore
-  { headDim: 256, q: 64, kv: 64, stages: 2, blocks: 1, registers: [80, 240], reason: 'what shared memory holds' }, // oxfmt-ignore
+  { headDim: 128, q: 128, paired: true, kv: 64, stages: 6, blocks: 1, registers: [104, 200], reason: 'two query units: what both have is brought once; each has three tiles under way' }, // oxfmt-ignore
+  { headDim: 128, q: 128, paired: false, kv: 64, stages: 4, blocks: 1, registers: [120, 192], reason: 'keys in pieces are late: four short tiles under way are a fifth ahead of two long ones' }, // oxfmt-ignore
+  { headDim: 128, q: 128, paired: false, kv: 128, stages: 2, blocks: 1, registers: [88, 208], reason: 'longer products' }, // oxfmt-ignore
+  { headDim: 256, q: 128, paired: false, kv: 64, stages: 2, blocks: 1, registers: [72, 216], reason: 'what shared memory holds' }, // oxfmt-ignore
+  { headDim: 128, q: 64, paired: false, kv: 64, stages: 3, blocks: 2, registers: [96, 160], reason: 'two blocks of one warpgroup: each has rows of its own' }, // oxfmt-ignore
+  { headDim: 256, q: 64, paired: false, kv: 64, stages: 2, blocks: 1, registers: [80, 240], reason: 'what shared memory holds' }, // oxfmt-ignore
 ]
 
 const SHARE_OF_NONE = 0
@@ -65,20 +72,49 @@ const isUnited = ({ lists: [list, ...more], keyOrder }: SetsInfo): boolean =>
   list.q % 64 !== 0 &&
   UNITED_ROWS % list.q === 0
 
-/** Queries that share a record: 0: all of a head. */
-export const recordQueries = (sets: SetsInfo): number => (isUnited(sets) ? UNITED_ROWS : shortestUnit(sets))
-
 const shortestUnit = ({ lists }: SetsInfo): number =>
   lists.reduce((least, { q }) => (q === 'whole' ? least : least === 0 ? q : Math.min(least, q)), 0)
 
-const fits = ({ headDim, q }: Row, sets: SetsInfo, dim: number): boolean =>
+/** Lists of units that are a warpgroup's rows, beside others whose units hold whole pairs of them. */
+const isPaired = (sets: SetsInfo): boolean =>
+  shortestUnit(sets) === PAIRED_ROWS &&
+  sets.keyOrder === null &&
+  sets.lists.every(({ q }) => q === 'whole' || q === PAIRED_ROWS || q % (2 * PAIRED_ROWS) === 0)
+
+const fits = ({ headDim, q, paired }: Row, sets: SetsInfo, dim: number): boolean =>
   dim <= headDim &&
-  (isUnited(sets) ? q === UNITED_ROWS : sets.lists.every((l) => l.q === 'whole' || l.q % q === 0))
+  (isUnited(sets)
+    ? q === UNITED_ROWS && !paired
+    : paired
+      ? isPaired(sets)
+      : sets.lists.every((l) => l.q === 'whole' || l.q % q === 0))
+
+/** Best first. */
+const rowsFor = (sets: SetsInfo, dims: readonly number[]): Row[] =>
+  ROWS.filter((r) => dims.every((d) => fits(r, sets, d)))
+
+/** Queries that share a record: 0: all of a head. */
+const recordQueries = ({ paired }: Pick<Row, 'paired'>, sets: SetsInfo): number =>
+  isUnited(sets) ? UNITED_ROWS : paired ? 2 * PAIRED_ROWS : shortestUnit(sets)
+
+/** Words in front of a record's runs: how many they are, and how many keys of each owner. */
+const headerOf = ({ paired }: Row): number => (paired ? 4 : 2)
+
+/** What the records hold that the best kernel walks; there is one. */
+export function recordOf(sets: SetsInfo, dims: readonly number[]): RecordShape {
+  const [row] = rowsFor(sets, dims)
+  return {
+    queries: recordQueries(row!, sets),
+    units: row!.paired ? 2 : 1,
+    run: row!.kv,
+    header: headerOf(row!),
+  }
+}
 
 /** Whether there is a kernel. Keys stand behind runs, and a record lies within one unit of every list. */
 export function walksSets(sets: SetsInfo, dims: readonly number[]): boolean {
   const { lists } = sets
-  const record = recordQueries(sets)
+  const record = recordQueries({ paired: false }, sets)
   return (
     lists.length > 0 &&
     lists.length <= MAX_PARTS &&
@@ -86,17 +122,15 @@ export function walksSets(sets: SetsInfo, dims: readonly number[]): boolean {
     (isUnited(sets) || lists.every((l) => l.q === 'whole' || l.q % record === 0)) &&
     !lists.some((l, i) => isKeys(l) && lists.slice(i).some((m) => !isKeys(m))) &&
     (sets.keyOrder === null || !lists.some(isKeys)) &&
-    ROWS.some((r) => dims.every((d) => fits(r, sets, d)))
+    rowsFor(sets, dims).length > 0
   )
 }
 
-/** Words in front of a record's runs. */
-export const RECORD_HEADER = 2
-
-function shapesOf({ headDim, valueDim, traits }: Request): Shape[] {
+function shapesOf({ headDim, valueDim, traits }: Request, paired: boolean): Shape[] {
   const sets = traits.sets!
   const { lists, keyOrder } = sets
-  return ROWS.filter((r) => fits(r, sets, Math.max(headDim, valueDim))).map((row) => {
+  const rows = rowsFor(sets, [headDim, valueDim]).filter((r) => r.paired === paired)
+  return rows.map((row) => {
     const { q, kv, stages, blocks, registers, reason } = row
     const sharedBytes = 2 * (q * headDim + stages * kv * (headDim + valueDim)) + BOOK_BYTES
     const consumers = q / 64
@@ -115,8 +149,9 @@ function shapesOf({ headDim, valueDim, traits }: Request): Shape[] {
         CONSUMER_REGISTERS: registers[1],
         UNROLL_MASK: true,
         HOST_SHARED_BYTES: sharedBytes,
-        RECORD_HEADER,
-        RECORD_Q: recordQueries(sets),
+        PAIRED: paired,
+        RECORD_HEADER: headerOf(row),
+        RECORD_Q: recordQueries(row, sets),
         ROWS_DIFFER: isUnited(sets),
         UNION_WORDS: isUnited(sets) ? UNITED_UNITS / 32 : 1,
         SET_COUNT: lists.length,
@@ -145,11 +180,16 @@ function setsText({ traits }: Request): string {
 
 const LIST_THREADS = 128
 
-export const GATHER: SkeletonSpec = {
+const textsOf = (record: string): readonly string[] => [
+  ...['given.cuh', 'sets.cuh', record, 'records.cuh'],
+  ...['hopper.cuh', 'gather.cuh', 'multiply.cuh'],
+]
+
+const GATHER: SkeletonSpec = {
   ...HOPPER,
   name: 'gather',
-  shapes: shapesOf,
-  texts: ['given.cuh', 'sets.cuh', 'hopper.cuh', 'gather.cuh', 'multiply.cuh'],
+  shapes: (request) => shapesOf(request, false),
+  texts: textsOf('unit-record.cuh'),
   made: (request, shape) => `${HOPPER.made!(request, shape)}\n\n${setsText(request)}`,
   sharesTests: false,
   walks: 'sets',
@@ -170,3 +210,14 @@ export const GATHER: SkeletonSpec = {
     return [list, { ...attend!, grid: [min(blocks, perHead(tile.q)), 1, 1] }]
   },
 }
+
+/** The same, each of whose blocks has two query units. */
+const PAIRS: SkeletonSpec = {
+  ...GATHER,
+  shapes: (request) => shapesOf(request, true),
+  texts: textsOf('pair-record.cuh'),
+}
+
+/** The skeleton of the best row. */
+export const gatherOf = (sets: SetsInfo, dims: readonly number[]): SkeletonSpec =>
+  rowsFor(sets, dims)[0]!.paired ? PAIRS : GATHER

@@ -47,6 +47,7 @@ function shapesOf({ headDim, valueDim, traits }: Request): Shape[] {
       sharedBytes,
       constants: {
         GATHERS: false,
+        PAIRED: false,
         ROWS_DIFFER: false,
         CONSUMERS: consumers,
         BLOCKS: blocks,
