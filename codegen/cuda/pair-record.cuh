@@ -36,24 +36,27 @@ struct Owned {
   int first, second, both;
 };
 
+// NVRTC has no lambdas of any argument, so what takes several kinds of them is a function.
+template <class Take>
+DEVICE void eachTile(int low, int high, Take take) {
+  for (int first = low; first < high; first += TILE_KV) take(first, min(TILE_KV, high - first));
+}
+
 // The keys from `low` to before `high` that `mine` has: those that `theirs` has too in whole tiles or more, and runs of the rest.
 template <int n, class TakeRun, class TakeShared>
 DEVICE void eachPiece(Own<n> const& mine, Own<n> const& theirs, int low, int high, TakeRun take, TakeShared share) {
-  auto each = [&](int from, int past, auto taken) {
-    for (int first = from; first < past; first += TILE_KV) taken(first, min(TILE_KV, past - first));
-  };
   int open = low;
   for (int at = low; at < high;) {
     int until = high;
     bool const gone = mine.before.holds(at, until), shared = !gone && theirs.holds(at, until) && until - at >= TILE_KV;
     if (gone || shared) {
-      each(open, at, take);
+      eachTile(open, at, take);
       open = until;
     }
-    if (shared) each(at, until, share);
+    if (shared) eachTile(at, until, share);
     at = until;
   }
-  each(open, high, take);
+  eachTile(open, high, take);
 }
 
 // The runs that a unit has by list n: pieces(low, high) of each lane's span of keys.
@@ -118,20 +121,23 @@ DEVICE void writeRuns(Call const& call, Place const& place, QueryUnit a, QueryUn
   }
 }
 
+// The keys of a list with their owners, as told.
+template <int n, class Take, class OwnersOf>
+DEVICE void eachNamed(Given<n> const& list, int kvLen, Take take, OwnersOf ownersOf) {
+  for (int base = 0; base < list.count; base += 32) {
+    int const unit = base + laneIndex();
+    bool const named = unit < list.count && list.has(unit);
+    int const key = named ? list.low(unit) : -1;
+    take(key, (u32)key < (u32)kvLen ? ownersOf(key) : 0);
+  }
+}
+
 // The keys of lists of keys from the n-th on with their owners, 0: of none; all lanes take theirs together.
 template <int n, class Take>
 DEVICE void eachKey(Call const& call, Place const& place, QueryUnit a, QueryUnit b, Take take) {
   if constexpr (n < SET_COUNT) {
     constexpr bool COMMON = SETS[n].q % RECORD_Q == 0;  // the units have the same list
     Own<n> const first = Own<n>::of(call, place, a), second = Own<n>::of(call, place, b);
-    auto each = [&](Given<n> const& list, auto ownersOf) {
-      for (int base = 0; base < list.count; base += 32) {
-        int const unit = base + laneIndex();
-        bool const named = unit < list.count && list.has(unit);
-        int const key = named ? list.low(unit) : -1;
-        take(key, (u32)key < (u32)place.kvLen ? ownersOf(key) : 0);
-      }
-    };
     auto has = [](Own<n> const& own, int key) {
       int until = key + 1;
       return own.holds(key, until);
@@ -139,10 +145,10 @@ DEVICE void eachKey(Call const& call, Place const& place, QueryUnit a, QueryUnit
     if (COMMON) {
       Given<n> list = first.list;
       list.count = max(first.list.count, second.list.count);  // a unit without queries has none
-      each(list, [&](int key) { return (first.keeps(key) ? FIRST : 0) | (second.keeps(key) ? SECOND : 0); });
+      eachNamed(list, place.kvLen, take, [&](int key) { return (first.keeps(key) ? FIRST : 0) | (second.keeps(key) ? SECOND : 0); });
     } else {
-      each(first.list, [&](int key) { return first.keeps(key) ? FIRST | (has(second, key) ? SECOND : 0) : 0; });
-      each(second.list, [&](int key) { return second.keeps(key) && !has(first, key) ? SECOND : 0; });
+      eachNamed(first.list, place.kvLen, take, [&](int key) { return first.keeps(key) ? FIRST | (has(second, key) ? SECOND : 0) : 0; });
+      eachNamed(second.list, place.kvLen, take, [&](int key) { return second.keeps(key) && !has(first, key) ? SECOND : 0; });
     }
     eachKey<n + 1>(call, place, a, b, take);
   }
