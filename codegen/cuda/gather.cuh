@@ -22,6 +22,9 @@ struct Keys {
   int owners;        // PAIRED: bit g: warpgroup g has them
 };
 
+// Keys in pieces are late and take the bringing warps long: tiles of them are spread among runs, which are there meanwhile.
+constexpr bool SPREADS = COLUMNS && RUN_SETS > 0;
+
 struct SetWalk {
   unsigned const* runs;
   int const* columns;
@@ -36,6 +39,7 @@ struct SetWalk {
   int count;
   int keys[LANE_KEYS];
   int owner, owners;  // PAIRED: of all keys that are walked, and of that tile
+  int every, due;     // runs from one tile of keys to the next, and until the next
 };
 
 DEVICE void lookAhead(SetWalk& walk) {
@@ -72,6 +76,12 @@ DEVICE SetWalk setWalkOf(Call const& call, Place const& place, int qLo) {
   walk.columnCount = (int)words[1];
   walk.runs = words + RECORD_HEADER;
   walk.columns = (int const*)walk.runs + walk.runCount;
+  if (SPREADS) {
+    int tiles = 0;
+#pragma unroll
+    for (int i = 1; i < RECORD_HEADER; i++) tiles += ((int)words[i] + TILE_KV - 1) / TILE_KV;
+    walk.every = walk.due = max(1, walk.runCount / (tiles + 1));
+  }
   if (KEY_ORDER) walk.order = call.order + (long long)sharerOf(place, ORDER_SHARE, call) * call.kvRows;
   lookAhead(walk);
   return walk;
@@ -94,6 +104,12 @@ DEVICE Keys gathered(Call const& call, Place const& place, Reach const& reach, S
 }
 
 DEVICE Keys nextKeys(Call const& call, Place const& place, Reach const& reach, SetWalk& walk) {
+  if (SPREADS && walk.rows != nullptr && walk.due-- == 0) {
+    walk.due = walk.every;
+    Keys const keys = gathered(call, place, reach, walk);
+    lookAhead(walk);
+    if (keys.there) return keys;
+  }
   while (!KEY_ORDER && (walk.kept != 0u || walk.run < walk.runCount)) {
     if (walk.kept == 0u) {
       int const at = walk.run + laneIndex();

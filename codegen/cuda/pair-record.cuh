@@ -24,6 +24,12 @@ struct Own {
   __device__ __forceinline__ bool holds(int key, int& until) const {
     return list.count > 0 && !before.holds(key, until) && list.holds(key, until);
   }
+  // The same where the list's unit is not far from `near`, which it then is.
+  __device__ __forceinline__ bool holds(int key, int& until, int& near) const {
+    if (list.count == 0 || before.holds(key, until)) return false;
+    near = list.unitNear(key, near);
+    return list.has(near, key, until);
+  }
   // Whether it has a key that its list has.
   __device__ __forceinline__ bool keeps(int key) const {
     int until = key + 1;
@@ -43,12 +49,13 @@ DEVICE void eachTile(int low, int high, Take take) {
 }
 
 // The keys from `low` to before `high` that `mine` has: those that `theirs` has too in whole tiles or more, and runs of the rest.
+// Neighbouring units have their keys by much the same numbers.
 template <int n, class TakeRun, class TakeShared>
-DEVICE void eachPiece(Own<n> const& mine, Own<n> const& theirs, int low, int high, TakeRun take, TakeShared share) {
+DEVICE void eachPiece(Own<n> const& mine, Own<n> const& theirs, int near, int low, int high, TakeRun take, TakeShared share) {
   int open = low;
   for (int at = low; at < high;) {
     int until = high;
-    bool const gone = mine.before.holds(at, until), shared = !gone && theirs.holds(at, until) && until - at >= TILE_KV;
+    bool const gone = mine.before.holds(at, until), shared = !gone && theirs.holds(at, until, near) && until - at >= TILE_KV;
     if (gone || shared) {
       eachTile(open, at, take);
       open = until;
@@ -59,13 +66,13 @@ DEVICE void eachPiece(Own<n> const& mine, Own<n> const& theirs, int low, int hig
   eachTile(open, high, take);
 }
 
-// The runs that a unit has by list n: pieces(low, high) of each lane's span of keys.
+// What a query unit has by list n: pieces(unit of the list, low, high) of each lane's.
 template <int n, class Pieces>
 DEVICE void eachSpan(Own<n> const& own, Pieces pieces) {
   for (int base = 0; base < own.list.count; base += 32) {
     int const unit = base + laneIndex();
     bool const named = unit < own.list.count && own.list.has(unit);
-    pieces(named ? max(own.list.low(unit), 0) : 0, named ? own.list.high(unit) : 0);
+    pieces(unit, named ? max(own.list.low(unit), 0) : 0, named ? own.list.high(unit) : 0);
   }
 }
 
@@ -79,11 +86,11 @@ template <int n>
 DEVICE void countRuns(Call const& call, Place const& place, QueryUnit a, QueryUnit b, Owned& count) {
   if constexpr (n < RUN_SETS) {
     Own<n> const first = Own<n>::of(call, place, a), second = Own<n>::of(call, place, b);
-    eachSpan(first, [&](int low, int high) {
-      eachPiece(first, second, low, high, [&](int, int) { count.first++; }, [&](int, int) { count.both++; });
+    eachSpan(first, [&](int unit, int low, int high) {
+      eachPiece(first, second, unit, low, high, [&](int, int) { count.first++; }, [&](int, int) { count.both++; });
     });
-    eachSpan(second, [&](int low, int high) {
-      eachPiece(second, first, low, high, [&](int, int) { count.second++; }, [](int, int) {});
+    eachSpan(second, [&](int unit, int low, int high) {
+      eachPiece(second, first, unit, low, high, [&](int, int) { count.second++; }, [](int, int) {});
     });
     countRuns<n + 1>(call, place, a, b, count);
   }
@@ -92,9 +99,9 @@ DEVICE void countRuns(Call const& call, Place const& place, QueryUnit a, QueryUn
 // `mine` of the runs of this owner stand already, and `both` of those of both, which the first unit writes.
 template <int n, int owner>
 DEVICE void writeOwn(Own<n> const& own, Own<n> const& other, Owned const& all, int& mine, int& both, unsigned* to) {
-  eachSpan(own, [&](int low, int high) {
+  eachSpan(own, [&](int unit, int low, int high) {
     int runs = 0, shared = 0, sum;
-    eachPiece(own, other, low, high, [&](int, int) { runs++; }, [&](int, int) { shared++; });
+    eachPiece(own, other, unit, low, high, [&](int, int) { runs++; }, [&](int, int) { shared++; });
     int at = mine + sumBefore(runs, sum);
     mine += sum;
     int next = 0;
@@ -103,7 +110,7 @@ DEVICE void writeOwn(Own<n> const& own, Own<n> const& other, Owned const& all, i
       both += sum;
     }
     eachPiece(
-        own, other, low, high, [&](int key, int length) { to[turnOf(all, owner, at++)] = runOf(key, length, owner); },
+        own, other, unit, low, high, [&](int key, int length) { to[turnOf(all, owner, at++)] = runOf(key, length, owner); },
         [&](int key, int length) {
           if (owner == FIRST) to[next++] = runOf(key, length, BOTH);
         });

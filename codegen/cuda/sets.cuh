@@ -23,10 +23,9 @@ struct Given {
   __device__ __forceinline__ int low(int i) const { return SET.form == SPANS ? readOnly(words + 2 * i) : (SET.form == BITS ? i : readOnly(words + i)) * SET.kv; }
   __device__ __forceinline__ int high(int i) const { return min(kvLen, SET.form == SPANS ? readOnly(words + 2 * i + 1) : low(i) + SET.kv); }
   __device__ __forceinline__ bool has(int i) const { return SET.form != BITS || ((u32)readOnly(words + i / 32) >> (i & 31) & 1u) != 0u; }
-  // The first unit that ends behind a key.
-  __device__ __forceinline__ int unitAt(int key) const {
+  // The first unit that ends behind a key, of those from `from` to before `past` and the one behind them.
+  __device__ __forceinline__ int unitAt(int key, int from, int past) const {
     if constexpr (SET.form == BITS) return key / SET.kv;
-    int from = 0, past = count;
     while (from < past) {
       int const middle = (from + past) / 2;
       if (high(middle) > key) past = middle;
@@ -34,15 +33,43 @@ struct Given {
     }
     return from;
   }
-  // Whether the list has a key, and up to where the answer holds.
-  __device__ __forceinline__ bool holds(int key, int& until) const {
-    int const unit = unitAt(key);
+  // The same where it is not far from some unit: in steps that double, there are few to look at.
+  __device__ __forceinline__ int unitNear(int key, int near) const {
+    if constexpr (SET.form == BITS) return key / SET.kv;
+    int from = 0, past = count;
+    near = min(near, count - 1);
+    if (high(near) > key) {
+      past = near;
+      for (int step = 1; from < past; step *= 2) {
+        int const at = max(past - step, 0);
+        if (high(at) <= key) {
+          from = at + 1;
+          break;
+        }
+        past = at;
+      }
+    } else {
+      from = near + 1;
+      for (int step = 1; from < past; step *= 2) {
+        int const at = min(from + step, past) - 1;
+        if (high(at) > key) {
+          past = at;
+          break;
+        }
+        from = at + 1;
+      }
+    }
+    return unitAt(key, from, past);
+  }
+  // Whether the list has a key, and up to where the answer holds; `unit` is the first that ends behind it.
+  __device__ __forceinline__ bool has(int unit, int key, int& until) const {
     if (unit >= count) return false;
     int const first = low(unit);
     bool const inside = first <= key && has(unit);
     until = min(until, first <= key ? high(unit) : first);
     return inside;
   }
+  __device__ __forceinline__ bool holds(int key, int& until) const { return has(unitAt(key, 0, count), key, until); }
 };
 
 template <int n>
