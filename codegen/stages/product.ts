@@ -41,7 +41,7 @@ import { cellVars, unitsOf, type CellPlace, type Cells } from './place.ts'
 import { finerSharers } from './pooled.ts'
 import { isMade, productCells, type ProductCells } from './product-cells.ts'
 import { ProductTile } from './product-tile.ts'
-import { partOf } from './sharers.ts'
+import { partOf } from './sets.ts'
 import type { Sharer, StageText } from './text.ts'
 import { countOf, joinVars } from './units.ts'
 

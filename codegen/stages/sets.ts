@@ -4,7 +4,7 @@ import type { KvTiles } from '../../compiler/plan.ts'
 import { sameUnits } from '../../compiler/stages/axes.ts'
 import { isWord, type Share, type StageNode } from '../../compiler/stages/graph.ts'
 import type { StageBuffer } from '../../compiler/stages/plan.ts'
-import { setOf } from '../../compiler/stages/typing.ts'
+import { scoresOf, setOf } from '../../compiler/stages/typing.ts'
 import { LIST_HEADER } from '../artifact.ts'
 import type { Block } from '../block.ts'
 import {
@@ -171,4 +171,11 @@ function bitOf(t: StageText, node: StageNode, buffer: StageBuffer, { of, q, kv }
     word,
   )
   return not(eq(bit, u32(0)))
+}
+
+/** Columns side by side that a set holds, or not, together. */
+export function partOf(set: StageNode, node: StageNode, width: number): number {
+  const { units } = setOf(set).kv
+  const size = units.kind === 'block' && scoresOf(node).kv.units.kind === 'token' ? units.size : 1
+  return size % width === 0 ? width : width % size === 0 ? size : 1
 }

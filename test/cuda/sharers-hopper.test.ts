@@ -8,7 +8,7 @@ import { textsOf } from '../../runtime/cli/cuda-texts.ts'
 import { evaluateJson } from '../../runtime/derived.ts'
 import { openEmulation } from '../../runtime/cuda/emulated.ts'
 import { compilePattern } from '../../runtime/testing/subject.ts'
-import { bentIndexer, plainIndexer } from '../fixtures/bent-indexer.ts'
+import { bentIndexer, groupedIndexer, plainIndexer, windowedIndexer } from '../fixtures/indexers.ts'
 import { stageCase, type StageCase, type StageSizes } from '../runtime/stage-cases.ts'
 import { differenceOf } from './product-cases.ts'
 
@@ -80,20 +80,30 @@ test.each<Case>([
   expect(await differenceOf(driver, made, 'bf16', sizes.headDim)).toBeNull()
 })
 
-test.each([
-  ['heads that add something where rows are empty, and maps before and after the sum', bentIndexer],
-  ['heads without weights', plainIndexer],
-])('%s', { timeout: 300_000 }, async (_, own) => {
-  const sizes: StageSizes = { ...BASE, batch: 2, indexer: { heads: 21, channels: 40 } }
-  const { call } = withParams(stageCase('dsa', sizes, 5), { k: 15 })
-  const file = `${PACKAGE_ROOT}/test/fixtures/bent-indexer.ts`
-  const compiled = compilePattern(own as unknown as Pattern, { file, consts: {} })
+const FIXTURES = `${PACKAGE_ROOT}/test/fixtures/indexers.ts`
+const compiledOf = (own: unknown) => compilePattern(own as Pattern, { file: FIXTURES, consts: {} })
+
+test.each<readonly [string, unknown, StageSizes]>([
+  ['heads that add something where rows are empty, and maps before and after the sum', bentIndexer, BASE],
+  ['heads without weights', plainIndexer, { ...BASE, batch: 2 }],
+  ['heads of the model, that share a kv head', groupedIndexer, { ...BASE, qHeads: 34, kvHeads: 2 }],
+])('%s', { timeout: 300_000 }, async (_, own, sizes) => {
+  const { call } = stageCase('dsa', { ...sizes, indexer: { heads: 21, channels: 40 } }, 5)
   const made: StageCase = {
-    compiled,
-    pattern: own as unknown as StageCase['pattern'],
-    call: { ...call, tables: {} },
+    compiled: compiledOf(own),
+    pattern: own as StageCase['pattern'],
+    call: { ...call, params: { k: 15 }, tables: {}, rows: own === groupedIndexer ? {} : call.rows },
   }
   expect(await differenceOf(driver, made, 'bf16', sizes.headDim)).toBeNull()
+})
+
+test('a mask of each head has no total that all rows are seen by', () => {
+  const tiles = (own: unknown) =>
+    emitCuda(compiledOf(own), { headDims: [16], dtypes: ['bf16'] })
+      .stages!.variants[0]!.steps.flatMap((s) => (s.kind === 'once' ? [s.kernel] : s.kernels))
+      .flatMap(({ forms }) => forms.map((f) => f.tile.q))
+  expect(tiles(groupedIndexer)).toEqual([9, 128])
+  expect(tiles(windowedIndexer)).toEqual([128])
 })
 
 test('each form has a name of its own', () => {
