@@ -14,8 +14,8 @@ interface Walked {
   readonly length: number
 }
 
-/** Keys of a record: runs, then single ones; `owners`: bit u: the u-th query unit of those that share the record has them. */
-type Keys = readonly (readonly [first: number, count: number, owners: number])[]
+/** Keys of a record: runs, then single ones. */
+type Keys = readonly (readonly [first: number, count: number])[]
 
 /** Null: it has no records. All records of one head are as many queries, the last may have fewer. */
 export function keptShare(
@@ -25,8 +25,6 @@ export function keptShare(
 ): number | null {
   const { skeleton, tile, units, code } = faster.variant
   const queries = skeleton === 'gather' ? Number(/RECORD_Q = (\d+)/.exec(code)![1]) : tile.q
-  const paired = code.includes('PAIRED = true')
-  const unit = paired ? queries / 2 : queries
   if ((skeleton !== 'gather' && skeleton !== 'lists') || queries === 0) return null
   const at = (name: string) => call.fields.find((f) => f.name === name)!.offset
   const view = new DataView(block.buffer, block.byteOffset)
@@ -40,16 +38,11 @@ export function keptShare(
     const [head, own] = [Math.floor(n / used), n % used]
     const words = new Uint32Array(stride)
     driver.copyOut(new Uint8Array(words.buffer), list + BigInt(4 * stride * (head * perHead + own)))
-    const keys =
-      skeleton === 'gather' ? (paired ? pairOf : runsOf)(words) : unitsOf(words, units, tile.kv / units)
-    for (let u = 0; u < queries / unit; u++) {
-      const [first, end] = [own * queries + u * unit, Math.min(length, own * queries + (u + 1) * unit)]
-      if (first >= end) continue
-      for (const [from, count, owners] of keys)
-        for (let key = from; key < from + count; key++)
-          if ((owners >> u) & 1) kept += Math.max(0, end - Math.max(first, key))
-      all += ((first + end + 1) / 2) * (end - first)
-    }
+    const keys = skeleton === 'gather' ? runsOf(words) : unitsOf(words, units, tile.kv / units)
+    const [first, end] = [own * queries, Math.min(length, (own + 1) * queries)]
+    for (const [from, count] of keys)
+      for (let key = from; key < from + count; key++) kept += Math.max(0, end - Math.max(first, key))
+    all += ((first + end + 1) / 2) * (end - first)
   }
   return kept / all
 }
@@ -57,18 +50,9 @@ export function keptShare(
 const runsOf = (words: Uint32Array): Keys => {
   const [runs, columns] = [words[0]!, words[1]!]
   return [
-    ...[...words.subarray(2, 2 + runs)].map((w) => [w & 0xffffff, (w >>> 24) + 1, 1] as const),
-    ...[...words.subarray(2 + runs, 2 + runs + columns)].map((w) => [w, 1, 1] as const),
-  ]
-}
-/** Of two query units: keys of both, of the first and of the second are behind the runs. */
-const pairOf = (words: Uint32Array): Keys => {
-  const [runs, ...counts] = [words[0]!, words[1]!, words[2]!, words[3]!]
-  const owners = counts.flatMap((count, i) => Array.from({ length: count }, () => [3, 1, 2][i]!))
-  return [
-    ...[...words.subarray(4, 4 + runs)].map((w) => [w & 0xffffff, ((w >>> 24) & 63) + 1, w >>> 30] as const),
-    ...owners.map((whose, i) => [words[4 + runs + i]!, 1, whose] as const),
+    ...[...words.subarray(2, 2 + runs)].map((w) => [w & 0xffffff, (w >>> 24) + 1] as const),
+    ...[...words.subarray(2 + runs, 2 + runs + columns)].map((w) => [w, 1] as const),
   ]
 }
 const unitsOf = (words: Uint32Array, units: number, size: number): Keys =>
-  [...words.subarray(1, 1 + words[0]! * units)].map((w) => [(w & 0x7fffffff) * size, size, 1] as const)
+  [...words.subarray(1, 1 + words[0]! * units)].map((w) => [(w & 0x7fffffff) * size, size] as const)

@@ -2,7 +2,7 @@
 
 import type { KernelPlan } from '../../compiler/plan.ts'
 import type { AttendForm } from '../stages/attend-form.ts'
-import { gatherOf, recordOf, walksSets } from './gather.ts'
+import { GATHER, RECORD_HEADER, recordQueries, walksSets } from './gather.ts'
 import { HOPPER } from './hopper.ts'
 import { LISTS, walksNot } from './lists.ts'
 import type { CudaFaster, CudaVariant } from './manifest.ts'
@@ -43,12 +43,12 @@ export function fasterOf(form: AttendForm, dims: Dims): readonly CudaFaster[] {
   }
   if (ranges && (before !== null || state !== null)) return []
   const part = ranges ? 'last' : 'whole'
-  const variant = variantFor(gatherOf(sets, both), plan, { ...OVER_LISTS, ...made, part }, dims, { sets })
+  const variant = variantFor(GATHER, plan, { ...OVER_LISTS, ...made, part }, dims, { sets })
   const walk: CudaFaster = {
     ...stored,
     lists: names,
     order: keyOrder && keyOrder.stored,
-    records: records(recordOf(sets, both)),
+    records: records({ queries: recordQueries(sets), run: variant.tile.kv, header: RECORD_HEADER }),
     variant,
   }
   if (!ranges) return [walk]

@@ -1,9 +1,10 @@
 // The bringing warps of a Hopper block over sets of keys: runs of up to TILE_KV keys that begin anywhere, and keys by their numbers.
-// A run comes as a box of the copy engine; keys that lie apart, or whose order is not that of memory, come in pieces of sixteen
-// bytes, by all four warps. In: the records that the kernel `list` of records.cuh made. What the mask leaves nothing of is passed over.
+// A run comes as a box of the copy engine, K by one warp and V by another, neither of which waits for the other; keys that lie apart, or
+// whose order is not that of memory, come in pieces of sixteen bytes, by all four warps. In: the records that the kernel `list` of sets.cuh made. What the mask leaves nothing of is passed over.
 
 constexpr int BRINGING_THREADS = 32 * BRINGING_WARPS;
 constexpr int BRINGING_BARRIER = 1;
+enum { K_WARP, V_WARP };  // of boxes
 constexpr int OWN_KEYS = TILE_KV / BRINGING_WARPS;  // of a tile, that a warp brings in pieces
 constexpr int LANE_KEYS = TILE_KV / 32;             // of a tile, that a lane asks the mask about
 static_assert(32 % OWN_KEYS == 0 && TILE_KV % 32 == 0, "a lane knows one of its warp's own");
@@ -19,11 +20,7 @@ struct Keys {
   int first, count;
   int const* rows;   // null: they are from `first` on
   int known;         // of the warp's own keys the one at this lane, -1: there is none
-  int owners;        // PAIRED: bit g: warpgroup g has them
 };
-
-// Keys in pieces are late and take the bringing warps long: tiles of them are spread among runs, which are there meanwhile.
-constexpr bool SPREADS = COLUMNS && RUN_SETS > 0;
 
 struct SetWalk {
   unsigned const* runs;
@@ -31,26 +28,18 @@ struct SetWalk {
   int const* order;  // null: a place is a key
   int runCount, columnCount;
   int run, column;   // next
-  int base;          // the run of bit 0, or of the first lane
   u32 kept, full;    // of a window of 32 runs
-  u32 window;        // the lane's run
+  u32 window;        // the lane's run, of those
   // The keys of the next tile that is not a box: they are read a tile ahead of their use. Key i is in lane i % 32.
   int const* rows;
   int count;
   int keys[LANE_KEYS];
-  int owner, owners;  // PAIRED: of all keys that are walked, and of that tile
-  int every, due;     // runs from one tile of keys to the next, and until the next
 };
 
 DEVICE void lookAhead(SetWalk& walk) {
   int const lane = laneIndex();
   walk.rows = nullptr;
   walk.count = 0;
-  // Keys of both come first, then those of the first unit, then of the second.
-  for (; PAIRED && COLUMNS && walk.column >= walk.columnCount && walk.owner < 2; walk.column = 0) {
-    walk.columns += walk.columnCount;
-    walk.columnCount = (int)walk.runs[1 + ++walk.owner - RECORD_HEADER];
-  }
   if (KEY_ORDER && walk.run < walk.runCount) {
     if ((walk.run & 31) == 0) walk.window = walk.run + lane < walk.runCount ? walk.runs[walk.run + lane] : 0u;
     u32 const run = (u32)shuffle((int)walk.window, walk.run & 31);
@@ -61,7 +50,6 @@ DEVICE void lookAhead(SetWalk& walk) {
     walk.rows = walk.columns + walk.column;
     walk.count = min(TILE_KV, walk.columnCount - walk.column);
     walk.column += TILE_KV;
-    walk.owners = walk.owner == 0 ? 3 : walk.owner;
   }
 #pragma unroll
   for (int i = 0; i < LANE_KEYS; i++) walk.keys[i] = 32 * i + lane < walk.count ? readOnly(walk.rows + 32 * i + lane) : -1;
@@ -76,20 +64,13 @@ DEVICE SetWalk setWalkOf(Call const& call, Place const& place, int qLo) {
   walk.columnCount = (int)words[1];
   walk.runs = words + RECORD_HEADER;
   walk.columns = (int const*)walk.runs + walk.runCount;
-  if (SPREADS) {
-    int tiles = 0;
-#pragma unroll
-    for (int i = 1; i < RECORD_HEADER; i++) tiles += ((int)words[i] + TILE_KV - 1) / TILE_KV;
-    walk.every = walk.due = max(1, walk.runCount / (tiles + 1));
-  }
   if (KEY_ORDER) walk.order = call.order + (long long)sharerOf(place, ORDER_SHARE, call) * call.kvRows;
   lookAhead(walk);
   return walk;
 }
 
 // What the mask leaves of the keys that were read ahead, each asked about as the tile that it lies in.
-DEVICE Keys gathered(Call const& call, Place const& place, Reach const& reach, SetWalk const& walk) {
-  int const warp = (int)(threadIdx.x >> 5);
+DEVICE Keys gathered(Call const& call, Place const& place, Reach const& reach, SetWalk const& walk, int warp) {
   bool reached = false, full = true;
   int known = -1;
 #pragma unroll
@@ -100,16 +81,10 @@ DEVICE Keys gathered(Call const& call, Place const& place, Reach const& reach, S
     if (warp * OWN_KEYS / 32 == i) known = key;
   }
   known = shuffle(known, warp * OWN_KEYS % 32 + laneIndex() % OWN_KEYS);
-  return {ballotLanes(reached) != 0u, ballotLanes(full) == ~0u, 0, walk.count, walk.rows, known, walk.owners};
+  return {ballotLanes(reached) != 0u, ballotLanes(full) == ~0u, 0, walk.count, walk.rows, known};
 }
 
-DEVICE Keys nextKeys(Call const& call, Place const& place, Reach const& reach, SetWalk& walk) {
-  if (SPREADS && walk.rows != nullptr && walk.due-- == 0) {
-    walk.due = walk.every;
-    Keys const keys = gathered(call, place, reach, walk);
-    lookAhead(walk);
-    if (keys.there) return keys;
-  }
+DEVICE Keys nextKeys(Call const& call, Place const& place, Reach const& reach, SetWalk& walk, int warp) {
   while (!KEY_ORDER && (walk.kept != 0u || walk.run < walk.runCount)) {
     if (walk.kept == 0u) {
       int const at = walk.run + laneIndex();
@@ -118,7 +93,7 @@ DEVICE Keys nextKeys(Call const& call, Place const& place, Reach const& reach, S
       int const first = runFirst(run), length = runLength(run), low = first / TILE_KV, high = (first + length - 1) / TILE_KV;
       bool const reached = inside && (isReached(call, place, reach, low) || (high != low && isReached(call, place, reach, high)));
       bool const full = reached && isFull(call, place, reach, low) && (high == low || isFull(call, place, reach, high));
-      walk.base = walk.run;
+      walk.window = run;
       walk.run += 32;
       walk.kept = ballotLanes(reached);
       walk.full = ballotLanes(full);
@@ -126,13 +101,13 @@ DEVICE Keys nextKeys(Call const& call, Place const& place, Reach const& reach, S
     }
     int const bit = lowestBit(walk.kept);
     walk.kept &= walk.kept - 1u;
-    u32 const run = walk.runs[walk.base + bit];
+    u32 const run = (u32)shuffle((int)walk.window, bit);
     // The tail of a run may be no box, and comes in pieces then.
-    int const own = (int)(threadIdx.x >> 5) * OWN_KEYS + laneIndex() % OWN_KEYS;
-    return {true, (walk.full >> bit & 1u) != 0u, runFirst(run), runLength(run), nullptr, own < runLength(run) ? runFirst(run) + own : -1, runOwners(run)};
+    int const own = warp * OWN_KEYS + laneIndex() % OWN_KEYS;
+    return {true, (walk.full >> bit & 1u) != 0u, runFirst(run), runLength(run), nullptr, own < runLength(run) ? runFirst(run) + own : -1};
   }
   while (walk.rows != nullptr) {
-    Keys const keys = gathered(call, place, reach, walk);
+    Keys const keys = gathered(call, place, reach, walk, warp);
     lookAhead(walk);
     if (keys.there) return keys;
   }
@@ -146,10 +121,9 @@ DEVICE bool isBox(Call const& call, Place const& place, Keys const& keys) {
 
 // Keys to where a tile has them, swizzled as a box would be: zeros where there is none. A thread's copies complete behind it.
 template <int dims, int chunkBytes>
-DEVICE void gatherRows(u16 const* from, long long rowStride, int dim, Place const& place, Keys const& keys, u32 to) {
+DEVICE void gatherRows(u16 const* from, long long rowStride, int dim, Place const& place, Keys const& keys, u32 to, int warp) {
   constexpr int PIECES = dims / 8, CHUNK = chunkBytes / 2;
   static_assert(OWN_KEYS * PIECES % 32 == 0, "whole warps of pieces");
-  int const warp = (int)(threadIdx.x >> 5);
 #pragma unroll
   for (int base = 0; base < OWN_KEYS * PIECES; base += 32) {
     int const i = base + laneIndex(), own = i / PIECES, column = i % PIECES * 8, row = warp * OWN_KEYS + own;
@@ -161,83 +135,42 @@ DEVICE void gatherRows(u16 const* from, long long rowStride, int dim, Place cons
   }
 }
 
-// A tile of K or V: its boxes are asked for by one thread, its pieces by all; then each warp arrives.
+// The boxes of a tile of K or V, by one warp, which arrives for all.
 template <int dims, int chunkBytes>
-DEVICE void bringTile(Call const& call, TensorMap const& map, void const* tensor, long long const (&stride)[3], int dim, Place const& place, Keys const& keys, u32 to, u32 full) {
+DEVICE void bringBoxes(TensorMap const& map, Place const& place, Keys const& keys, u32 to, u32 full) {
   int const lane = laneIndex();
-  if (!isBox(call, place, keys)) {
-    u16 const* const from = (u16 const*)tensor + place.batch * stride[0] + place.kvHead * stride[1];
-    gatherRows<dims, chunkBytes>(from, stride[2], dim, place, keys, to);
-    barrierArriveCopies(full);
-    syncLanes();
-    if (lane == 0) barrierArrive(full);
-  } else if (lane == 0 && threadIdx.x < 32) {
+  if (lane == 0) {
     barrierExpect(full, TILE_KV * dims * 2);
 #pragma unroll
     for (int c = 0; c < dims * 2 / chunkBytes; c++)
       copyBox(to + c * TILE_KV * chunkBytes, map, full, c * chunkBytes / 2, place.kvStart + keys.first, place.kvHead, place.batch, EVICT_LAST);
-  } else if (lane == 0) {
+  } else if (lane < BRINGING_WARPS) {
     barrierArrive(full);
   }
 }
 
-// What the multiplying warpgroups are told of a pair's tiles. A warpgroup that does not have one gives its stage back at once, and is
-// not waited for: the first bringing warp does it in its stead, where that stage's last phase is over.
-struct Teller {
-  Turn<TOLD> turns[CONSUMERS];
-  int since[CONSUMERS];  // tiles since the last of its own; STAGES: it has ended what it began
-};
-DEVICE void tell(Book* book, Teller& teller, int group, u32 word) {
-  Told& told = book->told[PAIRED ? group : 0][PAIRED ? teller.turns[group].stage : 0];
-  if (laneIndex() == 0) {
-    told.word = word;
-    barrierArrive(sharedAddress(&told.barrier));
-  }
-  teller.turns[group].advance();
-}
-DEVICE void giveBack(u64& empty, int owners) {
-#pragma unroll
-  for (int g = 0; g < CONSUMERS; g++)
-    if ((owners >> g & 1) == 0 && laneIndex() < CONSUMER_WARPS / CONSUMERS) barrierArrive(sharedAddress(&empty));
-}
-DEVICE void tellTile(Book* book, Teller& teller, Turn<STAGES> const& k, int owners) {
-  giveBack(book->kEmpty[k.stage], owners);
-  // Who did not have the stage's last tile does not know whether its values have come: they could pass for those of this one.
-  if (laneIndex() == 0) barrierWait(sharedAddress(&book->vFull[k.stage]), k.parity);
-#pragma unroll
-  for (int g = 0; g < CONSUMERS; g++) {
-    if (owners >> g & 1) {
-      // The parity of what is brought is the other one of what is given back.
-      tell(book, teller, g, (u32)k.stage | (k.parity ^ 1u) * ROUND);
-      teller.since[g] = 0;
-    } else if (teller.since[g] < STAGES && ++teller.since[g] == STAGES) {
-      tell(book, teller, g, PAUSED);
-    }
-  }
-}
-DEVICE void tellDone(Book* book, Teller& teller) {
-#pragma unroll
-  for (int g = 0; g < CONSUMERS; g++) {
-    tell(book, teller, g, DONE);
-    teller.since[g] = STAGES;
-  }
+// A warp's pieces of such a tile.
+template <int dims, int chunkBytes>
+DEVICE void bringPieces(void const* tensor, long long const (&stride)[3], int dim, Place const& place, Keys const& keys, u32 to, u32 full, int warp) {
+  u16 const* const from = (u16 const*)tensor + place.batch * stride[0] + place.kvHead * stride[1];
+  gatherRows<dims, chunkBytes>(from, stride[2], dim, place, keys, to, warp);
+  barrierArriveCopies(full);
+  syncLanes();
+  if (laneIndex() == 0) barrierArrive(full);
 }
 
 // All four warps come here; the first has the copy engine and the messages.
 DEVICE void produce(Call const& call, TensorMap const& qMap, TensorMap const& kMap, TensorMap const& vMap, Book* book) {
   u32 const base = sharedAddress(sharedBase());
   int const lane = laneIndex();
-  bool const leads = threadIdx.x < 32;
+  int const warp = shuffle((int)threadIdx.x >> 5, 0);
+  bool const leads = warp == K_WARP;
   Order const order = orderOf(call);
   Turn<STAGES> k = {0, 1u}, v = {0, 1u};  // a fresh barrier's previous phase counts as over
   Turn<Q_STAGES> t = {0, 1u};
   int message = 0, turn = 0;
-  Teller teller;
-#pragma unroll
-  for (int g = 0; g < CONSUMERS; g++) {
-    teller.turns[g] = {0, 0u};
-    teller.since[g] = STAGES;
-  }
+  // Warps that do not have a box pass over its stages without waiting for them, and all meet before they wait for one together.
+  bool together = true;
   if (leads && lane == 0) {
     prefetchMap(qMap);
     prefetchMap(kMap);
@@ -249,6 +182,7 @@ DEVICE void produce(Call const& call, TensorMap const& qMap, TensorMap const& kM
     // The next is read where all have done with this one, and written again only a query tile later.
     auto advance = [&]() {
       namedSync(BRINGING_BARRIER, BRINGING_THREADS);
+      together = true;
       item = book->next[turn];
       turn ^= 1;
     };
@@ -260,7 +194,7 @@ DEVICE void produce(Call const& call, TensorMap const& qMap, TensorMap const& kM
     SetWalk walk = {};
     if (rows.qLo <= rows.qHi) {
       walk = setWalkOf(call, place, rows.qLo);
-      keys = nextKeys(call, place, reach, walk);
+      keys = nextKeys(call, place, reach, walk, warp);
     }
     if (!keys.there) {
       if (leads) writeEmpty(call, work, place);
@@ -282,37 +216,45 @@ DEVICE void produce(Call const& call, TensorMap const& qMap, TensorMap const& kM
     t.advance();
     message = (message + 1) % MESSAGES;
 
-    // V is brought one tile behind K: the scores of a tile are computed before the output of the tile before it.
-    bool behind = false;
+    // Pieces of V are brought one tile behind K's: the scores of a tile are computed before the output of the tile before it.
     Keys valuesOf = {};
-    auto bringValues = [&]() {
+    bool behind = false;
+    auto bringValues = [&](bool boxes) {
       u32 const to = base + V_BEGIN + v.stage * V_BYTES, full = sharedAddress(&book->vFull[v.stage]);
-      barrierWait(sharedAddress(&book->vEmpty[v.stage]), v.parity);
-      if (PAIRED && leads) giveBack(book->vEmpty[v.stage], valuesOf.owners);
-      bringTile<VALUE_DIM, CHUNK_BYTES_V>(call, vMap, call.v, call.vStride, call.valueDim, place, valuesOf, to, full);
+      if (!boxes || warp == V_WARP) {
+        barrierWait(sharedAddress(&book->vEmpty[v.stage]), v.parity);
+        if (boxes) bringBoxes<VALUE_DIM, CHUNK_BYTES_V>(vMap, place, valuesOf, to, full);
+        else bringPieces<VALUE_DIM, CHUNK_BYTES_V>(call.v, call.vStride, call.valueDim, place, valuesOf, to, full, warp);
+      }
       v.advance();
+      behind = false;
     };
     while (keys.there) {
-      Keys const after = nextKeys(call, place, reach, walk);
+      Keys const after = nextKeys(call, place, reach, walk, warp);
+      bool const boxes = isBox(call, place, keys);
       u32 const to = base + K_BEGIN + k.stage * K_BYTES, full = sharedAddress(&book->kFull[k.stage]);
-      barrierWait(sharedAddress(&book->kEmpty[k.stage]), k.parity);
-      if (leads && lane == 0) {
-        book->tiles[k.stage] = (u32)keys.first | (keys.full ? TILE_FULL : 0u) | (after.there ? 0u : TILE_LAST);
-        book->units[k.stage].count = keys.count;
-        book->units[k.stage].rows = keys.rows;
+      if (!boxes && !together) namedSync(BRINGING_BARRIER, BRINGING_THREADS);
+      together = !boxes;
+      if (!boxes || leads) {
+        barrierWait(sharedAddress(&book->kEmpty[k.stage]), k.parity);
+        if (leads && lane == 0) {
+          book->tiles[k.stage] = (u32)keys.first | (keys.full ? TILE_FULL : 0u) | (after.there ? 0u : TILE_LAST);
+          book->units[k.stage].count = keys.count;
+          book->units[k.stage].rows = keys.rows;
+        }
+        // The other lanes' arrivals speak for what the first has written.
+        syncLanes();
+        if (boxes) bringBoxes<HEAD_DIM, CHUNK_BYTES_K>(kMap, place, keys, to, full);
+        else bringPieces<HEAD_DIM, CHUNK_BYTES_K>(call.k, call.kStride, call.headDim, place, keys, to, full, warp);
       }
-      if (PAIRED && leads) {
-        tellTile(book, teller, k, keys.owners);
-        if (!after.there) tellDone(book, teller);
-      }
-      bringTile<HEAD_DIM, CHUNK_BYTES_K>(call, kMap, call.k, call.kStride, call.headDim, place, keys, to, full);
       k.advance();
-      if (behind) bringValues();
-      behind = true;
+      if (behind) bringValues(false);
       valuesOf = keys;
+      behind = !boxes;
+      if (boxes) bringValues(true);
       keys = after;
     }
-    bringValues();
+    if (behind) bringValues(false);
     advance();
   }
 

@@ -2,7 +2,6 @@
 
 import type { ListInfo, Share } from '../artifact.ts'
 import { LONGEST } from '../../compiler/vars.ts'
-import type { RecordShape } from '../stages/attend-form.ts'
 import { MAX_PARTS } from './call.ts'
 import { HOPPER } from './hopper.ts'
 import type { CudaEntry, SizeRule } from './manifest.ts'
@@ -24,8 +23,6 @@ const BOOK_BYTES = 1024
 interface Row {
   readonly headDim: number
   readonly q: 64 | 128
-  /** Each multiplying warpgroup has a query unit of its own, and a tile of keys is multiplied by those whose unit has it. */
-  readonly paired: boolean
   readonly kv: number
   readonly stages: number
   /** That share a multiprocessor. */
@@ -34,17 +31,13 @@ interface Row {
   readonly reason: string
 }
 
-/** Rows of a query unit that is one warpgroup's. */
-const PAIRED_ROWS = 64
-
-/** Best first. A query tile lies within one query unit of every list, unless it is a pair of them. */
+/** Best first. A query tile lies within one query unit of every list. */
 const ROWS: readonly Row[] = [
-  { headDim: 128, q: 128, paired: true, kv: 64, stages: 6, blocks: 1, registers: [104, 200], reason: 'two query units: what both have is brought once; each has three tiles under way' }, // oxfmt-ignore
-  { headDim: 128, q: 128, paired: false, kv: 64, stages: 4, blocks: 1, registers: [120, 192], reason: 'keys in pieces are late: four short tiles under way are a fifth ahead of two long ones' }, // oxfmt-ignore
-  { headDim: 128, q: 128, paired: false, kv: 128, stages: 2, blocks: 1, registers: [88, 208], reason: 'longer products' }, // oxfmt-ignore
-  { headDim: 256, q: 128, paired: false, kv: 64, stages: 2, blocks: 1, registers: [72, 216], reason: 'what shared memory holds' }, // oxfmt-ignore
-  { headDim: 128, q: 64, paired: false, kv: 64, stages: 3, blocks: 2, registers: [96, 160], reason: 'two blocks of one warpgroup: each has rows of its own' }, // oxfmt-ignore
-  { headDim: 256, q: 64, paired: false, kv: 64, stages: 2, blocks: 1, registers: [80, 240], reason: 'what shared memory holds' }, // oxfmt-ignore
+  { headDim: 128, q: 128, kv: 64, stages: 4, blocks: 1, registers: [120, 192], reason: 'keys in pieces are late: four short tiles under way are a fifth ahead of two long ones' }, // oxfmt-ignore
+  { headDim: 128, q: 128, kv: 128, stages: 2, blocks: 1, registers: [88, 208], reason: 'longer products' }, // oxfmt-ignore
+  { headDim: 256, q: 128, kv: 64, stages: 2, blocks: 1, registers: [72, 216], reason: 'what shared memory holds' }, // oxfmt-ignore
+  { headDim: 128, q: 64, kv: 64, stages: 3, blocks: 2, registers: [96, 160], reason: 'two blocks of one warpgroup: each has rows of its own' }, // oxfmt-ignore
+  { headDim: 256, q: 64, kv: 64, stages: 2, blocks: 1, registers: [80, 240], reason: 'what shared memory holds' }, // oxfmt-ignore
 ]
 
 const SHARE_OF_NONE = 0
@@ -72,49 +65,20 @@ const isUnited = ({ lists: [list, ...more], keyOrder }: SetsInfo): boolean =>
   list.q % 64 !== 0 &&
   UNITED_ROWS % list.q === 0
 
+/** Queries that share a record: 0: all of a head. */
+export const recordQueries = (sets: SetsInfo): number => (isUnited(sets) ? UNITED_ROWS : shortestUnit(sets))
+
 const shortestUnit = ({ lists }: SetsInfo): number =>
   lists.reduce((least, { q }) => (q === 'whole' ? least : least === 0 ? q : Math.min(least, q)), 0)
 
-/** Lists of units that are a warpgroup's rows, beside others whose units hold whole pairs of them. */
-const isPaired = (sets: SetsInfo): boolean =>
-  shortestUnit(sets) === PAIRED_ROWS &&
-  sets.keyOrder === null &&
-  sets.lists.every(({ q }) => q === 'whole' || q === PAIRED_ROWS || q % (2 * PAIRED_ROWS) === 0)
-
-const fits = ({ headDim, q, paired }: Row, sets: SetsInfo, dim: number): boolean =>
+const fits = ({ headDim, q }: Row, sets: SetsInfo, dim: number): boolean =>
   dim <= headDim &&
-  (isUnited(sets)
-    ? q === UNITED_ROWS && !paired
-    : paired
-      ? isPaired(sets)
-      : sets.lists.every((l) => l.q === 'whole' || l.q % q === 0))
-
-/** Best first. */
-const rowsFor = (sets: SetsInfo, dims: readonly number[]): Row[] =>
-  ROWS.filter((r) => dims.every((d) => fits(r, sets, d)))
-
-/** Queries that share a record: 0: all of a head. */
-const recordQueries = ({ paired }: Pick<Row, 'paired'>, sets: SetsInfo): number =>
-  isUnited(sets) ? UNITED_ROWS : paired ? 2 * PAIRED_ROWS : shortestUnit(sets)
-
-/** Words in front of a record's runs: how many they are, and how many keys of each owner. */
-const headerOf = ({ paired }: Row): number => (paired ? 4 : 2)
-
-/** What the records hold that the best kernel walks; there is one. */
-export function recordOf(sets: SetsInfo, dims: readonly number[]): RecordShape {
-  const [row] = rowsFor(sets, dims)
-  return {
-    queries: recordQueries(row!, sets),
-    units: row!.paired ? 2 : 1,
-    run: row!.kv,
-    header: headerOf(row!),
-  }
-}
+  (isUnited(sets) ? q === UNITED_ROWS : sets.lists.every((l) => l.q === 'whole' || l.q % q === 0))
 
 /** Whether there is a kernel. Keys stand behind runs, and a record lies within one unit of every list. */
 export function walksSets(sets: SetsInfo, dims: readonly number[]): boolean {
   const { lists } = sets
-  const record = recordQueries({ paired: false }, sets)
+  const record = recordQueries(sets)
   return (
     lists.length > 0 &&
     lists.length <= MAX_PARTS &&
@@ -122,15 +86,17 @@ export function walksSets(sets: SetsInfo, dims: readonly number[]): boolean {
     (isUnited(sets) || lists.every((l) => l.q === 'whole' || l.q % record === 0)) &&
     !lists.some((l, i) => isKeys(l) && lists.slice(i).some((m) => !isKeys(m))) &&
     (sets.keyOrder === null || !lists.some(isKeys)) &&
-    rowsFor(sets, dims).length > 0
+    ROWS.some((r) => dims.every((d) => fits(r, sets, d)))
   )
 }
 
-function shapesOf({ headDim, valueDim, traits }: Request, paired: boolean): Shape[] {
+/** Words in front of a record's runs. */
+export const RECORD_HEADER = 2
+
+function shapesOf({ headDim, valueDim, traits }: Request): Shape[] {
   const sets = traits.sets!
   const { lists, keyOrder } = sets
-  const rows = rowsFor(sets, [headDim, valueDim]).filter((r) => r.paired === paired)
-  return rows.map((row) => {
+  return ROWS.filter((r) => fits(r, sets, Math.max(headDim, valueDim))).map((row) => {
     const { q, kv, stages, blocks, registers, reason } = row
     const sharedBytes = 2 * (q * headDim + stages * kv * (headDim + valueDim)) + BOOK_BYTES
     const consumers = q / 64
@@ -149,9 +115,8 @@ function shapesOf({ headDim, valueDim, traits }: Request, paired: boolean): Shap
         CONSUMER_REGISTERS: registers[1],
         UNROLL_MASK: true,
         HOST_SHARED_BYTES: sharedBytes,
-        PAIRED: paired,
-        RECORD_HEADER: headerOf(row),
-        RECORD_Q: recordQueries(row, sets),
+        RECORD_HEADER,
+        RECORD_Q: recordQueries(sets),
         ROWS_DIFFER: isUnited(sets),
         UNION_WORDS: isUnited(sets) ? UNITED_UNITS / 32 : 1,
         SET_COUNT: lists.length,
@@ -180,16 +145,11 @@ function setsText({ traits }: Request): string {
 
 const LIST_THREADS = 128
 
-const textsOf = (record: string): readonly string[] => [
-  ...['given.cuh', 'sets.cuh', record, 'records.cuh'],
-  ...['hopper.cuh', 'gather.cuh', 'multiply.cuh'],
-]
-
-const GATHER: SkeletonSpec = {
+export const GATHER: SkeletonSpec = {
   ...HOPPER,
   name: 'gather',
-  shapes: (request) => shapesOf(request, false),
-  texts: textsOf('unit-record.cuh'),
+  shapes: shapesOf,
+  texts: ['given.cuh', 'sets.cuh', 'hopper.cuh', 'gather.cuh', 'multiply.cuh'],
   made: (request, shape) => `${HOPPER.made!(request, shape)}\n\n${setsText(request)}`,
   sharesTests: false,
   walks: 'sets',
@@ -210,14 +170,3 @@ const GATHER: SkeletonSpec = {
     return [list, { ...attend!, grid: [min(blocks, perHead(tile.q)), 1, 1] }]
   },
 }
-
-/** The same, each of whose blocks has two query units. */
-const PAIRS: SkeletonSpec = {
-  ...GATHER,
-  shapes: (request) => shapesOf(request, true),
-  texts: textsOf('pair-record.cuh'),
-}
-
-/** The skeleton of the best row. */
-export const gatherOf = (sets: SetsInfo, dims: readonly number[]): SkeletonSpec =>
-  rowsFor(sets, dims)[0]!.paired ? PAIRS : GATHER

@@ -26,6 +26,7 @@ static_assert(TILE_Q == CONSUMERS * 64 && THREADS == (CONSUMERS + 1) * 128, "64 
 static_assert(PRODUCER_REGISTERS + CONSUMERS * CONSUMER_REGISTERS <= 65536 / (THREADS * BLOCKS) / 8 * 8 * (CONSUMERS + 1), "registers");
 static_assert(SHARED_BYTES <= HOST_SHARED_BYTES, "the host's count of shared memory");
 static_assert(UNITS == 1 || UNROLL_MASK, "which unit a column is in is known where it is written out");
+static_assert(STAGES <= 4 && Q_STAGES <= 2, "the book has room for four stages, and for two of Q");
 
 // Messages to the multiplying warps. A tile's: its index, and two flags.
 constexpr u32 TILE_FULL = 1u << 31;
@@ -55,25 +56,11 @@ struct Message {
 };
 constexpr int MESSAGES = 4;
 
-// PAIRED: what a warpgroup is told to do next. To multiply the tile of a stage, in the phase of a parity (from ROUND on); to end first
-// what it began, for its next tile is far, and values that wait for it hold a stage (PAUSED); to write its rows (DONE). It does not
-// hear more late than the tiles that are there, a pause before and behind them, and the end.
-constexpr u32 PAUSED = 1u << 31;
-constexpr u32 DONE = 1u << 30;
-constexpr u32 ROUND = 16u;
-constexpr int TOLD = STAGES + 3;
-static_assert(STAGES <= (int)ROUND, "a word names a stage");
-struct Told {
-  u64 barrier;
-  u32 word;
-};
-
 struct Book {
-  u64 qFull[Q_STAGES], qEmpty[Q_STAGES];
-  u64 kFull[STAGES], kEmpty[STAGES], vFull[STAGES], vEmpty[STAGES];
-  u32 tiles[STAGES];
-  Units units[STAGES];
-  Told told[PAIRED ? CONSUMERS : 1][PAIRED ? TOLD : 1];
+  u64 qFull[2], qEmpty[2];
+  u64 kFull[4], kEmpty[4], vFull[4], vEmpty[4];
+  u32 tiles[4];
+  Units units[4];
   int next[2];  // query tiles that all bringing warps take together
   Message messages[MESSAGES];
 };

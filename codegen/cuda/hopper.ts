@@ -85,7 +85,6 @@ function shapesOf({ headDim, valueDim, traits }: Request): Shape[] {
       sharedBytes,
       constants: {
         GATHERS: false,
-        PAIRED: false,
         ROWS_DIFFER: false,
         CONSUMERS: consumers,
         BLOCKS: 1,

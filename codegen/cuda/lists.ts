@@ -47,7 +47,6 @@ function shapesOf({ headDim, valueDim, traits }: Request): Shape[] {
       sharedBytes,
       constants: {
         GATHERS: false,
-        PAIRED: false,
         ROWS_DIFFER: false,
         CONSUMERS: consumers,
         BLOCKS: blocks,

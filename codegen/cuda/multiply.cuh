@@ -220,8 +220,6 @@ DEVICE void consume(Call const& call, Book* book, int group) {
   float s[S_COUNT], o[O_COUNT];
   u32 p[TILE_KV / 4];
   RowKeys keys0 = {}, keys1 = {};
-  Turn<TOLD> hearing = {0, 0u};
-  u32 word = 0u;
 
   auto release = [&](u64& barrier) {
     if (lane == 0) barrierArrive(sharedAddress(&barrier));
@@ -266,7 +264,6 @@ DEVICE void consume(Call const& call, Book* book, int group) {
   };
   auto endScores = [&]() {
     release(book->kEmpty[k.stage]);
-    if (PAIRED) return;
     k.advance();
     if (tile & TILE_LAST) {
       release(book->qEmpty[t.stage]);
@@ -285,23 +282,8 @@ DEVICE void consume(Call const& call, Book* book, int group) {
   auto endOutputs = [&]() {
     pin(o);
     release(book->vEmpty[v.stage]);
-    if (!PAIRED) v.advance();
+    v.advance();
   };
-  // Which tile is next, if any; no scores are under way. The values of a tile lie in the stage, and come in the phase, that its keys did.
-  auto hear = [&]() {
-    if (!PAIRED) return;
-    Told& told = book->told[PAIRED ? group : 0][PAIRED ? hearing.stage : 0];
-    barrierWait(sharedAddress(&told.barrier), hearing.parity);
-    word = (u32)shuffle(lane == 0 ? (int)told.word : 0, 0);
-    hearing.advance();
-    v = k;
-    if (word < DONE) k = {(int)(word % ROUND), word / ROUND};
-    if (word == DONE) {
-      release(book->qEmpty[t.stage]);
-      t.advance();
-    }
-  };
-  auto goesOn = [&]() { return PAIRED ? word < DONE : !(tile & TILE_LAST); };
   auto shapeScores = [&]() {
     Message const& told = book->messages[message];
     if (SCORED) {
@@ -334,11 +316,6 @@ DEVICE void consume(Call const& call, Book* book, int group) {
     for (int i = 0; i < TILE_KV / 4; i++) p[i] = packHalves(s[2 * i], s[2 * i + 1]);
   };
 
-  auto decayOutputs = [&](float2 decay) {
-#pragma unroll
-    for (int i = 0; i < O_COUNT; i++) o[i] *= i & 2 ? decay.y : decay.x;
-  };
-
   for (;;) {
     if (!takeWork(message)) return;
     if (MERGES) fetchPartial(call, book->messages[message], group);
@@ -350,42 +327,34 @@ DEVICE void consume(Call const& call, Book* book, int group) {
       keys0 = rowKeysOf(call, place, rowAt(place, r));
       keys1 = rowKeysOf(call, place, rowAt(place, r + 8));
     }
-    hear();
-    // Once, unless it is paused.
-    while (!PAIRED || word != DONE) {
+    awaitKeys();
+    startScores();
+    readTile();
+    productWait<0>();
+    pin(s);
+    endScores();
+    shapeScores();
+    weigh(state, s, unit);
+    roundWeights();
+    while (!(tile & TILE_LAST)) {
       awaitKeys();
       startScores();
+      startOutputs();
       readTile();
-      productWait<0>();
+      productWait<1>();
       pin(s);
       endScores();
       shapeScores();
-      float2 const first = weigh(state, s, unit);
-      if (PAIRED) decayOutputs(first);
-      roundWeights();
-      hear();
-      while (goesOn()) {
-        awaitKeys();
-        startScores();
-        startOutputs();
-        readTile();
-        productWait<1>();
-        pin(s);
-        endScores();
-        shapeScores();
-        float2 const decay = weigh(state, s, unit);
-        productWait<0>();
-        endOutputs();
-        hear();
-        roundWeights();
-        decayOutputs(decay);
-      }
-      startOutputs();
+      float2 const decay = weigh(state, s, unit);
       productWait<0>();
       endOutputs();
-      if (!PAIRED) break;
-      if (word == PAUSED) hear();
+      roundWeights();
+#pragma unroll
+      for (int i = 0; i < O_COUNT; i++) o[i] *= i & 2 ? decay.y : decay.x;
     }
+    startOutputs();
+    productWait<0>();
+    endOutputs();
     finish(call, book->messages[message], row, state, unit, o);
     message = (message + 1) % MESSAGES;
   }
@@ -406,7 +375,6 @@ ENTRY(attend)(const __grid_constant__ Call call, const __grid_constant__ TensorM
       barrierInit(sharedAddress(&book->kEmpty[i]), CONSUMER_WARPS);
       barrierInit(sharedAddress(&book->vEmpty[i]), CONSUMER_WARPS);
     }
-    for (int i = 0; PAIRED && i < CONSUMERS * TOLD; i++) barrierInit(sharedAddress(&book->told[i / TOLD % (PAIRED ? CONSUMERS : 1)][i % (PAIRED ? TOLD : 1)].barrier), 1);
     barrierInitFence();
   }
   syncThreads();

@@ -29,8 +29,6 @@ export interface ListedForm {
 }
 export interface RecordShape {
   readonly queries: number
-  /** Of queries that a record tells apart; 1: all of them have the same keys. */
-  readonly units: 1 | 2
   /** Keys of a run; and words in front of the runs. */
   readonly run: number
   readonly header: number
@@ -67,40 +65,27 @@ export function attendForm(options: StagesOptions, kernel: AttendKernel): Attend
 /**
  * Of the lists of a record in order: a list of keys has as many words as it has keys. One of runs has as many as it has units, each
  * cut once by every unit of a list before it, and one more for each whole run of keys.
- *
- * Of a pair of query units each has so many runs. Those that both have are one, of whole runs of keys or more: there are no more of
- * them than of those, nor than of ends of units, and each cuts a run of either unit.
  */
 function recordsOf(
   sizes: Sizes,
   { kept }: AttendKernel,
-  { queries, units, run, header }: RecordShape,
+  { queries, run, header }: RecordShape,
 ): { stride: JsonExpr; count: JsonExpr } {
   const lists = kept.parts.filter((p) => p.kind === 'list')
   // Spans are of tokens too.
   const isKeys = (p: (typeof lists)[number]) => p.form !== 'spans' && p.kv.units.kind === 'token'
   const runs = lists.filter((p) => !isKeys(p))
-  const share = ({ q: { units: own } }: (typeof lists)[number], rows: number) =>
-    own.kind !== 'token' && !(own.kind === 'block' && own.size < rows)
-  // The queries of a unit have one list; else what any of them has may be all.
-  const most = (p: (typeof lists)[number]) => (share(p, queries / units) ? p.most : sizes.units(p.kv))
-  const [kvLen, qLen] = [sizes.var('kvLen'), sizes.var('qLen')]
-  const whole = sizes.ceilDiv(kvLen, run)
-  const cut = runs.map((p, i) => sizes.product(sizes.num(runs.length - i), most(p)))
-  const shared = sizes.min(whole, sizes.product(sizes.num(2), sizes.sum(...cut)))
+  // The queries of a record have one list; else what any of them has may be all.
+  const shares = ({ q: { units } }: (typeof lists)[number]) =>
+    units.kind !== 'token' && !(units.kind === 'block' && units.size < queries)
+  const kvLen = sizes.var('kvLen')
   const words = [
     sizes.num(header),
-    ...(runs.length === 0
-      ? []
-      : units === 1
-        ? [whole, ...cut]
-        : [sizes.product(sizes.num(2), sizes.sum(whole, ...cut, shared))]),
-    ...lists
-      .filter(isKeys)
-      .map((p) =>
-        sizes.product(sizes.num(units === 1 || share(p, queries) ? 1 : units), sizes.min(p.most, kvLen)),
-      ),
+    ...(runs.length > 0 ? [sizes.ceilDiv(kvLen, run)] : []),
+    ...runs.map((p, i) => sizes.product(sizes.num(runs.length - i), shares(p) ? p.most : sizes.units(p.kv))),
+    ...lists.filter(isKeys).map((p) => sizes.min(p.most, kvLen)),
   ]
+  const qLen = sizes.var('qLen')
   const each =
     queries === 0 ? sizes.num(1) : sizes.floorDiv(sizes.sum(qLen, sizes.num(2 * queries - 2)), queries)
   return {

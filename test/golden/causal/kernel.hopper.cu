@@ -15,7 +15,6 @@ constexpr int UNITS = 1;
 constexpr int UNIT_KV = 176;
 constexpr int THREADS = 384;
 constexpr bool GATHERS = false;
-constexpr bool PAIRED = false;
 constexpr bool ROWS_DIFFER = false;
 constexpr int CONSUMERS = 2;
 constexpr int BLOCKS = 1;
@@ -590,6 +589,7 @@ static_assert(TILE_Q == CONSUMERS * 64 && THREADS == (CONSUMERS + 1) * 128, "64 
 static_assert(PRODUCER_REGISTERS + CONSUMERS * CONSUMER_REGISTERS <= 65536 / (THREADS * BLOCKS) / 8 * 8 * (CONSUMERS + 1), "registers");
 static_assert(SHARED_BYTES <= HOST_SHARED_BYTES, "the host's count of shared memory");
 static_assert(UNITS == 1 || UNROLL_MASK, "which unit a column is in is known where it is written out");
+static_assert(STAGES <= 4 && Q_STAGES <= 2, "the book has room for four stages, and for two of Q");
 
 // Messages to the multiplying warps. A tile's: its index, and two flags.
 constexpr u32 TILE_FULL = 1u << 31;
@@ -619,25 +619,11 @@ struct Message {
 };
 constexpr int MESSAGES = 4;
 
-// PAIRED: what a warpgroup is told to do next. To multiply the tile of a stage, in the phase of a parity (from ROUND on); to end first
-// what it began, for its next tile is far, and values that wait for it hold a stage (PAUSED); to write its rows (DONE). It does not
-// hear more late than the tiles that are there, a pause before and behind them, and the end.
-constexpr u32 PAUSED = 1u << 31;
-constexpr u32 DONE = 1u << 30;
-constexpr u32 ROUND = 16u;
-constexpr int TOLD = STAGES + 3;
-static_assert(STAGES <= (int)ROUND, "a word names a stage");
-struct Told {
-  u64 barrier;
-  u32 word;
-};
-
 struct Book {
-  u64 qFull[Q_STAGES], qEmpty[Q_STAGES];
-  u64 kFull[STAGES], kEmpty[STAGES], vFull[STAGES], vEmpty[STAGES];
-  u32 tiles[STAGES];
-  Units units[STAGES];
-  Told told[PAIRED ? CONSUMERS : 1][PAIRED ? TOLD : 1];
+  u64 qFull[2], qEmpty[2];
+  u64 kFull[4], kEmpty[4], vFull[4], vEmpty[4];
+  u32 tiles[4];
+  Units units[4];
   int next[2];  // query tiles that all bringing warps take together
   Message messages[MESSAGES];
 };
@@ -1162,8 +1148,6 @@ DEVICE void consume(Call const& call, Book* book, int group) {
   float s[S_COUNT], o[O_COUNT];
   u32 p[TILE_KV / 4];
   RowKeys keys0 = {}, keys1 = {};
-  Turn<TOLD> hearing = {0, 0u};
-  u32 word = 0u;
 
   auto release = [&](u64& barrier) {
     if (lane == 0) barrierArrive(sharedAddress(&barrier));
@@ -1208,7 +1192,6 @@ DEVICE void consume(Call const& call, Book* book, int group) {
   };
   auto endScores = [&]() {
     release(book->kEmpty[k.stage]);
-    if (PAIRED) return;
     k.advance();
     if (tile & TILE_LAST) {
       release(book->qEmpty[t.stage]);
@@ -1227,23 +1210,8 @@ DEVICE void consume(Call const& call, Book* book, int group) {
   auto endOutputs = [&]() {
     pin(o);
     release(book->vEmpty[v.stage]);
-    if (!PAIRED) v.advance();
+    v.advance();
   };
-  // Which tile is next, if any; no scores are under way. The values of a tile lie in the stage, and come in the phase, that its keys did.
-  auto hear = [&]() {
-    if (!PAIRED) return;
-    Told& told = book->told[PAIRED ? group : 0][PAIRED ? hearing.stage : 0];
-    barrierWait(sharedAddress(&told.barrier), hearing.parity);
-    word = (u32)shuffle(lane == 0 ? (int)told.word : 0, 0);
-    hearing.advance();
-    v = k;
-    if (word < DONE) k = {(int)(word % ROUND), word / ROUND};
-    if (word == DONE) {
-      release(book->qEmpty[t.stage]);
-      t.advance();
-    }
-  };
-  auto goesOn = [&]() { return PAIRED ? word < DONE : !(tile & TILE_LAST); };
   auto shapeScores = [&]() {
     Message const& told = book->messages[message];
     if (SCORED) {
@@ -1276,11 +1244,6 @@ DEVICE void consume(Call const& call, Book* book, int group) {
     for (int i = 0; i < TILE_KV / 4; i++) p[i] = packHalves(s[2 * i], s[2 * i + 1]);
   };
 
-  auto decayOutputs = [&](float2 decay) {
-#pragma unroll
-    for (int i = 0; i < O_COUNT; i++) o[i] *= i & 2 ? decay.y : decay.x;
-  };
-
   for (;;) {
     if (!takeWork(message)) return;
     if (MERGES) fetchPartial(call, book->messages[message], group);
@@ -1292,42 +1255,34 @@ DEVICE void consume(Call const& call, Book* book, int group) {
       keys0 = rowKeysOf(call, place, rowAt(place, r));
       keys1 = rowKeysOf(call, place, rowAt(place, r + 8));
     }
-    hear();
-    // Once, unless it is paused.
-    while (!PAIRED || word != DONE) {
+    awaitKeys();
+    startScores();
+    readTile();
+    productWait<0>();
+    pin(s);
+    endScores();
+    shapeScores();
+    weigh(state, s, unit);
+    roundWeights();
+    while (!(tile & TILE_LAST)) {
       awaitKeys();
       startScores();
+      startOutputs();
       readTile();
-      productWait<0>();
+      productWait<1>();
       pin(s);
       endScores();
       shapeScores();
-      float2 const first = weigh(state, s, unit);
-      if (PAIRED) decayOutputs(first);
-      roundWeights();
-      hear();
-      while (goesOn()) {
-        awaitKeys();
-        startScores();
-        startOutputs();
-        readTile();
-        productWait<1>();
-        pin(s);
-        endScores();
-        shapeScores();
-        float2 const decay = weigh(state, s, unit);
-        productWait<0>();
-        endOutputs();
-        hear();
-        roundWeights();
-        decayOutputs(decay);
-      }
-      startOutputs();
+      float2 const decay = weigh(state, s, unit);
       productWait<0>();
       endOutputs();
-      if (!PAIRED) break;
-      if (word == PAUSED) hear();
+      roundWeights();
+#pragma unroll
+      for (int i = 0; i < O_COUNT; i++) o[i] *= i & 2 ? decay.y : decay.x;
     }
+    startOutputs();
+    productWait<0>();
+    endOutputs();
     finish(call, book->messages[message], row, state, unit, o);
     message = (message + 1) % MESSAGES;
   }
@@ -1348,7 +1303,6 @@ ENTRY(attend)(const __grid_constant__ Call call, const __grid_constant__ TensorM
       barrierInit(sharedAddress(&book->kEmpty[i]), CONSUMER_WARPS);
       barrierInit(sharedAddress(&book->vEmpty[i]), CONSUMER_WARPS);
     }
-    for (int i = 0; PAIRED && i < CONSUMERS * TOLD; i++) barrierInit(sharedAddress(&book->told[i / TOLD % (PAIRED ? CONSUMERS : 1)][i % (PAIRED ? TOLD : 1)].barrier), 1);
     barrierInitFence();
   }
   syncThreads();
