@@ -55,6 +55,9 @@ DEVICE void bringStrips(unsigned char* memory, SharerBook& book, int channels, X
     stage = stage + 1 == STRIP_STAGES ? 0 : stage + 1;
     parity ^= stage == 0 ? 1u : 0u;
   }
+  // A thread stays for as long as what it has asked for is under way.
+  commitCopies();
+  waitCopies<0>();
 }
 
 // d = the product over CHUNKS chunks of channels.
