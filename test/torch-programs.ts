@@ -83,7 +83,7 @@ function vectorOf(
     ? { capability: 90, maxSharedBytes: 232_448, vectors: true }
     : { capability: 80, maxSharedBytes: 0, vectors: false }
   const entry = (kernel: CudaStageKernel): { entry: CudaFunction; text: StageText } => {
-    const text = textOn(kernel, powers)
+    const text = textOn(kernel, powers, operands)
     return { entry: { name: text.hash }, text }
   }
   const taken = (kernel: CudaStageKernel) => takesFaster(kernel, powers)

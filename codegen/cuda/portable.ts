@@ -104,6 +104,7 @@ const OPS: Partial<Spelling> = {
   packHalf: { ...form((x) => `packHalves(clampHalf(${x}), 0.0f)`), helpers: [CLAMP] },
   roundEven: call('rintf'),
   shuffleXor: call('shuffleXor'),
+  ballot: call('ballotLanes'),
   atomicLoad: form((x) => x),
   uniformLoad: call('uniformLoad', UNIFORM_LOAD),
   groupX: form(() => 'blockIdx.x'),

@@ -9,7 +9,8 @@ import type { StageAttend, StageBinding, StageModule } from '../artifact.ts'
 import { tileOf } from '../frame.ts'
 import { scheduleOf } from '../schedule.ts'
 import { attendForm, type AttendForm } from '../stages/attend-form.ts'
-import { emitStages, stageModule, type StagesOptions } from '../stages/emit.ts'
+import { emitStages } from '../stages/emit.ts'
+import { stageModule, type StagesOptions } from '../stages/module.ts'
 import type { CudaDtype, CudaFaster, CudaStageForm, CudaStageKernel, CudaStageVariant } from './manifest.ts'
 import { BLOCK_WIDTHS } from './panels.ts'
 import { hopperCuda, portableCuda } from './portable.ts'
@@ -76,7 +77,10 @@ export function emitCudaStages(
   const kernelOf = (kernel: StageModule | StageAttend): CudaStageKernel => ({
     ...(kernel.kind === 'stage' ? stageKernel(kernel) : attendKernel(kernel)),
     when: kernel.when ?? null,
-    forms: kernel.kind === 'stage' ? formsOf(kernel, kernelsByName.get(kernel.name)!, onHopper) : [],
+    forms:
+      kernel.kind === 'stage'
+        ? [...shortForms(kernel), ...hopperForms(kernel, kernelsByName.get(kernel.name)!, onHopper)]
+        : [],
     faster: fasterFor.get(kernel.name) ?? [],
   })
   if (made === null) throw new Error('there is a shape for halves')
@@ -109,8 +113,22 @@ const bufferOf = ({ role, table, rows, stored }: StageBinding): CudaStageKernel[
   name: table ?? rows ?? stored ?? null,
 })
 
+/** For calls of some sizes, on every device. */
+const shortForms = ({ forms = [] }: StageModule): CudaStageForm[] =>
+  forms.map(({ id, when, tile, workgroup, sharedBytes, code }) => ({
+    id,
+    when,
+    capability: CAPABILITY,
+    vectors: false,
+    suffix: '',
+    threads: workgroup,
+    sharedBytes,
+    tile,
+    ...textOf(code),
+  }))
+
 /** The kernel's text where products are Hopper's own: none where it makes no products. */
-function formsOf(
+function hopperForms(
   { code: plain }: StageModule,
   kernel: StageKernel,
   onHopper: StagesOptions,
@@ -121,6 +139,8 @@ function formsOf(
   const rectangle = typeof tile === 'number' ? { q: tile, kv: tile } : tile
   return [
     {
+      id: 'wgmma',
+      when: null,
       capability: HOPPER,
       vectors: true,
       suffix: 'a',

@@ -47,7 +47,7 @@ export function filterEntry(c: Cells, { node, grid }: FilterKernel): Made {
   return stretchwise(t, grid.share, threads, countOf(t, type.kv), (b, { of, row }, begin, { lane, room }) => {
     const flags = room('flags', threads / WORD, true)
     const own = lt(lane, i32(threads / WORD))
-    b.if(own, (d) => d.atomic('store', at(flags, lane), u32(0)))
+    b.if(own, (d) => d.atomic('store', flags(lane), u32(0)))
     b.barrier()
     const column = b.let('column', add(begin, lane))
     const q: Unit = { axis: type.q, place: row, of }
@@ -55,7 +55,7 @@ export function filterEntry(c: Cells, { node, grid }: FilterKernel): Made {
     b.if(lt(column, countOf(t, type.kv)), (d) =>
       d.if(c.holds(node, { of, q, kv }), (e) => {
         const bit = op('u32', 'shl', u32(1), op('u32', 'toU32', op('i32', 'bitAnd', lane, i32(WORD - 1))))
-        e.atomic('or', at(flags, quotient(lane, i32(WORD))), bit)
+        e.atomic('or', flags(quotient(lane, i32(WORD))), bit)
       }),
     )
     b.barrier()
@@ -63,7 +63,7 @@ export function filterEntry(c: Cells, { node, grid }: FilterKernel): Made {
     const word = b.let('word', add(quotient(begin, i32(WORD)), lane))
     b.if(and(own, lt(word, words)), (d) => {
       const place = add(mul(recordOf(t, node, of, row), words), word)
-      d.set(at(target, add(place, i32(LIST_HEADER))), op('u32', 'atomicLoad', at(flags, lane)))
+      d.set(at(target, add(place, i32(LIST_HEADER))), op('u32', 'atomicLoad', flags(lane)))
     })
   })
 }

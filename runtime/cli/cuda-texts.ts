@@ -9,9 +9,8 @@ import type {
   CudaVariant,
 } from '../../codegen/cuda/manifest.ts'
 
-/** By the devices that it is for: no two forms are for the same. */
-const formId = (program: string, kernel: CudaStageKernel, { capability, suffix }: CudaStageForm) =>
-  `${kernelId(program, kernel)}.sm${capability.min}${suffix}`
+const formId = (program: string, kernel: CudaStageKernel, { id }: CudaStageForm) =>
+  `${kernelId(program, kernel)}.${id}`
 
 /** What a compiler needs to know of a text. */
 export type CudaText = Pick<CudaVariant, 'id' | 'code' | 'capability' | 'suffix'>

@@ -1,10 +1,11 @@
 /** What `heddle explain --target cuda` says of a `forward`: which kernels take the place of its own, and the records they make. */
 
 import type { JsonExpr } from '../../codegen/artifact.ts'
-import type { CudaVariant } from '../../codegen/cuda/manifest.ts'
+import type { CudaStageForm, CudaVariant } from '../../codegen/cuda/manifest.ts'
 import type { CompiledPattern } from '../../compiler/index.ts'
 import type { Setting } from '../../compiler/mask-map.ts'
 import { evaluateJson } from '../derived.ts'
+import { formFor } from '../stage-sizes.ts'
 import { bytes } from './explain-stages.ts'
 
 export interface FasterLine {
@@ -28,9 +29,9 @@ export async function fasterKernels(p: CompiledPattern, at: Setting): Promise<Fa
   const param = (name: string) => Math.max(...[at.params[name] ?? 0].flat())
   const size = (e: JsonExpr) => Number(evaluateJson(e, { vars, param }))
   return kernels.flatMap(({ name, forms, faster }) => [
-    ...forms.map(({ capability, tile, threads }) => ({
+    ...formsAt(forms, size).map(({ id, capability, tile, threads }) => ({
       kernel: name,
-      variant: 'products of warpgroups',
+      variant: `form ${id}`,
       tile,
       threads,
       capability,
@@ -48,6 +49,15 @@ export async function fasterKernels(p: CompiledPattern, at: Setting): Promise<Fa
       },
     })),
   ])
+}
+
+/** The one that is for calls of these sizes, or those that newer devices have for all. */
+function formsAt(forms: readonly CudaStageForm[], size: (e: JsonExpr) => number): readonly CudaStageForm[] {
+  const sized = formFor(
+    forms.filter(({ when }) => when !== null),
+    size,
+  )
+  return sized ? [sized] : forms.filter(({ when }) => when === null)
 }
 
 const INFIX: Readonly<Record<string, string>> = { add: ' + ', sub: ' - ', mul: ' * ' }

@@ -110,7 +110,7 @@ export class CudaKernel {
       if (takesFaster(kernel, powers))
         entries.faster.set(kernel, await Promise.all(kernel.faster.map((f) => this.#load(f.variant))))
       else {
-        const text = textOn(this.#plain ? { ...kernel, forms: [] } : kernel, powers)
+        const text = textOn(this.#plain ? { ...kernel, forms: [] } : kernel, powers, operands)
         entries.plain.set(kernel, { text, entry: await this.#loadStage(kernel.name, text) })
       }
     }

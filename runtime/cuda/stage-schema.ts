@@ -85,6 +85,8 @@ export function stagesCheck(cubin: Check, variantCheck: Check): Check {
     cubins: listOf(cubin as ReturnType<typeof recordOf<Cubin>>),
     forms: listOf(
       recordOf<CudaStageForm>({
+        id: string,
+        when: anything,
         capability,
         vectors: boolean,
         suffix: oneOf('', 'a'),
@@ -159,7 +161,9 @@ export function stageDisagreement({ stages, params, tables }: CudaArtifact): str
       ...faster.flatMap(({ records }) => (records === null ? [] : [records.stride, records.count])),
       ...variant.stored.flatMap(({ words, units }) => [words, ...(units === null ? [] : [units])]),
       ...variant.steps.flatMap((s) => (s.kind === 'chunks' ? [s.rows, s.count, s.units] : [])),
-      ...kernels.flatMap(({ when }) => (when === null ? [] : [when])),
+      ...kernels.flatMap(({ when, forms }) =>
+        [when, ...forms.map((f) => f.when)].filter((rule) => rule !== null),
+      ),
       ...kernels.flatMap(({ grid }) =>
         (grid.kind === 'units' ? [grid.units, grid.inner] : [grid.rows]).filter((rule) => rule !== null),
       ),

@@ -12,6 +12,7 @@ import { HeddleError } from '../messages.ts'
 import { uniformBlock, type CallStrides } from '../meta.ts'
 import { gridOf } from '../slices.ts'
 import {
+  formFor,
   groupsOf,
   sizesOfCall,
   stageUniforms,
@@ -170,9 +171,10 @@ const has = (powers: Powers, { capability: { min, max }, sharedBytes, vectors }:
   (powers.vectors || !vectors)
 
 /** The first form that the device and the call take, or the text for every one. */
-export function textOn(kernel: CudaStageKernel, powers: Powers): StageText {
+export function textOn(kernel: CudaStageKernel, powers: Powers, call: StageSizes): StageText {
   const { forms, grid } = kernel
-  const found = forms.find((form) => has(powers, form))
+  const able = forms.filter((form) => has(powers, form))
+  const found = formFor(able, sizesOfCall(call))
   return found ?? { ...kernel, suffix: '', tile: grid.kind === 'units' ? grid.tile : null }
 }
 

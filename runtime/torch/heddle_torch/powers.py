@@ -3,9 +3,10 @@ that are taken, out."""
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, NamedTuple
+from typing import Any, Dict, Iterator, Mapping, NamedTuple, Optional
 
 from .stage_schema import in_form, with_kernels
+from .stored import Size
 
 
 class Powers(NamedTuple):
@@ -27,11 +28,20 @@ class Powers(NamedTuple):
             for v in (f["variant"] for f in kernel["faster"])
         )
 
-    def dressed(self, program: Mapping[str, Any]) -> Dict[str, Any]:
-        """Each kernel in the first form that can be had, or in its own."""
+    def forms(self, kernel: Mapping[str, Any]) -> Iterator[Optional[Mapping[str, Any]]]:
+        """What calls run, best first: forms for some sizes, then the one for all others; None: the kernel's own text."""
+        for form in kernel["forms"]:
+            if self.has(form["capability"], form["sharedBytes"], form["vectors"]):
+                yield form
+                if form["when"] is None:
+                    return
+        yield None
+
+    def dressed(self, program: Mapping[str, Any], size: Size) -> Dict[str, Any]:
+        """Each kernel in the first form that can be had and that a call of these sizes takes, or in its own."""
 
         def change(kernel: Mapping[str, Any]) -> Dict[str, Any]:
-            able = (f for f in kernel["forms"] if self.has(f["capability"], f["sharedBytes"], f["vectors"]))
-            return in_form(kernel, next(able, None))
+            taken = (f for f in self.forms(kernel) if f is None or f["when"] is None or size(f["when"]))
+            return in_form(kernel, next(taken))
 
         return with_kernels(program, change)

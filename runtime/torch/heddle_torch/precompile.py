@@ -17,7 +17,7 @@ from .artifact import Artifact, read_artifact
 from .compiler import machine_code
 from .errors import HeddleError
 from .powers import Powers
-from .stage_schema import kernels_of, text_of
+from .stage_schema import in_form, kernels_of, text_of
 
 
 def manifests(paths: List[str]) -> List[Path]:
@@ -35,8 +35,11 @@ def texts_for(artifact: Artifact, capability: int) -> Iterator[Mapping[str, Any]
     fits = lambda text: powers.has(text["capability"], 0, vectors=False)
     yield from filter(fits, artifact.variants)
     for program in filter(fits, artifact.programs):
-        for kernel in kernels_of(powers.dressed(program)):
-            yield from [f["variant"] for f in kernel["faster"]] if powers.takes_faster(kernel) else [text_of(kernel)]
+        for kernel in kernels_of(program):
+            if powers.takes_faster(kernel):
+                yield from (f["variant"] for f in kernel["faster"])
+            else:
+                yield from (text_of(in_form(kernel, form)) for form in powers.forms(kernel))
 
 
 def compile_one(path: str, digest: str, capability: int) -> Tuple[str, float, Optional[str]]:

@@ -57,11 +57,6 @@ class ProgramPlan(Outline):
         wide = all(shape[3] % VECTOR == 0 for shape in shapes.values())
         rows_too = all(t.data_ptr() % (2 * VECTOR) == 0 for t in rows)
         powers = Powers(capability, shared, aligned and wide and rows_too)
-        chosen = powers.dressed(chosen)
-        texts: List[Mapping[str, Any]] = []
-        for kernel in kernels_of(chosen):
-            texts += [f["variant"] for f in kernel["faster"]] if powers.takes_faster(kernel) else [text_of(kernel)]
-        modules.load(texts, self.index, capability)
         lengths = default_lengths(sizes.batch, sizes.q_rows, sizes.kv_rows)
         values = value_words(artifact, resolved, sizes.batch, sizes.q_heads, sizes.kv_heads, sizes.head_dim, lengths)
         meta = [*lengths, *values[sum(not p["perHead"] for p in artifact.params) :]]
@@ -76,6 +71,11 @@ class ProgramPlan(Outline):
             tables={info["name"]: t.numel() for info, t in zip(artifact.tables, tables)},
             rows={info["name"]: t.shape for info, t in zip(artifact.rows, rows)},
         )
+        chosen = powers.dressed(chosen, call.size())
+        texts: List[Mapping[str, Any]] = []
+        for kernel in kernels_of(chosen):
+            texts += [f["variant"] for f in kernel["faster"]] if powers.takes_faster(kernel) else [text_of(kernel)]
+        modules.load(texts, self.index, capability)
         made = plan_program(chosen, call, powers.takes_faster)
         words = [("meta", meta), ("lengths", lengths), ("values", values)]
         heads = {work.name: [work.units] + [0] * (HEADER_WORDS - 1) for work in made.launches if isinstance(work, Header)}

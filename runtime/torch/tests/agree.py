@@ -57,7 +57,7 @@ def launches_of(a: Any, r: Any) -> Any:
     call = program_call(s, r["indexHeads"], r["scale"], params, shapes, strides, meta, tables, r["rows"])
     # A Hopper device, or one that takes no other form than the kernels' own.
     powers = Powers(90, 232448, r["faster"]) if r["faster"] else Powers(80, 0, False)
-    made = plan_program(powers.dressed(a.programs[0]), call, powers.takes_faster)
+    made = plan_program(powers.dressed(a.programs[0], call.size()), call, powers.takes_faster)
     found = []
     for work in made.launches:
         if isinstance(work, Header):

@@ -737,8 +737,8 @@ fn run(
   if (u.groupCount <= own) {
     return;
   }
-  let number = i32(own);
   let lane = i32(thread);
+  let number = i32(own);
   let stretches = (u.kvRows + 63) / 64;
   let begin = number % stretches * 64;
   let line = number / stretches;

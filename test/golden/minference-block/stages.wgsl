@@ -219,8 +219,8 @@ fn run(
   let number = i32(own);
   let above = number / across;
   let pair = above / down;
-  let batch = pair / u.qHeads;
   let sharer = pair % u.qHeads;
+  let batch = pair / u.qHeads;
   let firstRow = above % down * 64;
   let firstColumn = number % across * 64;
   let lane = i32(thread);
@@ -537,8 +537,8 @@ struct Uniforms {
 @group(0) @binding(2) var<storage, read> scores5: array<f32>;
 @group(0) @binding(3) var<storage, read_write> ids7: array<i32>;
 
-var<workgroup> teamKeys: array<u32, 1024>;
 var<workgroup> teamCounters: array<atomic<u32>, 256>;
+var<workgroup> teamKeys: array<u32, 1024>;
 var<workgroup> teamFound: array<u32, 2>;
 var<workgroup> teamWords: array<u32, 64>;
 var<workgroup> teamGroups: array<u32, 8>;
@@ -571,8 +571,8 @@ fn run(
   if (u.groupCount <= own) {
     return;
   }
-  let number = i32(own);
   let lane = i32(thread);
+  let number = i32(own);
   let row = u.unitBase + number % u.unitCount;
   let pair = number / u.unitCount;
   let sharer = pair % u.qHeads;
