@@ -5,7 +5,7 @@ import { isWord, type Axis, type StageNode } from '../../compiler/stages/graph.t
 import type { AttendKernel, StageKernel, StagePlan } from '../../compiler/stages/plan.ts'
 import type { Expr } from '../../compiler/ir.ts'
 import type { Sizes } from '../../compiler/stages/sizes.ts'
-import { scoresOf, setOf } from '../../compiler/stages/typing.ts'
+import { rowsOf, scoresOf, setOf } from '../../compiler/stages/typing.ts'
 import type { JsonExpr, StageBinding, StageForm, StageModule, StageTile } from '../artifact.ts'
 import type { Kernel } from '../kernel.ts'
 import { print } from '../print.ts'
@@ -15,6 +15,7 @@ import { bytesOf, type VariantOptions } from '../variant.ts'
 import { storageType } from '../wgsl.ts'
 import { COMPONENTS, combineEntry } from './combine.ts'
 import { filterEntry, rowsEntry, scoresEntry } from './elements.ts'
+import { FEW_ROWS, fewChannels, fewRows, fewRowsEntry, type FewRows } from './few-rows.ts'
 import { listsEntry } from './lists.ts'
 import { leafOf } from './panels.ts'
 import { bitsEntry, productBits, productEntry } from './product.ts'
@@ -41,36 +42,59 @@ type ComputeKernel = Exclude<StageKernel, AttendKernel>
 
 /** A kernel of the plan that is no attend, as text; with other texts of it for calls of some sizes. */
 export function stageModule(options: StagesOptions, kernel: ComputeKernel): StageModule {
-  const plain = moduleOf(options, kernel, null)
-  const forms = shortForms(options, kernel).map(({ id, when, short }): StageForm => {
-    const { tile, workgroup, sharedBytes, code, bindings } = moduleOf(options, kernel, short)
-    if (JSON.stringify(bindings) !== JSON.stringify(plain.bindings))
-      throw new Error(`the form ${id} of ${kernel.name} binds other buffers`)
-    return { id, when, tile: tile as StageTile, workgroup, sharedBytes, code }
+  const own = moduleOf(options, kernel, null)
+  const forms = formsOf(options, kernel).map(({ id, when, shape }): StageForm => {
+    const { workgroup, sharedBytes, code, bindings } = moduleOf(options, kernel, {
+      shape,
+      bindings: own.bindings,
+    })
+    if (bindings.length > own.bindings.length) throw new Error(`the form ${id} of ${kernel.name} binds more`)
+    const tile = shape.kind === 'few' ? shape.tile : { q: shape.threads / shape.team, kv: 1 }
+    return { id, when, tile, workgroup, sharedBytes, code }
   })
-  return forms.length === 0 ? plain : { ...plain, forms }
+  return forms.length === 0 ? own : { ...own, forms }
 }
 
-interface ShortForm {
+/** What a text for some sizes is made to. */
+type Shape = ({ readonly kind: 'short' } & ShortRows) | ({ readonly kind: 'few' } & FewRows)
+
+interface Form {
   readonly id: string
   readonly when: JsonExpr
-  readonly short: ShortRows
+  readonly shape: Shape
 }
 
-/** Where a row is read, and hangs together, several short ones are a workgroup's. */
-function shortForms({ sizes, target }: StagesOptions, { kind, node }: ComputeKernel): ShortForm[] {
-  if (kind !== 'select' && kind !== 'statistics') return []
-  const all = shortRowsOf(target.lanes ?? 1)
-  const cells = jsonOf(sizes.units(scoresOf(node.src[0]!).kv))
-  // Statistics keep nothing: the longest do for all.
-  return (kind === 'select' ? all : all.slice(-1)).map((short) => ({
-    id: `cells${short.most}`,
-    when: { op: 'le', src: [cells, short.most] },
-    short,
-  }))
+const isAtMost = (e: Expr, most: number): JsonExpr => ({ op: 'le', src: [jsonOf(e), most] })
+
+function formsOf(options: StagesOptions, kernel: ComputeKernel): Form[] {
+  const { sizes, target } = options
+  switch (kernel.kind) {
+    case 'select':
+    case 'statistics': {
+      const all = shortRowsOf(target.lanes ?? 1)
+      const cells = sizes.units(scoresOf(kernel.node.src[0]!).kv)
+      // Statistics keep nothing: the longest do for all.
+      return (kernel.kind === 'select' ? all : all.slice(-1)).map((short) => ({
+        id: `cells${short.most}`,
+        when: isAtMost(cells, short.most),
+        shape: { kind: 'short', ...short },
+      }))
+    }
+    case 'scores': {
+      const text = textOf(options, kernel)
+      const product = target.products ? productCells(text, kernel.node, target.products.widths) : null
+      const few = product && fewRows(text, product)
+      if (!few) return []
+      const rows = isAtMost(sizes.units(scoresOf(kernel.node).q), FEW_ROWS)
+      const channels = isAtMost(rowsOf(product.leaf.dot.src[0]!).channels, fewChannels(few))
+      return [{ id: 'few', when: { op: 'and', src: [rows, channels] }, shape: { kind: 'few', ...few } }]
+    }
+    default:
+      return []
+  }
 }
 
-function moduleOf(options: StagesOptions, kernel: ComputeKernel, short: ShortRows | null): StageModule {
+function textOf(options: StagesOptions, kernel: ComputeKernel): StageText {
   const { pattern, plan, sizes, target, capability, headDim, valueDim, dtype } = options
   const problem: StageProblem = {
     pattern,
@@ -88,7 +112,20 @@ function moduleOf(options: StagesOptions, kernel: ComputeKernel, short: ShortRow
     rows: rowSchedulesOf(capability),
     lanes: target.lanes ?? 1,
   }
-  const text = new StageText(problem, kernel.writes, target.reserved)
+  return new StageText(problem, kernel.writes, target.reserved)
+}
+
+/** @param form a text of another shape, which binds what the kernel's own does; null: that itself */
+function moduleOf(
+  options: StagesOptions,
+  kernel: ComputeKernel,
+  form: { readonly shape: Shape; readonly bindings: readonly StageBinding[] } | null,
+): StageModule {
+  const { pattern, sizes, target, capability, headDim, dtype } = options
+  const text = textOf(options, kernel)
+  if (form) text.bind(form.bindings)
+  const short = form?.shape.kind === 'short' ? form.shape : null
+  const few = form?.shape.kind === 'few' ? form.shape : null
   // Cells of products alone are worth a tile of them at once.
   const leaf = kernel.kind === 'scores' ? leafOf(text, kernel.node) : null
   const product =
@@ -106,6 +143,7 @@ function moduleOf(options: StagesOptions, kernel: ComputeKernel, short: ShortRow
           ? quantizeEntry(cells, kernel.node, kernel)
           : alone(rowsEntry(cells, kernel))
       case 'scores':
+        if (few) return fewRowsEntry(cells, kernel, product!, few)
         if (product) return productEntry(cells, products!, kernel, product)
         return leaf ? dotEntry(cells, kernel, leaf) : alone(scoresEntry(cells, kernel))
       case 'filter':
@@ -165,13 +203,7 @@ function moduleOf(options: StagesOptions, kernel: ComputeKernel, short: ShortRow
     units: jsonOf(units),
     inner: inner && jsonOf(inner),
     finer: finer ? { each: finer.each, before: jsonOf(finer.before) } : null,
-    tile: short
-      ? { q: short.threads / short.team, kv: 1 }
-      : product || bits
-        ? squareOf(products!.tile)
-        : leaf
-          ? CELLS
-          : null,
+    tile: product || bits ? squareOf(products!.tile) : leaf ? CELLS : null,
     workgroup: made.entry.threads,
     sharedBytes: bytesOf(made.memory),
     bindings,

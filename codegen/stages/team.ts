@@ -231,6 +231,27 @@ function scanShuffled(block: Block, { threads, lane }: Team, value: Code): Scann
   return { before, all }
 }
 
+/**
+ * Sums of some numbers of each of `lanes` neighbours, a power of two of them: a step halves the numbers of a thread, until each part of
+ * the neighbours has one number's, in their order.
+ */
+export function sumOfEach(block: Block, values: readonly Code[], lane: Code, lanes: number): Code {
+  let mask = lanes / 2
+  let own = values
+  for (; own.length > 1; mask /= 2) {
+    const half = own.length / 2
+    const isUpper = block.let('isUpper', not(op('bool', 'eq', op('i32', 'bitAnd', lane, i32(mask)), i32(0))))
+    own = own.slice(0, half).map((low, i) => {
+      const high = own[i + half]!
+      const theirs = op('f32', 'shuffleXor', block.let('given', select(isUpper, low, high)), i32(mask))
+      return block.let('kept', add(select(isUpper, high, low), theirs))
+    })
+  }
+  const sum = block.var('sum', own[0]!)
+  for (; mask >= 1; mask /= 2) block.set(sum, add(sum, op('f32', 'shuffleXor', sum, i32(mask))))
+  return sum
+}
+
 /** A bit of each thread of a shuffled team, the first one's the lowest. */
 export function ballotAll({ threads, lane, lanes }: Team, value: Code): Code {
   const bits = op('u32', 'ballot', value)

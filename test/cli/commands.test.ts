@@ -334,6 +334,7 @@ describe('a pattern with a forward', () => {
       'rows3',
       'rows4',
       'scores5',
+      'scores5.few',
       'scores5.wgmma',
       'select7',
       'select7.cells64',
