@@ -9,17 +9,25 @@ import { HIDDEN_BITS, seenAt, storedIndex, valueAt } from './cells.ts'
 import { elementwise } from './grid.ts'
 import { recordOf, wordsOf } from './layout.ts'
 import { pooledOnce } from './pooled.ts'
+import { pooledRows } from './pooled-rows.ts'
 import { channelsOf, element, rowIndex } from './rows.ts'
 import { stretchwise, type Made } from './team.ts'
 import { countOf, type Unit } from './units.ts'
 import type { Cells } from './place.ts'
 
-export function rowsEntry({ text: t }: Cells, { node, grid }: RowsKernel): Entry {
+export function rowsEntry({ text: t }: Cells, { node, also, grid }: RowsKernel): Entry {
   const type = rowsOf(node)
-  const target = t.stored(t.find(node, 'rows')!)
-  return elementwise(t, grid.share, channelsOf(t, type), (b, { of, row }, channel) =>
-    b.set(at(target, rowIndex(t, node, of, row, channel)), element(t, node, of, row, channel)),
-  )
+  const targets = [node, ...also].map((n) => t.stored(t.find(n, 'rows')!))
+  return elementwise(t, grid.share, channelsOf(t, type), (b, { of, row }, channel) => {
+    const made =
+      also.length > 0 && isWord(node, 'poolRows')
+        ? pooledRows(t, b, [node, ...also], { axis: type.axis, place: row, of }, (member) =>
+            element(t, node.src[0]!, of, member, channel),
+          )
+        : [element(t, node, of, row, channel)]
+    for (const [i, value] of made.entries())
+      b.set(at(targets[i]!, rowIndex(t, node, of, row, channel)), value)
+  })
 }
 
 export function scoresEntry(c: Cells, { node, grid }: ScoresKernel): Entry {
