@@ -5,17 +5,18 @@ import { isWord, type Axis, type StageNode } from '../../compiler/stages/graph.t
 import type { AttendKernel, StageKernel, StagePlan } from '../../compiler/stages/plan.ts'
 import type { Expr } from '../../compiler/ir.ts'
 import type { Sizes } from '../../compiler/stages/sizes.ts'
-import { rowsOf, scoresOf, setOf } from '../../compiler/stages/typing.ts'
-import type { JsonExpr, StageBinding, StageForm, StageModule, StageTile } from '../artifact.ts'
+import { scoresOf, setOf } from '../../compiler/stages/typing.ts'
+import type { StageBinding, StageForm, StageModule, StageTile } from '../artifact.ts'
 import type { Kernel } from '../kernel.ts'
 import { print } from '../print.ts'
 import { jsonOf } from '../record.ts'
-import { ceilingOf, rowSchedulesOf, shortRowsOf, type ShortRows } from '../schedule.ts'
+import { ceilingOf, rowSchedulesOf } from '../schedule.ts'
 import { bytesOf, type VariantOptions } from '../variant.ts'
 import { storageType } from '../wgsl.ts'
 import { COMPONENTS, combineEntry } from './combine.ts'
 import { filterEntry, rowsEntry, scoresEntry } from './elements.ts'
-import { FEW_ROWS, fewChannels, fewRows, fewRowsEntry, type FewRows } from './few-rows.ts'
+import { fewRowsEntry } from './few-rows.ts'
+import { formsOf, tileOf, type Shape } from './forms.ts'
 import { listsEntry } from './lists.ts'
 import { leafOf } from './panels.ts'
 import { bitsEntry, productBits, productEntry } from './product.ts'
@@ -26,7 +27,7 @@ import { cellsOf } from './sets.ts'
 import { StageText, type StageProblem } from './text.ts'
 import { CELLS, dotEntry } from './tiled.ts'
 import { quantizeEntry, sortEntry, statisticsEntry } from './together.ts'
-import { Unsupported } from './units.ts'
+import { rowScheduleOf, Unsupported } from './units.ts'
 
 export interface StagesOptions extends Pick<
   VariantOptions,
@@ -38,60 +39,20 @@ export interface StagesOptions extends Pick<
 }
 
 /** A kernel that computes what attends read. */
-type ComputeKernel = Exclude<StageKernel, AttendKernel>
+export type ComputeKernel = Exclude<StageKernel, AttendKernel>
 
 /** A kernel of the plan that is no attend, as text; with other texts of it for calls of some sizes. */
 export function stageModule(options: StagesOptions, kernel: ComputeKernel): StageModule {
   const own = moduleOf(options, kernel, null)
-  const forms = formsOf(options, kernel).map(({ id, when, shape }): StageForm => {
+  const forms = formsOf(options, kernel, textOf(options, kernel)).map(({ id, when, shape }): StageForm => {
     const { workgroup, sharedBytes, code, bindings } = moduleOf(options, kernel, {
       shape,
       bindings: own.bindings,
     })
     if (bindings.length > own.bindings.length) throw new Error(`the form ${id} of ${kernel.name} binds more`)
-    const tile = shape.kind === 'few' ? shape.tile : { q: shape.threads / shape.team, kv: 1 }
-    return { id, when, tile, workgroup, sharedBytes, code }
+    return { id, when, tile: tileOf(shape), workgroup, sharedBytes, code }
   })
   return forms.length === 0 ? own : { ...own, forms }
-}
-
-/** What a text for some sizes is made to. */
-type Shape = ({ readonly kind: 'short' } & ShortRows) | ({ readonly kind: 'few' } & FewRows)
-
-interface Form {
-  readonly id: string
-  readonly when: JsonExpr
-  readonly shape: Shape
-}
-
-const isAtMost = (e: Expr, most: number): JsonExpr => ({ op: 'le', src: [jsonOf(e), most] })
-
-function formsOf(options: StagesOptions, kernel: ComputeKernel): Form[] {
-  const { sizes, target } = options
-  switch (kernel.kind) {
-    case 'select':
-    case 'statistics': {
-      const all = shortRowsOf(target.lanes ?? 1)
-      const cells = sizes.units(scoresOf(kernel.node.src[0]!).kv)
-      // Statistics keep nothing: the longest do for all.
-      return (kernel.kind === 'select' ? all : all.slice(-1)).map((short) => ({
-        id: `cells${short.most}`,
-        when: isAtMost(cells, short.most),
-        shape: { kind: 'short', ...short },
-      }))
-    }
-    case 'scores': {
-      const text = textOf(options, kernel)
-      const product = target.products ? productCells(text, kernel.node, target.products.widths) : null
-      const few = product && fewRows(text, product)
-      if (!few) return []
-      const rows = isAtMost(sizes.units(scoresOf(kernel.node).q), FEW_ROWS)
-      const channels = isAtMost(rowsOf(product.leaf.dot.src[0]!).channels, fewChannels(few))
-      return [{ id: 'few', when: { op: 'and', src: [rows, channels] }, shape: { kind: 'few', ...few } }]
-    }
-    default:
-      return []
-  }
 }
 
 function textOf(options: StagesOptions, kernel: ComputeKernel): StageText {
@@ -126,6 +87,7 @@ function moduleOf(
   if (form) text.bind(form.bindings)
   const short = form?.shape.kind === 'short' ? form.shape : null
   const few = form?.shape.kind === 'few' ? form.shape : null
+  const long = form?.shape.kind === 'long' ? form.shape : null
   // Cells of products alone are worth a tile of them at once.
   const leaf = kernel.kind === 'scores' ? leafOf(text, kernel.node) : null
   const product =
@@ -155,7 +117,11 @@ function moduleOf(
       case 'statistics':
         return statisticsEntry(cells, kernel, short)
       case 'select':
-        return selectEntry(cells, kernel, short)
+        return selectEntry(
+          cells,
+          kernel,
+          short ?? long ?? rowScheduleOf(text, scoresOf(kernel.node.src[0]!).kv),
+        )
       case 'sort':
         return sortEntry(cells, kernel)
     }

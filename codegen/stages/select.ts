@@ -2,9 +2,8 @@
 
 import { isWord } from '../../compiler/stages/graph.ts'
 import type { SelectKernel } from '../../compiler/stages/plan.ts'
-import { scoresOf } from '../../compiler/stages/typing.ts'
 import { i32 } from '../kernel.ts'
-import type { ShortRows } from '../schedule.ts'
+import type { RowSchedule, ShortRows } from '../schedule.ts'
 import type { Block } from '../block.ts'
 import { boundOf, type Digits } from './bound.ts'
 import { candidates, type Keeping } from './candidates.ts'
@@ -13,14 +12,18 @@ import type { GridUnit } from './grid.ts'
 import type { Cells } from './place.ts'
 import { take } from './take.ts'
 import { besides, isShuffled, together, type Made, type Room, type Team } from './team.ts'
-import { rowScheduleOf, Unsupported } from './units.ts'
+import { Unsupported } from './units.ts'
 
 /**
  * topK and topP are one search. Cells stand by their value's bits in an order that unsigned numbers have too; the bound is found
  * from the highest bits down. Above it all are taken, at it the first of them that are still needed.
- * @param short null: a workgroup has a row of any length
+ * @param rows how a workgroup goes over one of any length, or over several short ones
  */
-export function selectEntry(c: Cells, { node, grid, scope }: SelectKernel, short: ShortRows | null): Made {
+export function selectEntry(
+  c: Cells,
+  { node, grid, scope }: SelectKernel,
+  rows: RowSchedule | ShortRows,
+): Made {
   if (!isWord(node, 'topK', 'topP') || scope !== 'row') throw new Unsupported(`${node.word} of each ${scope}`)
   if (isWord(node, 'topK') && node.arg.sorted === 'score') throw new Unsupported('a list in order of score')
   const { text: t } = c
@@ -36,14 +39,14 @@ export function selectEntry(c: Cells, { node, grid, scope }: SelectKernel, short
     const amount = b.let('amount', valueAt(c, node.src[1]!, { of: unit.of, q: unit.row, kv: i32(0) }))
     take(c, b, node, unit, team, row, boundOf(b, node, row, team, amount, digits), flags)
   }
-  if (short) {
-    const { most } = short
-    return besides(t, grid.share, short, (b, unit, team) => {
-      const flags = isShuffled(team) ? null : team.room('flags', 2 * short.team, true)
+  if ('most' in rows) {
+    const { most } = rows
+    return besides(t, grid.share, rows, (b, unit, team) => {
+      const flags = isShuffled(team) ? null : team.room('flags', 2 * rows.team, true)
       choose(b, unit, team, { ahead: 1, kept: most, most }, null, flags)
     })
   }
-  const { threads, ahead, kept, digit } = rowScheduleOf(t, scoresOf(node.src[0]!).kv)
+  const { threads, ahead, kept, digit } = rows
   return together(t, grid.share, threads, (b, unit, team) => {
     // First of digits, then flags of cells.
     const counters = team.room('counters', Math.max(2 ** digit, 2 * threads), true)

@@ -72,6 +72,8 @@ export function shortCalls(choice: ShortChoice, limits: readonly number[]): read
     ...limits.flatMap((n) =>
       [n - 1, n, n + 1].map((cells) => shortCall(keysOf(cells), 3, { count: Math.ceil(n / 5) })),
     ),
+    // More rows than are few.
+    shortCall(keysOf(limits.at(-1)! + 1), 9, { count: 7 }),
     shortCall(few, 9, { count: 10 }, true),
     shortCall(few, 7, { count: 4, gap: 1000 }),
     shortCall(few, 33, { count: 4, gap: 40 }),
