@@ -128,7 +128,7 @@ function inRegisters(
     first: (b, visit) => {
       const last = b.let('last', sub(columns, i32(1)))
       // Read whether they are there or not, so that no branch parts the reads.
-      const cells = places.map((column) => cellAt(b, b.let('there', min(column, last))))
+      const cells = places.map((column) => cellAt(b, b.let('within', min(column, last))))
       for (const [i, { key }] of cells.entries())
         slots.push(b.let('kept', select(lt(places[i]!, columns), key, u32(0))))
       for (const [i, { value }] of cells.entries()) visit(b, { key: slots[i]!, value })

@@ -12,6 +12,7 @@ import { sizesOfCall } from '../../runtime/stage-sizes.ts'
 import { plain16, reference } from '../../runtime/reference.ts'
 import type { Tensor } from '../../runtime/tensor.ts'
 import { compareWithOracle } from '../../runtime/testing/compare.ts'
+import { stageCase } from '../runtime/stage-cases.ts'
 import { SHORT_CHOICES, SHORT_HEAD_DIM, shortCall, shortCalls, shortProgram } from '../runtime/short-rows.ts'
 
 const driver = await openEmulation({ multiprocessors: 2 })
@@ -43,6 +44,30 @@ test.each(SHORT_CHOICES)('by %s', { timeout: 300_000 }, async (choice) => {
     expect(difference, JSON.stringify([call.q.shape, call.k.shape, call.params])).toBeNull()
   }
   driver.synchronize()
+  kernel.release()
+})
+
+test('statistics of a softmax are those of a warp, or of a workgroup', { timeout: 300_000 }, async () => {
+  const name = 'minference-vertical-slash'
+  const sizes = (kvLen: number) => ({ batch: 1, qHeads: 2, kvHeads: 1, qLen: 5, kvLen, headDim: 8 })
+  const { compiled, pattern } = stageCase(name, sizes(1024), 1)
+  const artifact = emitCuda(compiled, { headDims: [8], dtypes: ['bf16'] })
+  const kernel = loadCudaKernel(JSON.stringify(artifact), driver)
+  const [statistics] = kernelsOf(artifact.stages!.variants[0]!).filter((k) => k.name.startsWith('statistics'))
+  expect(statistics!.forms.map((f) => f.id)).toEqual(['cells1024'])
+  for (const kvLen of [40, 1024, 1025]) {
+    const { call: drawn } = stageCase(name, sizes(kvLen), kvLen)
+    const call = { ...drawn, q: brain(drawn.q), k: brain(drawn.k), v: brain(drawn.v) }
+    const got = await cudaAttention(kernel, call)
+    const { difference } = compareWithOracle(
+      pattern,
+      call,
+      got,
+      reference(pattern, call),
+      plain16(pattern, call),
+    )
+    expect(difference, String(kvLen)).toBeNull()
+  }
   kernel.release()
 })
 

@@ -4,6 +4,7 @@ import { afterAll, describe, expect, test } from 'vitest'
 import { attention } from '../../runtime/index.ts'
 import { compareWithOracle } from '../../runtime/testing/compare.ts'
 import { Bench, openTestDevice } from '../helpers.ts'
+import { stageCase } from './stage-cases.ts'
 import { SHORT_CHOICES, SHORT_HEAD_DIM, shortCalls, shortProgram } from './short-rows.ts'
 
 const opened = await openTestDevice()
@@ -21,6 +22,18 @@ describe.skipIf(!opened)('keys', () => {
     for (const call of shortCalls(choice, [256])) {
       const { difference } = compareWithOracle(pattern, call, await attention(kernel, call))
       expect(difference, JSON.stringify([call.q.shape, call.k.shape, call.params])).toBeNull()
+    }
+  })
+
+  test('by a softmax, whose statistics are of such rows', { timeout: 120_000 }, async () => {
+    const name = 'minference-vertical-slash'
+    const sizes = (kvLen: number) => ({ batch: 1, qHeads: 2, kvHeads: 1, qLen: 5, kvLen, headDim: 8 })
+    const { compiled, pattern } = stageCase(name, sizes(256), 1)
+    const kernel = bench!.kernel(compiled, { headDim: 8, dtype: 'f32', capabilities: ['portable'] })
+    for (const kvLen of [30, 256, 257]) {
+      const { call } = stageCase(name, sizes(kvLen), kvLen)
+      const { difference } = compareWithOracle(pattern, call, await attention(kernel, call))
+      expect(difference, String(kvLen)).toBeNull()
     }
   })
 })
