@@ -189,6 +189,20 @@ export interface StageModule {
   readonly bindings: readonly StageBinding[]
   readonly uniforms: readonly UniformField[]
   readonly code: string
+  /** Texts for calls of some sizes, best first; absent: there are none. */
+  readonly forms?: readonly StageForm[]
+}
+
+/** A text that takes a stage kernel's place, with the same bindings and uniforms, where `when`, of the call's sizes, is true. */
+export interface StageForm {
+  /** Its own among the kernel's forms. */
+  readonly id: string
+  readonly when: JsonExpr
+  /** In place of the kernel's. Of a kernel without elements `kv` is 1: a workgroup has so many units of a sharer. */
+  readonly tile: StageTile
+  readonly workgroup: number
+  readonly sharedBytes: number
+  readonly code: string
 }
 
 /** An attend kernel and the stored values that it reads; null: the call's own tensors, or none. */

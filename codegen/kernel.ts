@@ -30,6 +30,7 @@ export type KernelOp =
   | 'narrow4'
   | 'roundEven' // to the nearest whole number, ties to even
   | 'shuffleXor'
+  | 'ballot' // a bit for each of the neighbours that shuffles bring together
   | 'atomicLoad'
   | 'uniformLoad' // of workgroup memory, with a barrier on both sides
   | 'groupX'

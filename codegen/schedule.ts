@@ -156,6 +156,31 @@ export interface RowSchedules {
   readonly tokens: RowSchedule
 }
 
+/** Rows of few cells, of which a workgroup has several: each is a team's, and its keys are kept from the first look at them. */
+export interface ShortRows {
+  /** Cells of a row at most. */
+  readonly most: number
+  /** Threads of a team, and of a workgroup; powers of two. */
+  readonly team: number
+  readonly threads: number
+}
+
+/**
+ * Least first. Where teams lie within neighbours that shuffle, keys stay in registers, eight a thread if there are no more: a bit
+ * of the bound takes two instructions a key, and what a team has in common a dozen. Rows of 64 cells have a quarter of a warp.
+ */
+const SHUFFLED_ROWS: readonly ShortRows[] = [
+  { most: 64, team: 8, threads: 256 },
+  { most: 256, team: 32, threads: 256 },
+  { most: 1024, team: 32, threads: 256 },
+]
+/** Teams that meet in workgroup memory, in step with each other; the text is one, and short. */
+const MET_ROWS: readonly ShortRows[] = [{ most: 256, team: 16, threads: 64 }]
+
+/** @param lanes neighbours that shuffle */
+export const shortRowsOf = (lanes: number): readonly ShortRows[] =>
+  SHUFFLED_ROWS.every(({ team }) => team <= lanes) ? SHUFFLED_ROWS : MET_ROWS
+
 const PORTABLE_ROWS: RowSchedules = {
   blocks: { threads: 64, ahead: 1, kept: 1024, digit: 8 },
   tokens: { threads: 256, ahead: 1, kept: 2048, digit: 8 },

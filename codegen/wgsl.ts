@@ -209,6 +209,7 @@ const OPS: Spelling = {
   narrow4: form((x) => `vec4h(clamp(${x}, vec4f(-65504.0), vec4f(65504.0)))`),
   roundEven: call('round'),
   shuffleXor: call('subgroupShuffleXor'),
+  ballot: form((x) => `subgroupBallot(${x}).x`),
   atomicLoad: form((x) => `atomicLoad(&${x})`),
   uniformLoad: form((x) => `workgroupUniformLoad(&${x})`),
   groupX: form(() => 'group.x'),
@@ -270,7 +271,7 @@ const arrayOf = (m: Memory): string =>
 function module(kernel: Kernel, printed: PrintedKernel): string {
   const enables = [
     ...(printed.types.has('f16') || printed.types.has('f16x4') ? ['enable f16;'] : []),
-    ...(printed.ops.has('shuffleXor') ? ['enable subgroups;'] : []),
+    ...(printed.ops.has('shuffleXor') || printed.ops.has('ballot') ? ['enable subgroups;'] : []),
   ]
   const { uniforms } = kernel
   const parts = [

@@ -8,6 +8,7 @@ import type {
   RowsInfo,
   StageAttend,
   StageBinding,
+  StageForm,
   StageModule,
   StageStep,
   StageVariant,
@@ -129,6 +130,18 @@ const stageModule = recordOf<StageModule>({
   ),
   uniforms: listOf(recordOf<UniformField>({ name: string, type: oneOf('i32', 'u32', 'f32') })),
   code: string,
+  forms: optional(
+    listOf(
+      recordOf<StageForm>({
+        id: string,
+        when: anything,
+        tile: recordOf<StageForm['tile']>({ q: count, kv: count }),
+        workgroup: count,
+        sharedBytes: place,
+        code: string,
+      }),
+    ),
+  ),
 })
 const stageAttend = recordOf<StageAttend>({
   kind: oneOf('attend'),

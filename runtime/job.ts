@@ -14,7 +14,7 @@ import { HeddleError } from './messages.ts'
 import type { CallStrides, Slice } from './meta.ts'
 import type { Lease } from './pool.ts'
 import { resolveRows } from './stage-sizes.ts'
-import { recordStages, stageTexts, type StageCall } from './stages.ts'
+import { recordStages, textsFor, type StageCall } from './stages.ts'
 import type { Layout, Sizes, StorageDtype, Tensor } from './tensor.ts'
 import { chooseVariant, powersOf } from './variant.ts'
 import type { Compilable, Gpu } from './webgpu.ts'
@@ -83,7 +83,7 @@ const stagesJob: typeof jobOf = (artifact, gpu, given, sizes, dtype, layout) => 
     meta: call.meta,
     lengths: call.lengths,
     indexHeads,
-    texts: stageTexts(variant),
+    texts: textsFor(variant, call),
     listBytes: () => 0,
     divides: false,
     record: (pass, _, strides, resources, lease) => recordStages(gpu, pass, call, strides, resources, lease),

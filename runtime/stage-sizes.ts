@@ -1,6 +1,6 @@
 /** Numbers of a `forward` program's call: sizes of its values, uniforms and grids of its kernels, whatever the device. */
 
-import type { JsonExpr, RowsInfo, StageModule, UniformField } from '../codegen/artifact.ts'
+import type { JsonExpr, RowsInfo, StageForm, StageModule, UniformField } from '../codegen/artifact.ts'
 import { evaluateJson } from './derived.ts'
 import { sharersOf } from './lists.ts'
 import { HeddleError } from './messages.ts'
@@ -83,10 +83,16 @@ export function sizesOfCall({ sizes, params, rows, indexHeads }: StageSizes): (e
   return (e) => Number(evaluateJson(e, { vars, param }))
 }
 
+/** The first form that is for calls of these sizes; null: the kernel's own text. */
+export const formFor = <F extends { readonly when: JsonExpr | null }>(
+  forms: readonly F[] = [],
+  size: (e: JsonExpr) => number,
+): F | null => forms.find(({ when }) => when === null || size(when) !== 0) ?? null
+
 /** Workgroups of a kernel whose grid has `count` q units of every sharer. */
 export function groupsOf(
   { sizes, indexHeads }: StageSizes,
-  { share, inner, tile }: Pick<StageModule, 'share' | 'inner' | 'tile'>,
+  { share, inner, tile }: Pick<StageModule, 'share' | 'inner'> & Pick<StageModule | StageForm, 'tile'>,
   count: number,
   size: (e: JsonExpr) => number,
   workgroup: number,
@@ -95,7 +101,7 @@ export function groupsOf(
   const units = sharers * count
   if (tile !== null) {
     const { q, kv } = typeof tile === 'number' ? { q: tile, kv: tile } : tile
-    return sharers * Math.ceil(count / q) * Math.ceil(size(inner!) / kv)
+    return sharers * Math.ceil(count / q) * (inner === null ? 1 : Math.ceil(size(inner) / kv))
   }
   return inner === null ? units : Math.ceil((units * size(inner)) / workgroup)
 }

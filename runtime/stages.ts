@@ -5,6 +5,7 @@ import type {
   JsonExpr,
   StageAttend,
   StageBinding,
+  StageForm,
   StageModule,
   StageVariant,
 } from '../codegen/artifact.ts'
@@ -14,12 +15,14 @@ import type { CallStrides, Slice } from './meta.ts'
 import { USAGE, type Lease } from './pool.ts'
 import { roundBinding } from './slices.ts'
 import {
+  formFor,
   groupsOf,
   sizesOfCall,
   stageUniforms,
   unitsInChunk,
   type RowsData,
   type StageRun,
+  type StageSizes,
 } from './stage-sizes.ts'
 import { stridesOf } from './tensor.ts'
 import type { Compilable, Compiled, Gpu } from './webgpu.ts'
@@ -36,18 +39,32 @@ type AnyKernel = StageModule | StageAttend
 export const kernelsOf = ({ steps }: StageVariant): AnyKernel[] =>
   steps.flatMap((s) => (s.kind === 'once' ? [s.kernel] : s.kernels))
 
-const compilable = (kernel: AnyKernel): Compilable =>
+/** @param form whose text takes the place of the kernel's own */
+const compilable = (kernel: AnyKernel, form: StageForm | null = null): Compilable =>
   kernel.kind === 'attend'
     ? kernel.variant
     : {
-        id: kernel.name,
-        code: kernel.code,
+        id: form ? `${kernel.name}.${form.id}` : kernel.name,
+        code: (form ?? kernel).code,
         bindings: kernel.bindings,
         entries: { attend: 'run', list: null },
       }
 
 /** Every text of a program, to be compiled. */
-export const stageTexts = (variant: StageVariant): Compilable[] => kernelsOf(variant).map(compilable)
+export const stageTexts = (variant: StageVariant): Compilable[] =>
+  kernelsOf(variant).flatMap((kernel) => [
+    compilable(kernel),
+    ...formsOf(kernel).map((form) => compilable(kernel, form)),
+  ])
+
+/** The texts that calls of these sizes run. */
+export function textsFor(variant: StageVariant, call: StageSizes): Compilable[] {
+  const size = sizesOfCall(call)
+  return kernelsOf(variant).map((kernel) => compilable(kernel, formFor(formsOf(kernel), size)))
+}
+
+const formsOf = (kernel: AnyKernel): readonly StageForm[] =>
+  kernel.kind === 'stage' ? (kernel.forms ?? []) : []
 
 /** Records all of a call's dispatches; texts that have not been compiled yet are waited for. */
 export function recordStages(
@@ -75,10 +92,11 @@ export function recordStages(
   const stage: Stage = { device, pass, call, strides, resources, lease, stored, rows, size }
   const run = (kernel: AnyKernel, chunk: StageRun | null): void => {
     if (kernel.when !== undefined && size(kernel.when) === 0) return
-    const compiled = gpu.compileNow(compilable(kernel))
+    const form = formFor(formsOf(kernel), size)
+    const compiled = gpu.compileNow(compilable(kernel, form))
     if (kernel.kind === 'attend') return attend(stage, kernel, compiled)
     const own = chunk ? unitsInChunk(kernel, chunk, size) : { base: 0, count: size(kernel.units) }
-    dispatch(stage, kernel, compiled, own)
+    dispatch(stage, kernel, form ?? kernel, compiled, own)
   }
   for (const step of call.variant.steps) {
     if (step.kind === 'once') {
@@ -113,11 +131,12 @@ function checkBinding({ limits }: GPUDevice, tensor: string, needed: number): vo
 function dispatch(
   stage: Stage,
   kernel: StageModule,
+  { tile, workgroup }: StageForm | StageModule,
   { layout, attend: pipeline }: Compiled,
   { base, count }: StageRun,
 ): void {
   const { device, pass, call, lease, size } = stage
-  const groups = groupsOf(call, kernel, count, size, kernel.workgroup)
+  const groups = groupsOf(call, { ...kernel, tile }, count, size, workgroup)
   if (groups === 0) return
   const most = device.limits.maxComputeWorkgroupsPerDimension
   const x = Math.min(groups, most)

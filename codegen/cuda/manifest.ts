@@ -19,7 +19,7 @@ import type {
 } from '../artifact.ts'
 import type { CallField } from './call.ts'
 
-export const CUDA_ARTIFACT_VERSION = 3
+export const CUDA_ARTIFACT_VERSION = 4
 
 export type CudaDtype = 'bf16' | 'f16'
 
@@ -171,23 +171,25 @@ export interface CudaStageKernel {
   readonly hash: string
   readonly code: string
   readonly cubins: readonly Cubin[]
-  /** Other texts that do the same, best first, with units for a grid; none: []. A device takes the first that it can. */
+  /** Other texts that do the same, best first, with units for a grid; none: []. A call takes the first that it and its device can. */
   readonly forms: readonly CudaStageForm[]
   /** Kernels of a mask's own kind that do the same, one behind the other, where the device and the alignment allow; none: []. */
   readonly faster: readonly CudaFaster[]
 }
 
-/** A text of a stage kernel for devices that can more: reads, writes and their order in the argument are the kernel's. */
+/** A text of a stage kernel for some sizes or devices: reads, writes and their order in the argument are the kernel's. */
 export interface CudaStageForm {
+  /** Its own among the kernel's forms. */
+  readonly id: string
+  /** It is for calls of which this, of their sizes, holds; null: for all. */
+  readonly when: JsonExpr | null
   readonly capability: CudaVariant['capability']
   /** Pointers, strides and head dims are multiples of 16 bytes. */
   readonly vectors: boolean
-  /** Of the call's sizes, as grids are: it is passed over where this does not hold; null: it holds always. */
-  readonly pays: JsonExpr | null
   readonly suffix: CudaVariant['suffix']
   readonly threads: number
   readonly sharedBytes: number
-  /** In place of the grid's. */
+  /** In place of the grid's, as StageForm says. */
   readonly tile: StageTile
   readonly hash: string
   readonly code: string

@@ -105,6 +105,7 @@ const OPS: Partial<Spelling> = {
   packHalf: { ...form((x) => `packHalves(clampHalf(${x}), 0.0f)`), helpers: [CLAMP] },
   roundEven: call('rintf'),
   shuffleXor: call('shuffleXor'),
+  ballot: call('ballotLanes'),
   atomicLoad: form((x) => x),
   uniformLoad: call('uniformLoad', UNIFORM_LOAD),
   groupX: form(() => 'blockIdx.x'),
@@ -185,12 +186,8 @@ export const portableCuda = (bf16: boolean): Target => ({
   module: (kernel, printed) => module(kernel, printed, bf16),
 })
 
-/** The same for Hopper, whose products are those of warpgroups; the second adds up over sharers by products of a query's. */
+/** The same for Hopper, whose products are those of warpgroups. */
 export const hopperCuda = (bf16: boolean): Target => ({
-  ...portableCuda(bf16),
-  products: groupProducts(bf16),
-})
-export const hopperSharersCuda = (bf16: boolean): Target => ({
   ...portableCuda(bf16),
   products: { ...groupProducts(bf16), sharers: SHARER_PRODUCTS },
 })

@@ -5,14 +5,15 @@ import type { CompiledPattern } from '../../compiler/index.ts'
 import type { StageKernel, StagePlan } from '../../compiler/stages/plan.ts'
 import { bySoftmaxOfBlocks } from '../../compiler/stages/block-softmax.ts'
 import { Sizes } from '../../compiler/stages/sizes.ts'
-import type { StageAttend, StageBinding, StageModule } from '../artifact.ts'
+import type { StageAttend, StageBinding, StageForm, StageModule, StageTile } from '../artifact.ts'
 import { tileOf } from '../frame.ts'
 import { scheduleOf } from '../schedule.ts'
 import { attendForm, type AttendForm } from '../stages/attend-form.ts'
-import { emitStages, stageText, type StagesOptions } from '../stages/emit.ts'
+import { emitStages } from '../stages/emit.ts'
+import { stageModule, type StagesOptions } from '../stages/module.ts'
 import type { CudaDtype, CudaFaster, CudaStageForm, CudaStageKernel, CudaStageVariant } from './manifest.ts'
 import { BLOCK_WIDTHS } from './panels.ts'
-import { hopperCuda, hopperSharersCuda, portableCuda } from './portable.ts'
+import { hopperCuda, portableCuda } from './portable.ts'
 
 export interface CudaStagesOptions {
   readonly headDim: number
@@ -71,12 +72,15 @@ export function emitCudaStages(
     const form = kernel.kind === 'attend' ? attendForm(options, kernel) : null
     if (form) fasterFor.set(kernel.name, faster(form))
   }
-  const onHopper = [hopperSharersCuda, hopperCuda].map((of) => ({ ...options, target: of(dtype === 'bf16') }))
+  const onHopper = { ...options, target: hopperCuda(dtype === 'bf16') }
   const kernelsByName = new Map(kernelsOf(stages).map((k) => [k.name, k]))
   const kernelOf = (kernel: StageModule | StageAttend): CudaStageKernel => ({
     ...(kernel.kind === 'stage' ? stageKernel(kernel) : attendKernel(kernel)),
     when: kernel.when ?? null,
-    forms: kernel.kind === 'stage' ? formsOf(kernel, kernelsByName.get(kernel.name)!, onHopper) : [],
+    forms:
+      kernel.kind === 'stage'
+        ? [...sizedForms(kernel), ...hopperForms(kernel, kernelsByName.get(kernel.name)!, onHopper)]
+        : [],
     faster: fasterFor.get(kernel.name) ?? [],
   })
   if (made === null) throw new Error('there is a shape for halves')
@@ -109,36 +113,28 @@ const bufferOf = ({ role, table, rows, stored }: StageBinding): CudaStageKernel[
   name: table ?? rows ?? stored ?? null,
 })
 
+const formOf = (
+  { id, when, tile, workgroup, sharedBytes, code }: Omit<StageForm, 'when'> & Pick<CudaStageForm, 'when'>,
+  needs: Pick<CudaStageForm, 'capability' | 'vectors' | 'suffix'>,
+): CudaStageForm => ({ id, when, ...needs, threads: workgroup, sharedBytes, tile, ...textOf(code) })
+
+/** For calls of some sizes, on every device. */
+const sizedForms = ({ forms = [] }: StageModule): CudaStageForm[] =>
+  forms.map((form) => formOf(form, { capability: CAPABILITY, vectors: false, suffix: '' }))
+
 /** The kernel's texts where products are Hopper's own, best first: none where it makes no products. */
-function formsOf(
-  plain: StageModule,
-  kernel: StageKernel,
-  onHopper: readonly StagesOptions[],
-): readonly CudaStageForm[] {
+function hopperForms(plain: StageModule, kernel: StageKernel, onHopper: StagesOptions): CudaStageForm[] {
   if (kernel.kind === 'attend') return []
-  const known = new Set([plain.code])
-  return onHopper.flatMap((options): CudaStageForm[] => {
-    const { module, pays } = stageText(options, kernel, plain.bindings)
-    const { tile, workgroup: threads, sharedBytes, code } = module
-    if (known.has(code) || tile === null) return []
-    known.add(code)
-    // The argument's words are those of the kernel.
-    if (JSON.stringify(module.bindings) !== JSON.stringify(plain.bindings))
-      throw new Error(`texts of ${plain.name} bind differently`)
-    return [
-      {
-        capability: HOPPER,
-        vectors: true,
-        pays,
-        suffix: 'a',
-        threads,
-        sharedBytes,
-        tile: typeof tile === 'number' ? { q: tile, kv: tile } : tile,
-        ...textOf(code),
-      },
-    ]
-  })
+  const { forms = [], ...own } = stageModule(onHopper, kernel, plain.bindings)
+  const made = own.tile === null ? [] : [{ ...own, id: 'wgmma', when: null, tile: rectangleOf(own.tile) }]
+  const known = new Set([plain, ...(plain.forms ?? [])].map(({ code }) => code))
+  return [...forms, ...made]
+    .filter(({ code }) => !known.has(code))
+    .map((form) => formOf(form, { capability: HOPPER, vectors: true, suffix: 'a' }))
 }
+
+const rectangleOf = (tile: number | StageTile): StageTile =>
+  typeof tile === 'number' ? { q: tile, kv: tile } : tile
 
 function stageKernel({
   name,

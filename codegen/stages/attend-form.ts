@@ -7,7 +7,7 @@ import type { Sizes } from '../../compiler/stages/sizes.ts'
 import type { JsonExpr, ListInfo, Share } from '../artifact.ts'
 import { jsonOf } from '../record.ts'
 import { find, keptOf, operandOf, orderShare } from './attend.ts'
-import type { StagesOptions } from './emit.ts'
+import type { StagesOptions } from './module.ts'
 
 /** An attend as targets with kernels of their own for it see it: parts of disjoint pairs, and stored values by name. */
 export interface AttendForm {

@@ -12,7 +12,7 @@ import { jsonOf } from '../record.ts'
 import type { Parts } from '../rows.ts'
 import { scheduleOf } from '../schedule.ts'
 import { emitVariant } from '../variant.ts'
-import type { StagesOptions } from './emit.ts'
+import type { StagesOptions } from './module.ts'
 import { Unsupported } from './units.ts'
 
 export function attendKernel(options: StagesOptions, kernel: AttendKernel): StageAttend | null {

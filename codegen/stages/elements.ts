@@ -9,17 +9,25 @@ import { HIDDEN_BITS, seenAt, storedIndex, valueAt } from './cells.ts'
 import { elementwise } from './grid.ts'
 import { recordOf, wordsOf } from './layout.ts'
 import { pooledOnce } from './pooled.ts'
+import { pooledRows } from './pooled-rows.ts'
 import { channelsOf, element, rowIndex } from './rows.ts'
 import { stretchwise, type Made } from './team.ts'
 import { countOf, type Unit } from './units.ts'
 import type { Cells } from './place.ts'
 
-export function rowsEntry({ text: t }: Cells, { node, grid }: RowsKernel): Entry {
+export function rowsEntry({ text: t }: Cells, { node, also, grid }: RowsKernel): Entry {
   const type = rowsOf(node)
-  const target = t.stored(t.find(node, 'rows')!)
-  return elementwise(t, grid.share, channelsOf(t, type), (b, { of, row }, channel) =>
-    b.set(at(target, rowIndex(t, node, of, row, channel)), element(t, node, of, row, channel)),
-  )
+  const targets = [node, ...also].map((n) => t.stored(t.find(n, 'rows')!))
+  return elementwise(t, grid.share, channelsOf(t, type), (b, { of, row }, channel) => {
+    const made =
+      also.length > 0 && isWord(node, 'poolRows')
+        ? pooledRows(t, b, [node, ...also], { axis: type.axis, place: row, of }, (member) =>
+            element(t, node.src[0]!, of, member, channel),
+          )
+        : [element(t, node, of, row, channel)]
+    for (const [i, value] of made.entries())
+      b.set(at(targets[i]!, rowIndex(t, node, of, row, channel)), value)
+  })
 }
 
 export function scoresEntry(c: Cells, { node, grid }: ScoresKernel): Entry {
@@ -47,7 +55,7 @@ export function filterEntry(c: Cells, { node, grid }: FilterKernel): Made {
   return stretchwise(t, grid.share, threads, countOf(t, type.kv), (b, { of, row }, begin, { lane, room }) => {
     const flags = room('flags', threads / WORD, true)
     const own = lt(lane, i32(threads / WORD))
-    b.if(own, (d) => d.atomic('store', at(flags, lane), u32(0)))
+    b.if(own, (d) => d.atomic('store', flags(lane), u32(0)))
     b.barrier()
     const column = b.let('column', add(begin, lane))
     const q: Unit = { axis: type.q, place: row, of }
@@ -55,7 +63,7 @@ export function filterEntry(c: Cells, { node, grid }: FilterKernel): Made {
     b.if(lt(column, countOf(t, type.kv)), (d) =>
       d.if(c.holds(node, { of, q, kv }), (e) => {
         const bit = op('u32', 'shl', u32(1), op('u32', 'toU32', op('i32', 'bitAnd', lane, i32(WORD - 1))))
-        e.atomic('or', at(flags, quotient(lane, i32(WORD))), bit)
+        e.atomic('or', flags(quotient(lane, i32(WORD))), bit)
       }),
     )
     b.barrier()
@@ -63,7 +71,7 @@ export function filterEntry(c: Cells, { node, grid }: FilterKernel): Made {
     const word = b.let('word', add(quotient(begin, i32(WORD)), lane))
     b.if(and(own, lt(word, words)), (d) => {
       const place = add(mul(recordOf(t, node, of, row), words), word)
-      d.set(at(target, add(place, i32(LIST_HEADER))), op('u32', 'atomicLoad', at(flags, lane)))
+      d.set(at(target, add(place, i32(LIST_HEADER))), op('u32', 'atomicLoad', flags(lane)))
     })
   })
 }

@@ -7,10 +7,13 @@ import {
   fromU32,
   i32,
   le,
+  lt,
+  min,
   mul,
   op,
   quotient,
   remainder,
+  sub,
   toU32,
   u32,
   type Code,
@@ -26,8 +29,6 @@ export const ALONE = 64
 export interface GridUnit {
   readonly of: Sharer
   readonly row: Code
-  /** Its number among all of the dispatch. */
-  readonly number: Code
 }
 
 /** The workgroup's number. */
@@ -37,11 +38,35 @@ export const groupOf = (t: StageText): Code =>
 export function unitAt(t: StageText, block: Block, share: Share, number: Code): GridUnit {
   const units = t.uniform('unitCount')
   const row = block.let('row', add(t.uniform('unitBase'), remainder(number, units)))
-  const pair = block.let('pair', quotient(number, units))
+  return { of: sharerAt(t, block, share, block.let('pair', quotient(number, units))), row }
+}
+
+function sharerAt(t: StageText, block: Block, share: Share, pair: Code): Sharer {
   const at = block.let('sharer', remainder(pair, t.sharers(share)))
   const batch = block.let('batch', quotient(pair, t.sharers(share)))
-  return { of: { batch, share, at }, row, number }
+  return { batch, share, at }
 }
+
+/** The unit of one of the teams of a workgroup, which have units of one sharer one behind the other; the last of all may have none. */
+export function unitOfTeam(
+  t: StageText,
+  block: Block,
+  share: Share,
+  group: Code,
+  team: Code,
+  teams: number,
+): GridUnit & { readonly there: Code } {
+  const units = t.uniform('unitCount')
+  const number = block.let('number', fromU32(group))
+  const down = block.let('down', tiles(units, teams))
+  const of = sharerAt(t, block, share, block.let('pair', quotient(number, down)))
+  const place = block.let('place', add(mul(remainder(number, down), i32(teams)), team))
+  const there = block.let('there', lt(place, units))
+  const row = block.let('row', add(t.uniform('unitBase'), min(place, sub(units, i32(1)))))
+  return { of, row, there }
+}
+
+const tiles = (n: Code, side: number): Code => quotient(add(n, i32(side - 1)), i32(side))
 
 /** One thread for each of `inner` elements of each unit. */
 export function elementwise(
@@ -80,18 +105,14 @@ export function tileAt(t: StageText, share: Share, width: Code, { q, kv }: Produ
   const own = block.let('own', groupOf(t))
   block.if(le(t.uniform('groupCount'), own), (b) => b.return())
   const rows = t.uniform('unitCount')
-  const tiles = (n: Code, side: number) => quotient(add(n, i32(side - 1)), i32(side))
   const columns = block.let('columns', width)
   const across = block.let('across', tiles(columns, kv))
   const down = block.let('down', tiles(rows, q))
   const number = block.let('number', fromU32(own))
   const above = block.let('above', quotient(number, across))
-  const pair = block.let('pair', quotient(above, down))
-  const batch = block.let('batch', quotient(pair, t.sharers(share)))
-  const at = block.let('sharer', remainder(pair, t.sharers(share)))
   return {
     block,
-    of: { batch, share, at },
+    of: sharerAt(t, block, share, block.let('pair', quotient(above, down))),
     rows,
     columns,
     base: t.uniform('unitBase'),

@@ -135,7 +135,7 @@ export function listsEntry(c: Cells, { node, grid }: ListsKernel): Made {
   return together(t, grid.share, threads, (b, { of, row }, team) => {
     const { lane } = team
     const flags = team.room('flags', 2 * threads, true)
-    const slot = (which: 0 | 1, word: Code): Code => at(flags, add(word, i32(which * threads)))
+    const slot = (which: 0 | 1, word: Code): Code => flags(add(word, i32(which * threads)))
     const unit: Unit = { axis: type.q, place: row, of }
     const first = b.let('firstQuery', fieldOf(t, unit, 'first'))
     const last = b.let('lastQuery', fieldOf(t, unit, 'last'))

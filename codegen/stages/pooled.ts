@@ -5,7 +5,7 @@ import { nodesUnder, type Share, type StageNode } from '../../compiler/stages/gr
 import { scoresOf } from '../../compiler/stages/typing.ts'
 import type { Block } from '../block.ts'
 import { add, and, bool, f32, i32, lt, max, min, mul, op, or, select, sub, type Code } from '../kernel.ts'
-import { LOWEST } from './rows.ts'
+import { LOWEST } from './pooled-rows.ts'
 import type { Sharer, StageText } from './text.ts'
 import { joinVars, sourcesOf, unitVars, type Run, type Sources } from './units.ts'
 import { maskSees } from './visible.ts'

@@ -210,6 +210,7 @@ function isMonotone({ units, order }: Axis): boolean {
   return order === null && ['token', 'block', 'window', 'whole'].includes(of.kind)
 }
 
+/** Whether the mask lets a cell of an inner product be seen. */
 export function cellSees(c: Cells, node: StageNode, { of, q, kv }: CellPlace): Code {
   const { q: rows, kv: columns, visible } = scoresOf(node)
   if (visible === 'sources') throw new Error('a product is seen by the mask')

@@ -12,7 +12,6 @@ import {
   i32,
   lt,
   max,
-  min,
   mul,
   op,
   quotient,
@@ -23,6 +22,7 @@ import {
   u32,
   type Code,
 } from '../kernel.ts'
+import { pooledRows } from './pooled-rows.ts'
 import { quantized } from './quantized.ts'
 import type { Sharer, StageText } from './text.ts'
 import {
@@ -123,7 +123,7 @@ export function made(t: StageText, b: Block, { node, of, place, channel }: Place
     return from(node.src[0]!, place, t.load(node.arg.table, dims.length === 1 ? [channel] : [own, channel]))
   }
   if (isWord(node, 'linear')) return linear(t, b, node.arg, from, node.src[0]!, of, channel)
-  if (isWord(node, 'poolRows')) return pooled(t, b, node, unit, channel)
+  if (isWord(node, 'poolRows')) return pooled(t, b, node, unit, from, channel)
   if (isWord(node, 'mapRows')) {
     const [x, y] = node.src
     const spread = y && rowsOf(y).axis.units.kind === 'whole'
@@ -211,33 +211,21 @@ function linear(
   return sum
 }
 
-function pooled(t: StageText, b: Block, node: StageNode<'poolRows'>, unit: Unit, channel: Code): Code {
+function pooled(
+  t: StageText,
+  b: Block,
+  node: StageNode<'poolRows'>,
+  unit: Unit,
+  from: (n: StageNode, p?: Code, c?: Code) => Code,
+  channel: Code,
+): Code {
   const [x] = node.src as [StageNode]
+  if (node.arg.how !== 'concat') return pooledRows(t, b, [node], unit, (member) => from(x, member))[0]!
   const source = rowsOf(x)
-  const { how, of: filter } = node.arg
-  const { lo, hi } = sourcesOf(t, source.axis, unit)
-  if (how === 'concat') {
-    const width = channelsOf(t, source)
-    return element(t, x, unit.of, add(lo, quotient(channel, width)), remainder(channel, width))
-  }
-  const total = b.var('total', how === 'max' ? f32(LOWEST) : how === 'min' ? f32(-LOWEST) : f32(0))
-  const count = b.var('count', f32(0))
-  b.for('member', lo, hi, 1, (c, member) => {
-    const take = (d: Block) => {
-      const value = element(t, x, unit.of, member, channel)
-      d.set(total, how === 'max' ? max(total, value) : how === 'min' ? min(total, value) : add(total, value))
-      d.set(count, add(count, f32(1)))
-    }
-    if (!filter) return take(c)
-    const own: Unit = { axis: source.axis, place: member, of: unit.of }
-    c.if(t.write(c, filter, { ...unit.of, vars: unitVars(t, 'unit', own) }), take)
-  })
-  const value = how === 'mean' ? op('f32', 'div', total, max(count, f32(1))) : total
-  return select(lt(f32(0), count), value, f32(0))
+  const width = channelsOf(t, source)
+  const { lo } = sourcesOf(t, source.axis, unit)
+  return from(x, add(lo, quotient(channel, width)), remainder(channel, width))
 }
-
-/** The least f32: what stands for -Infinity where no infinity can be written. */
-export const LOWEST = -3.4028234663852886e38
 
 function rotated(
   t: StageText,

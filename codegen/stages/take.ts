@@ -18,17 +18,18 @@ import {
   op,
   or,
   quotient,
+  select,
   sub,
   toU32,
   u32,
 } from '../kernel.ts'
-import type { Code, Memory } from '../kernel.ts'
+import type { Code } from '../kernel.ts'
 import type { Bound } from './bound.ts'
 import { isForced, type Row } from './candidates.ts'
 import type { GridUnit } from './grid.ts'
 import { countIndex, idsIndex, mostOf, recordOf, startIndex, wordsOf } from './layout.ts'
 import type { Cells } from './place.ts'
-import { eachBit, scanAll, type Team } from './team.ts'
+import { ballotAll, eachBit, scanAll, type Room, type Team } from './team.ts'
 
 /** Cells of a word of bits. */
 const WORD = 32
@@ -38,9 +39,16 @@ const SURE = 2 ** 16
 const bitOf = (n: Code): Code => op('u32', 'shl', u32(1), toU32(n))
 const popcount = (word: Code): Code => op('u32', 'popcount', word)
 
+/** Of a word of cells those that are taken for sure, and those at the bound. */
+interface Flags {
+  readonly sure: Code
+  readonly equal: Code
+}
+
 /**
  * Goes over the row by a word of bits for each thread: the cells are told apart side by side, then each thread takes those of
- * its word: all above the bound and all forced ones, and at the bound the first `wanted`. `flags` has two words for each thread.
+ * its word: all above the bound and all forced ones, and at the bound the first `wanted`.
+ * @param room two words for each thread; null: the row is in registers
  */
 export function take(
   c: Cells,
@@ -50,32 +58,14 @@ export function take(
   team: Team,
   row: Row,
   { key: bound, wanted }: Bound,
-  flags: Memory,
+  room: Room | null,
 ): void {
   const { threads, lane } = team
-  const { columns } = row
-  const { put, end } = (c.text.find(node, 'ids') ? toList : toBits)(c, b, node, unit, lane)
+  const { columns, most } = row
+  const { put, end } = (c.text.find(node, 'ids') ? toList : toBits)(c, b, node, unit, team)
   const equals = b.var('equals', i32(0))
-  const slot = (which: 0 | 1, word: Code): Code => at(flags, add(word, i32(which * threads)))
-  b.barrier()
-  b.for('from', i32(0), columns, WORD * threads, (d, from) => {
-    d.atomic('store', slot(0, lane), u32(0))
-    d.atomic('store', slot(1, lane), u32(0))
-    d.barrier()
-    row.again(d, from, min(add(from, i32(WORD * threads)), columns), (e, column, key) => {
-      const place = e.let('place', sub(column, from))
-      const [word, bit] = [quotient(place, i32(WORD)), bitOf(op('i32', 'bitAnd', place, i32(WORD - 1)))]
-      const equal = and(eq(key, bound), not(eq(bound, u32(0))))
-      e.if(
-        or(isForced(key), lt(bound, key)),
-        (f) => f.atomic('or', slot(0, word), bit),
-        (f) => f.if(equal, (g) => g.atomic('or', slot(1, word), bit)),
-      )
-    })
-    d.barrier()
-    const [sure, equal] = ([0, 1] as const).map((which) =>
-      d.let('flagged', op('u32', 'atomicLoad', slot(which, lane))),
-    ) as [Code, Code]
+  const round = (d: Block, from: Code): void => {
+    const { sure, equal } = room ? inMemory(d, row, team, bound, from, room) : byBallots(d, row, team, bound)
     const counts = add(mul(popcount(sure), u32(SURE)), popcount(equal))
     const { before, all } = scanAll(d, team, counts)
     // Of `n` cells at the bound so far the first `wanted` are taken.
@@ -102,8 +92,58 @@ export function take(
       all: add(part('sure', all), takenOf(reached)),
     })
     d.set(equals, reached)
-  })
+  }
+  if (room) b.barrier()
+  if (most !== null && most <= WORD * threads) round(b, i32(0))
+  else b.for('from', i32(0), columns, WORD * threads, round)
   end(b)
+}
+
+/** The flags of the thread's word, of the cells from `from` on. */
+function inMemory(d: Block, row: Row, { threads, lane }: Team, bound: Code, from: Code, room: Room): Flags {
+  const { columns } = row
+  const slot = (which: 0 | 1, word: Code): Code => room(add(word, i32(which * threads)))
+  d.atomic('store', slot(0, lane), u32(0))
+  d.atomic('store', slot(1, lane), u32(0))
+  d.barrier()
+  row.again(d, from, min(add(from, i32(WORD * threads)), columns), (e, column, key) => {
+    const place = e.let('place', sub(column, from))
+    const [word, bit] = [quotient(place, i32(WORD)), bitOf(op('i32', 'bitAnd', place, i32(WORD - 1)))]
+    const equal = and(eq(key, bound), not(eq(bound, u32(0))))
+    e.if(
+      or(isForced(key), lt(bound, key)),
+      (f) => f.atomic('or', slot(0, word), bit),
+      (f) => f.if(equal, (g) => g.atomic('or', slot(1, word), bit)),
+    )
+  })
+  d.barrier()
+  const [sure, equal] = ([0, 1] as const).map((which) =>
+    d.let('flagged', op('u32', 'atomicLoad', slot(which, lane))),
+  ) as [Code, Code]
+  return { sure, equal }
+}
+
+/** The same of a row in registers, whose slots are told apart by all threads at once; words are no more than threads. */
+function byBallots(d: Block, { slots }: Row, team: Team, bound: Code): Flags {
+  const { threads, lane } = team
+  const each = WORD / threads
+  const isSure = (key: Code) => or(isForced(key), lt(bound, key))
+  const isEqual = (key: Code) => and(eq(key, bound), not(eq(bound, u32(0))), not(isForced(key)))
+  const wordsOf = (is: (key: Code) => Code): Code => {
+    const own = d.var('flagged', u32(0))
+    for (let word = 0; word * each < slots!.length; word++) {
+      const parts = slots!
+        .slice(word * each, (word + 1) * each)
+        .map((key, i) => op('u32', 'shl', ballotAll(team, is(key)), u32(i * threads)))
+      const all = d.let(
+        'all',
+        parts.reduce((a, b) => op('u32', 'bitOr', a, b)),
+      )
+      d.set(own, select(eq(lane, i32(word)), all, own))
+    }
+    return own
+  }
+  return { sure: wordsOf(isSure), equal: wordsOf(isEqual) }
 }
 
 /** A thread's word of cells that are taken, and how many are before it and in all words of this round. */
@@ -118,9 +158,9 @@ interface Taking {
   readonly put: (b: Block, own: Taken) => void
   readonly end: (b: Block) => void
 }
-type TakingOf = (c: Cells, b: Block, node: StageNode, unit: GridUnit, lane: Code) => Taking
+type TakingOf = (c: Cells, b: Block, node: StageNode, unit: GridUnit, team: Team) => Taking
 
-const toList: TakingOf = ({ text: t }, b, node, { of, row }, lane) => {
+const toList: TakingOf = ({ text: t }, b, node, { of, row }, { lane, there }) => {
   const target = t.stored(t.find(node, 'ids')!)
   const record = b.let('record', recordOf(t, node, of, row))
   const most = b.let('most', mostOf(t, node))
@@ -130,25 +170,28 @@ const toList: TakingOf = ({ text: t }, b, node, { of, row }, lane) => {
     put: (d, { word, taken, before, all }) => {
       const place = d.var('next', add(listed, before))
       eachBit(d, taken, (e, bit) => {
-        e.if(lt(place, most), (f) => f.set(at(target, add(ids, place)), add(mul(word, i32(WORD)), bit)))
+        e.if(and(there, lt(place, most)), (f) =>
+          f.set(at(target, add(ids, place)), add(mul(word, i32(WORD)), bit)),
+        )
         e.set(place, add(place, i32(1)))
       })
       d.set(listed, add(listed, all))
     },
     end: (d) =>
-      d.if(eq(lane, i32(0)), (e) => {
+      d.if(and(there, eq(lane, i32(0))), (e) => {
         e.set(at(target, countIndex(record)), op('i32', 'min', listed, most))
         e.set(at(target, startIndex(t, node, record)), mul(record, most))
       }),
   }
 }
 
-const toBits: TakingOf = ({ text: t }, b, node, { of, row }) => {
+const toBits: TakingOf = ({ text: t }, b, node, { of, row }, { there }) => {
   const target = t.stored(t.find(node, 'bits')!)
   const words = b.let('words', wordsOf(t, node))
   const start = b.let('start', add(mul(recordOf(t, node, of, row), words), i32(LIST_HEADER)))
   return {
-    put: (d, { word, taken }) => d.if(lt(word, words), (e) => e.set(at(target, add(start, word)), taken)),
+    put: (d, { word, taken }) =>
+      d.if(and(there, lt(word, words)), (e) => e.set(at(target, add(start, word)), taken)),
     end: () => {},
   }
 }

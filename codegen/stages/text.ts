@@ -7,7 +7,7 @@ import type { Patches } from '../../compiler/stages/patches.ts'
 import type { Holds, StageBuffer } from '../../compiler/stages/plan.ts'
 import type { Sizes } from '../../compiler/stages/sizes.ts'
 import type { VarName } from '../../compiler/vars.ts'
-import { META_PER_BATCH, STAGE_FIELDS, type Dtype } from '../artifact.ts'
+import { META_PER_BATCH, STAGE_FIELDS, type Dtype, type StageBinding } from '../artifact.ts'
 import { Block } from '../block.ts'
 import { Values, write, type Leaves } from '../expr.ts'
 import { add, at, i32, mul, name, op, quotient, type Buffer, type Code, type Type } from '../kernel.ts'
@@ -80,6 +80,36 @@ export class StageText extends Module<StageRole> {
     const made = this.add('stored', buffer.name, access, TYPES[buffer.dtype], { stored: buffer.name })
     this.#stored.set(buffer, made)
     return made
+  }
+
+  /** Binds what another text of the kernel does, in its order. */
+  bind(bindings: readonly StageBinding[]): void {
+    for (const { role, stored, rows, table } of bindings) {
+      switch (role) {
+        case 'uniforms':
+          break
+        case 'meta':
+          this.#meta()
+          break
+        case 'out':
+        case 'lse':
+          this.output(role)
+          break
+        case 'stored':
+          this.stored(this.problem.buffers.find((b) => b.name === stored)!)
+          break
+        case 'table': {
+          const { dims } = this.problem.pattern.tables.find((t) => t.name === table)!
+          this.load(
+            table!,
+            dims.map(() => i32(0)),
+          )
+          break
+        }
+        default:
+          this.input(rows ?? role.toUpperCase())
+      }
+    }
   }
 
   /** The buffer that holds something of a node; null if its value is evaluated wherever it is needed. */

@@ -26,26 +26,34 @@ import {
 } from '../kernel.ts'
 import { seenAt, storedRow, valueAt } from './cells.ts'
 import { codeOf, rounded, scaleOf } from './quantized.ts'
-import { LOWEST, channelsOf, codeWords, element, rowIndex, unitIndex } from './rows.ts'
-import { reduceAll, together, type Made } from './team.ts'
+import { LOWEST } from './pooled-rows.ts'
+import { channelsOf, codeWords, element, rowIndex, unitIndex } from './rows.ts'
+import type { ShortRows } from '../schedule.ts'
+import type { GridUnit } from './grid.ts'
+import { besides, reduceAll, together, type Made, type Team } from './team.ts'
 import { countOf, extentIndex, positionAt, rowScheduleOf, tokensOf, Unsupported } from './units.ts'
 import { isRead, type CellPlace, type Cells } from './place.ts'
 
 const LOW = -3.0e38
+/** Cells of a short row whose reads a thread has under way at once. */
+const SHORT_AHEAD = 8
 
 /**
  * The greatest visible cell of each row, and the sum of the exponentials of all less it, in one sweep: each thread's sum is of
  * exponentials less the greatest that it has met.
  */
-export function statisticsEntry(c: Cells, { node, grid }: StatisticsKernel): Made {
+/** @param short null: a workgroup has a row of any length */
+export function statisticsEntry(c: Cells, { node, grid }: StatisticsKernel, short: ShortRows | null): Made {
   const { text: t } = c
   const source = node.src[0]!
   const { kv } = scoresOf(source)
-  const { threads, ahead } = rowScheduleOf(t, kv)
+  const { threads, ahead } = short
+    ? { threads: short.team, ahead: Math.min(SHORT_AHEAD, short.most / short.team) }
+    : rowScheduleOf(t, kv)
   const each = isRead(t, source) ? ahead : 1
   const [tops, sums] = [t.stored(t.find(node, 'max')!), t.stored(t.find(node, 'sum')!)]
-  return together(t, grid.share, threads, (b, { of, row }, team) => {
-    const { lane } = team
+  const made = (b: Block, { of, row }: GridUnit, team: Team): void => {
+    const { lane, there: isThere } = team
     const columns = countOf(t, kv)
     const own = b.var('own', f32(LOWEST))
     const part = b.var('part', f32(0))
@@ -71,12 +79,13 @@ export function statisticsEntry(c: Cells, { node, grid }: StatisticsKernel): Mad
     })
     const top = reduceAll(b, team, own, max, 'top')
     const sum = reduceAll(b, team, mul(part, op('f32', 'exp', sub(own, top))), add, 'sum')
-    b.if(eq(lane, i32(0)), (d) => {
+    b.if(and(isThere, eq(lane, i32(0))), (d) => {
       const index = storedRow(t, node, 'max', { of, q: row })
       d.set(at(tops, index), top)
       d.set(at(sums, index), sum)
     })
-  })
+  }
+  return short ? besides(t, grid.share, short, made) : together(t, grid.share, threads, made)
 }
 
 /** Threads of a vector, which is seldom longer than a few of them. */
@@ -160,11 +169,11 @@ export function sortEntry(c: Cells, { node, grid }: SortKernel): Made {
         e.barrier()
         e.for('n', lane, most, threads, (f, n) => {
           const value = valueAt(c, source, { of, q: i32(0), kv: add(stretch, n) })
-          f.set(at(values, n), op('u32', 'floatBits', value))
+          f.set(values(n), op('u32', 'floatBits', value))
         })
         e.barrier()
         e.for('n', i32(0), most, 1, (f, n) => {
-          const theirs = f.let('theirs', valueOf(at(values, n)))
+          const theirs = f.let('theirs', valueOf(values(n)))
           const ahead = descending ? lt(own, theirs) : lt(theirs, own)
           const tied = and(eq(own, theirs), lt(add(stretch, n), token))
           f.set(place, add(place, select(or(ahead, tied), i32(1), i32(0))))

@@ -1,7 +1,7 @@
 /** Rows and orders: operands in; what a loader reads of them, and the kernels that store what no loader can make, out. */
 
 import type { StageBuffer } from './plan.ts'
-import { isWord, type Axis, type Share, type StageNode } from './graph.ts'
+import { isWord, type Axis, type RowsType, type Share, type StageNode } from './graph.ts'
 import type { Planner } from './planner.ts'
 import { rowsOf, typeOf } from './typing.ts'
 import { stageRow } from './table.ts'
@@ -26,15 +26,39 @@ function storeRows(p: Planner, node: StageNode): Set<StageBuffer> {
   const reads = fused(p, node, computes)
   const { share, axis, channels } = rowsOf(node)
   const units = p.sizes.units(axis)
-  const writes = isCoded(p, node)
+  const also = besides(p, node)
+  const rowsFor = (n: StageNode) => p.buffer(n, 'rows', share, [units, channels])
+  const own = isCoded(p, node)
     ? [
         p.buffer(node, 'codes', share, [units, p.sizes.ceilDiv(channels, 2)]),
         p.buffer(node, 'scales', share, [units]),
       ]
-    : [p.buffer(node, 'rows', share, [units, channels])]
-  p.kernel({ kind: 'rows', node, grid: { share, units }, reads, writes, streams: [], computes })
-  return new Set(writes)
+    : [rowsFor(node)]
+  const writes = [...own, ...also.map(rowsFor)]
+  computes.push(...also)
+  p.kernel({ kind: 'rows', node, also, grid: { share, units }, reads, writes, streams: [], computes })
+  return new Set(own)
 }
+
+/** The other pools that one sweep over a pool's operand makes as well: to read it is most of the work of either. */
+function besides(p: Planner, node: StageNode): StageNode<'poolRows'>[] {
+  if (!isSwept(node)) return []
+  return p.graph.nodes.filter(
+    (n): n is StageNode<'poolRows'> =>
+      n !== node &&
+      isSwept(n) &&
+      n.src[0] === node.src[0] &&
+      n.type.axis === node.type.axis &&
+      n.arg.of === node.arg.of &&
+      !p.stored.has(n) &&
+      p.isNeededAs(n, node) &&
+      // What only one kernel of rows reads may be made in that.
+      p.readersOf(n).some((word) => stageRow(word).had !== 'rows'),
+  )
+}
+
+type Swept = StageNode<'poolRows'> & { readonly type: RowsType }
+const isSwept = (node: StageNode): node is Swept => isWord(node, 'poolRows') && node.arg.how !== 'concat'
 
 /** Numbers of few bits that only products and pools read are kept as they are, beside their row's scale. */
 const isCoded = (p: Planner, node: StageNode): boolean =>
@@ -51,7 +75,10 @@ function fused(p: Planner, node: StageNode, computes: StageNode[]): Set<StageBuf
   const reads = node.src.map((source) => {
     const { had } = stageRow(source.word)
     const own =
-      source.type.kind === 'rows' && p.isOnlyFor(source, node) && source.type.axis === rowsOf(node).axis
+      source.type.kind === 'rows' &&
+      !p.stored.has(source) &&
+      p.isOnlyFor(source, node) &&
+      source.type.axis === rowsOf(node).axis
     return own && (had === 'rows' || had === 'loader') ? fused(p, source, computes) : p.prepare(source)
   })
   return new Set(reads.flatMap((buffers) => [...buffers]))

@@ -102,6 +102,8 @@ interface Kernel {
 /** Rows of `node`, its rows' words down to stored rows and inputs computed in one go. */
 export interface RowsKernel extends Kernel {
   readonly kind: 'rows'
+  /** Pools of the same operand over the same units, which are made beside it. */
+  readonly also: readonly StageNode<'poolRows'>[]
 }
 /** Maximum and sum of each row of the softmax's operand. */
 export interface StatisticsKernel extends Kernel {

@@ -127,6 +127,12 @@ export class Planner {
     return [...(this.#users.get(node) ?? [])].map((user) => user.word)
   }
 
+  /** True if calls need the one node whenever they need the other. */
+  isNeededAs(a: StageNode, b: StageNode): boolean {
+    const [one, other] = [this.#guard(a), this.#guard(b)]
+    return one.when === other.when && one.keep === null && other.keep === null
+  }
+
   report<C extends Code>(code: C, node: StageNode, args: MessageArgs<C>): void {
     this.session.report(code, node.span, args)
   }

@@ -32,7 +32,8 @@ function stepLines(step: Step, name: Name): string[] {
 }
 
 function kernelLines(kernel: StageKernel, name: Name): string[] {
-  const lines = [`${kernel.name} makes ${name(kernel.node)} ${kernel.node.word}`]
+  const all = [kernel.node, ...(kernel.kind === 'rows' ? kernel.also : [])]
+  const lines = [`${kernel.name} makes ${all.map((n) => `${name(n)} ${n.word}`).join(', ')}`]
   lines.push(`  grid    ${kernel.grid.share} x ${readable(kernel.grid.units)}`)
   if (kernel.when) lines.push(`  when    ${readable(kernel.when)}`)
   if (kernel.keep) lines.push(`  keep    ${kernel.keep.name}, ${kernel.keep.until.kind}`)

@@ -9,15 +9,8 @@ import type {
   CudaVariant,
 } from '../../codegen/cuda/manifest.ts'
 
-/** By the devices that it is for, and by its tile where it is for some calls: there no two are the same. */
-function formId(
-  program: string,
-  kernel: CudaStageKernel,
-  { capability, suffix, pays, tile }: CudaStageForm,
-): string {
-  const some = pays === null ? '' : `-${tile.q}x${tile.kv}`
-  return `${kernelId(program, kernel)}.sm${capability.min}${suffix}${some}`
-}
+const formId = (program: string, kernel: CudaStageKernel, { id }: CudaStageForm) =>
+  `${kernelId(program, kernel)}.${id}`
 
 /** What a compiler needs to know of a text. */
 export type CudaText = Pick<CudaVariant, 'id' | 'code' | 'capability' | 'suffix'>

@@ -1,10 +1,10 @@
 /** What `heddle explain --target cuda` says of a `forward`: which kernels take the place of its own, and the records they make. */
 
 import type { JsonExpr } from '../../codegen/artifact.ts'
-import type { CudaVariant } from '../../codegen/cuda/manifest.ts'
+import type { CudaStageForm, CudaVariant } from '../../codegen/cuda/manifest.ts'
 import type { CompiledPattern } from '../../compiler/index.ts'
 import type { Setting } from '../../compiler/mask-map.ts'
-import { evaluateJson } from '../derived.ts'
+import { evaluateJson, unknownNames } from '../derived.ts'
 import { bytes } from './explain-stages.ts'
 
 export interface FasterLine {
@@ -22,15 +22,20 @@ export interface FasterLine {
 export async function fasterKernels(p: CompiledPattern, at: Setting): Promise<FasterLine[]> {
   const { emitCuda } = await import('../../codegen/cuda/emit.ts')
   const { stages } = emitCuda(p, { headDims: [at.headDim], dtypes: ['bf16'] })
-  const kernels = stages!.variants[0]!.steps.flatMap((s) => (s.kind === 'once' ? [s.kernel] : s.kernels))
+  const { steps, capability } = stages!.variants[0]!
+  const kernels = steps.flatMap((s) => (s.kind === 'once' ? [s.kernel] : s.kernels))
   const { batches, qHeads, kvHeads, qLen, kvLen, headDim } = at
-  const vars = { batches, qHeads, kvHeads, qLen, kvLen, headDim, valueDim: headDim, indexHeads: 1 }
+  const known = { batches, qHeads, kvHeads, qLen, kvLen, headDim, valueDim: headDim }
+  const vars = { ...known, indexHeads: 1 }
   const param = (name: string) => Math.max(...[at.params[name] ?? 0].flat())
   const size = (e: JsonExpr) => Number(evaluateJson(e, { vars, param }))
+  const knows = (e: JsonExpr) =>
+    unknownNames(e, new Set(Object.keys(at.params)), Object.keys(known)).length === 0
+  const holds = (e: JsonExpr) => (knows(e) ? size(e) !== 0 : null)
   return kernels.flatMap(({ name, forms, faster }) => [
-    ...forms.map(({ capability, tile, threads, pays }) => ({
+    ...formsAt(forms, capability, holds).map(({ form: { id, when, capability, tile, threads }, taken }) => ({
       kernel: name,
-      variant: `products of warpgroups${pays === null ? '' : `, where ${printed(pays, false)}`}`,
+      variant: `form ${id}${taken ? '' : `, where ${printed(when!, false)}`}`,
       tile,
       threads,
       capability,
@@ -48,6 +53,28 @@ export async function fasterKernels(p: CompiledPattern, at: Setting): Promise<Fa
       },
     })),
   ])
+}
+
+/** True, false, or null: it hangs on what is not known. */
+type Truth = boolean | null
+
+/** Those that calls of these sizes take or may take, up to one that every device of the program has. */
+function formsAt(
+  forms: readonly CudaStageForm[],
+  program: CudaVariant['capability'],
+  holds: (when: JsonExpr) => Truth,
+): { readonly form: CudaStageForm; readonly taken: boolean }[] {
+  const all = forms.map((form) => ({ form, truth: form.when === null || conjunction(form.when, holds) }))
+  const may = all.filter(({ truth }) => truth !== false)
+  const last = may.findIndex(({ form, truth }) => truth && form.capability.min <= program.min)
+  return (last < 0 ? may : may.slice(0, last + 1)).map(({ form, truth }) => ({ form, taken: truth === true }))
+}
+
+function conjunction(e: JsonExpr, holds: (part: JsonExpr) => Truth): Truth {
+  if (typeof e !== 'object' || !('op' in e) || e.op !== 'and') return holds(e)
+  const parts = e.src.map((part) => conjunction(part, holds))
+  if (parts.includes(false)) return false
+  return parts.includes(null) ? null : true
 }
 
 const INFIX: Readonly<Record<string, string>> = { add: ' + ', sub: ' - ', mul: ' * ', mod: ' mod ' }

@@ -22,4 +22,9 @@ export const textsOf = ({
 }: StageVariant): readonly { readonly name: string; readonly code: string }[] =>
   steps
     .flatMap((s) => (s.kind === 'once' ? [s.kernel] : s.kernels))
-    .map((k) => ({ name: k.name, code: k.kind === 'stage' ? k.code : k.variant.code }))
+    .flatMap((k) =>
+      k.kind === 'stage'
+        ? [k, ...(k.forms ?? []).map(({ id, code }) => ({ name: `${k.name}.${id}`, code }))]
+        : [{ name: k.name, code: k.variant.code }],
+    )
+    .map(({ name, code }) => ({ name, code }))

@@ -38,7 +38,7 @@ import { stageDisagreement, stagesCheck } from './stage-schema.ts'
 import { kernelsOf } from './stored.ts'
 
 /** The one version that this runtime reads. */
-export const READS_CUDA_VERSION: CudaArtifact['version'] = 3
+export const READS_CUDA_VERSION: CudaArtifact['version'] = 4
 
 const callField = recordOf<CudaArtifact['call']['fields'][number]>({
   name: string,

@@ -85,9 +85,10 @@ export function stagesCheck(cubin: Check, variantCheck: Check): Check {
     cubins: listOf(cubin as ReturnType<typeof recordOf<Cubin>>),
     forms: listOf(
       recordOf<CudaStageForm>({
+        id: string,
+        when: anything,
         capability,
         vectors: boolean,
-        pays: anything,
         suffix: oneOf('', 'a'),
         threads: count,
         sharedBytes: place,
@@ -161,7 +162,7 @@ export function stageDisagreement({ stages, params, tables }: CudaArtifact): str
       ...variant.stored.flatMap(({ words, units }) => [words, ...(units === null ? [] : [units])]),
       ...variant.steps.flatMap((s) => (s.kind === 'chunks' ? [s.rows, s.count, s.units] : [])),
       ...kernels.flatMap(({ when, forms }) =>
-        [when, ...forms.map((f) => f.pays)].filter((rule) => rule !== null),
+        [when, ...forms.map((f) => f.when)].filter((rule) => rule !== null),
       ),
       ...kernels.flatMap(({ grid }) =>
         (grid.kind === 'units' ? [grid.units, grid.inner] : [grid.rows]).filter((rule) => rule !== null),

@@ -12,6 +12,7 @@ import { HeddleError } from '../messages.ts'
 import { uniformBlock, type CallStrides } from '../meta.ts'
 import { gridOf } from '../slices.ts'
 import {
+  formFor,
   groupsOf,
   sizesOfCall,
   stageUniforms,
@@ -176,7 +177,10 @@ export function textOn(
   size: ReturnType<typeof sizesOfCall>,
 ): StageText {
   const { forms, grid } = kernel
-  const found = forms.find((form) => has(powers, form) && (form.pays === null || size(form.pays) !== 0))
+  const found = formFor(
+    forms.filter((form) => has(powers, form)),
+    size,
+  )
   return found ?? { ...kernel, suffix: '', tile: grid.kind === 'units' ? grid.tile : null }
 }
 

@@ -304,11 +304,12 @@ describe('a pattern with a forward', () => {
     const line = 'explain picks.ts --target cuda --kv-len 256 --heads 4 --kv-heads 2 --head-dim 64'
     const { out } = await heddle(line)
     expect(out).toContain(
-      'in place of one, where the device has them\n  scores5: products of warpgroups, tiles of 128 x 256, 256 threads, capability 9.0\n  attend8: d64-bf16-rows, tiles of 16 x 16, 128 threads, capability 8.0 and later\n',
+      'in place of one, where the device has them\n  scores5: form wgmma, tiles of 128 x 128, 256 threads, capability 9.0\n  select7: form cells64, tiles of 32 x 1, 256 threads, capability 8.0 and later\n  attend8: d64-bf16-rows, tiles of 16 x 16, 128 threads, capability 8.0 and later\n',
     )
     const [picks] = JSON.parse((await heddle(`${line} --json`)).out)
     expect(picks.faster).toMatchObject([
       { kernel: 'scores5', capability: { min: 90, max: 90 } },
+      { kernel: 'select7' },
       { kernel: 'attend8', records: null },
     ])
   })
@@ -333,8 +334,13 @@ describe('a pattern with a forward', () => {
       'rows3',
       'rows4',
       'scores5',
-      'scores5.sm90a',
+      'scores5.few',
+      'scores5.wgmma',
       'select7',
+      'select7.cells64',
+      'select7.cells256',
+      'select7.cells1024',
+      'select7.few',
       'attend8',
       'attend8.rows',
     ])
@@ -344,9 +350,10 @@ describe('a pattern with a forward', () => {
     const { exit, out } = await heddle('build picks.ts --out o --target wgsl --capability portable --json')
     expect(exit).toBe(0)
     const files = (JSON.parse(out) as { file: string }[]).map(({ file }) => file.split('.').at(-2))
-    expect(files).toEqual(['rows3', 'rows4', 'scores5', 'select7', 'attend8'])
+    expect(files).toEqual(['rows3', 'rows4', 'scores5', 'select7', 'cells256', 'few', 'attend8'])
     const text = (await heddle('show picks.ts wgsl')).out
-    for (const name of files) expect(text).toContain(`// picks: ${name === 'attend8' ? 'le(kv, q)' : name}`)
+    for (const name of ['rows3', 'rows4', 'scores5', 'select7', 'le(kv, q)'])
+      expect(text).toContain(`// picks: ${name}`)
   })
 
   it('that no kernel computes says what', async () => {

@@ -4,7 +4,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { emit, type CapabilityName } from '../../codegen/index.ts'
-import { kernelsOf } from '../../runtime/stages.ts'
+import { textsOf } from '../../runtime/cli/stage-texts.ts'
 import { createCompiler } from '../../compiler/index.ts'
 
 const compiler = createCompiler()
@@ -45,7 +45,7 @@ describe('the kernels of the forward of', () => {
       dtypes: ['f16'],
       capabilities: ['portable'],
     })
-    const texts = kernelsOf(stages!.variants[0]!).map((k) => (k.kind === 'stage' ? k.code : k.variant.code))
+    const texts = textsOf(stages!.variants[0]!).map(({ code }) => code)
     expectGolden(texts.join('\n'), pattern, 'stages.wgsl')
   })
 })

@@ -34,20 +34,23 @@ describe.each(METHOD_NAMES)('%s', (name) => {
     const { variants } = artifactOf(name, CAPABILITY_NAMES).stages!
     expect(variants.length).toBeGreaterThan(0)
     const seen = new Set<string>()
-    for (const kernel of variants.flatMap(kernelsOf)) {
-      const code = kernel.kind === 'stage' ? kernel.code : kernel.variant.code
-      if (seen.has(code)) continue
-      seen.add(code)
-      const fits =
-        kernel.kind === 'stage' &&
-        kernel.sharedBytes <= device.limits.maxComputeWorkgroupStorageSize &&
-        kernel.workgroup <= device.limits.maxComputeInvocationsPerWorkgroup
-      expect(await complaints(device, code, fits ? ['run'] : []), kernel.name).toEqual([])
-    }
+    const { maxComputeWorkgroupStorageSize: bytes, maxComputeInvocationsPerWorkgroup: threads } =
+      device.limits
+    for (const kernel of variants.flatMap(kernelsOf))
+      for (const text of kernel.kind === 'stage' ? [kernel, ...(kernel.forms ?? [])] : [kernel.variant]) {
+        if (seen.has(text.code)) continue
+        seen.add(text.code)
+        const fits = 'sharedBytes' in text && text.sharedBytes <= bytes && text.workgroup <= threads
+        expect(await complaints(device, text.code, fits ? ['run'] : []), kernel.name).toEqual([])
+      }
   })
 
   it('binds what the artefact says, in order', () => {
-    for (const { code, bindings, uniforms } of modulesOf(artifactOf(name, ['portable']))) {
+    const texts = modulesOf(artifactOf(name, ['portable'])).flatMap((m) => [
+      m,
+      ...(m.forms ?? []).map(({ code }) => ({ ...m, code })),
+    ])
+    for (const { code, bindings, uniforms } of texts) {
       const reflected = new WgslReflect(code)
       const [block] = reflected.uniforms
       expect(block!.members!.length).toBe(uniforms.length)

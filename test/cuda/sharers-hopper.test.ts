@@ -6,6 +6,7 @@ import { PACKAGE_ROOT } from '../../compiler/package-root.ts'
 import type { Pattern } from '../../dsl/index.ts'
 import { textsOf } from '../../runtime/cli/cuda-texts.ts'
 import { evaluateJson } from '../../runtime/derived.ts'
+import { kernelsOf } from '../../runtime/cuda/stored.ts'
 import { openEmulation } from '../../runtime/cuda/emulated.ts'
 import { compilePattern } from '../../runtime/testing/subject.ts'
 import { bentIndexer, groupedIndexer, plainIndexer, windowedIndexer } from '../fixtures/indexers.ts'
@@ -46,7 +47,7 @@ test.each<Case>([
   [
     'more than one tile of columns',
     'dsa',
-    { ...BASE, qLen: 3, kvLen: 2200 },
+    { ...BASE, qLen: 9, kvLen: 2200 },
     { heads: 33, channels: 72 },
     { k: 9 },
     {},
@@ -98,18 +99,18 @@ test.each<readonly [string, unknown, StageSizes]>([
 })
 
 test('a mask of each head has no total that all rows are seen by', () => {
-  const tiles = (own: unknown) =>
-    emitCuda(compiledOf(own), { headDims: [16], dtypes: ['bf16'] })
-      .stages!.variants[0]!.steps.flatMap((s) => (s.kind === 'once' ? [s.kernel] : s.kernels))
-      .flatMap(({ forms }) => forms.map((f) => f.tile.q))
-  expect(tiles(groupedIndexer)).toEqual([9, 128])
-  expect(tiles(windowedIndexer)).toEqual([128])
+  const ids = (own: unknown) =>
+    kernelsOf(emitCuda(compiledOf(own), { headDims: [16], dtypes: ['bf16'] }).stages!.variants[0]!)
+      .filter(({ name }) => name.startsWith('scores'))
+      .map(({ forms }) => forms.map((f) => f.id))
+  expect(ids(groupedIndexer)).toEqual([['few', 'sharers', 'wgmma']])
+  expect(ids(windowedIndexer)).toEqual([['few', 'wgmma']])
 })
 
 test('each form has a name of its own', () => {
   const { compiled } = stageCase('hisa', BASE, 1)
   const names = textsOf(emitCuda(compiled, { headDims: [16], dtypes: ['bf16'] })).map((t) => t.id)
-  expect(names.filter((n) => n.includes('.sm90a-9x2048'))).toHaveLength(2)
+  expect(names.filter((n) => n.endsWith('.sharers'))).toHaveLength(2)
   expect(new Set(names).size).toBe(names.length)
 })
 
@@ -123,8 +124,8 @@ test.each<[Indexer, taken: boolean]>([
 ])('%o: %s', ({ heads, channels }, taken) => {
   const { compiled } = stageCase('hisa', BASE, 1)
   const { stages } = emitCuda(compiled, { headDims: [16], dtypes: ['bf16'] })
-  const kernels = stages!.variants[0]!.steps.flatMap((s) => (s.kind === 'once' ? [s.kernel] : s.kernels))
-  const rules = kernels.flatMap(({ forms }) => forms.flatMap(({ pays }) => (pays === null ? [] : [pays])))
+  const forms = kernelsOf(stages!.variants[0]!).flatMap((k) => k.forms)
+  const rules = forms.flatMap(({ id, when }) => (id === 'sharers' ? [when!] : []))
   // The scores of blocks, and those of tokens.
   expect(rules).toHaveLength(2)
   for (const rule of rules)

@@ -3,7 +3,7 @@ that are taken, out."""
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, NamedTuple
+from typing import Any, Dict, Iterator, Mapping, NamedTuple, Optional
 
 from .stage_schema import in_form, with_kernels
 from .stored import Size
@@ -28,15 +28,20 @@ class Powers(NamedTuple):
             for v in (f["variant"] for f in kernel["faster"])
         )
 
-    def forms(self, kernel: Mapping[str, Any]) -> List[Mapping[str, Any]]:
-        """Those that can be had, best first, whatever a call's sizes say of them."""
-        return [f for f in kernel["forms"] if self.has(f["capability"], f["sharedBytes"], f["vectors"])]
+    def forms(self, kernel: Mapping[str, Any]) -> Iterator[Optional[Mapping[str, Any]]]:
+        """What calls run, best first: forms for some sizes, then the one for all others; None: the kernel's own text."""
+        for form in kernel["forms"]:
+            if self.has(form["capability"], form["sharedBytes"], form["vectors"]):
+                yield form
+                if form["when"] is None:
+                    return
+        yield None
 
     def dressed(self, program: Mapping[str, Any], size: Size) -> Dict[str, Any]:
-        """Each kernel in the first form that can be had and that the sizes are for, or in its own."""
+        """Each kernel in the first form that can be had and that a call of these sizes takes, or in its own."""
 
         def change(kernel: Mapping[str, Any]) -> Dict[str, Any]:
-            able = (f for f in self.forms(kernel) if f["pays"] is None or size(f["pays"]))
-            return in_form(kernel, next(able, None))
+            taken = (f for f in self.forms(kernel) if f is None or f["when"] is None or size(f["when"]))
+            return in_form(kernel, next(taken))
 
         return with_kernels(program, change)

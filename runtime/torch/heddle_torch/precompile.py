@@ -38,12 +38,8 @@ def texts_for(artifact: Artifact, capability: int) -> Iterator[Mapping[str, Any]
         for kernel in kernels_of(program):
             if powers.takes_faster(kernel):
                 yield from (f["variant"] for f in kernel["faster"])
-                continue
-            forms = powers.forms(kernel)
-            # Up to the first that calls of all sizes take.
-            always = next((i for i, f in enumerate(forms) if f["pays"] is None), None)
-            taken = [*forms, None] if always is None else forms[: always + 1]
-            yield from (text_of(in_form(kernel, form)) for form in taken)
+            else:
+                yield from (text_of(in_form(kernel, form)) for form in powers.forms(kernel))
 
 
 def compile_one(path: str, digest: str, capability: int) -> Tuple[str, float, Optional[str]]:

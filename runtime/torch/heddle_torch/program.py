@@ -124,7 +124,7 @@ def _over_units(
     sharers, inner, tile = call.sharers(grid["share"]), grid["inner"], grid["tile"]
     if tile is not None:
         down, across = (tile["q"], tile["kv"]) if isinstance(tile, dict) else (tile, tile)
-        blocks = sharers * -(-count // down) * -(-size(inner) // across)
+        blocks = sharers * -(-count // down) * (1 if inner is None else -(-size(inner) // across))
     elif inner is None:
         blocks = sharers * count
     else:

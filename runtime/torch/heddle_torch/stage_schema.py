@@ -51,9 +51,10 @@ def stages_check(cubin: Check, variant: Check) -> Check:
         records=nullable(record_of(stride=anything, count=anything)),
     )
     form = record_of(
+        id=string,
+        when=anything,
         capability=record_of(min=place, max=place),
         vectors=boolean,
-        pays=anything,
         suffix=one_of("", "a"),
         threads=count,
         sharedBytes=place,
@@ -149,7 +150,7 @@ def _rules_of(program: Mapping[str, Any]) -> Iterator[Any]:
             yield from (step["rows"], step["count"], step["units"])
     for kernel in kernels_of(program):
         yield kernel["when"]
-        yield from (form["pays"] for form in kernel["forms"])
+        yield from (form["when"] for form in kernel["forms"])
         grid = kernel["grid"]
         if grid["kind"] == "units":
             yield from (grid["units"], grid["inner"], grid["finer"] and grid["finer"]["before"])

@@ -97,14 +97,15 @@ class Programs(OnCpu):
         self.raises("shape", ht.attention, q, k, v, p, **{**given, "weight": given["weight"][:, :, :2]})
 
     def test_forms(self):
-        """What the device has, where everything lies in vectors, rows too: their addresses tell plans apart."""
+        """What the call's sizes and the device take, where everything lies in vectors, rows too: their addresses tell plans apart."""
         rows = [{"name": "kIndex", "side": "kv", "share": "request", "grain": "token"}]
         text = hashlib.sha256(b"in form").hexdigest()
         form = {"vectors": True, "suffix": "a", "threads": 64, "sharedBytes": 0, "tile": {"q": 4, "kv": 8}}
-        form = {**form, "capability": {"min": 90, "max": 90}, "code": "in form", "hash": text, "cubins": []}
+        form = {**form, "id": "wide", "when": None, "capability": {"min": 90, "max": 90}, "code": "in form", "hash": text, "cubins": []}
         grid = {**stage_kernel("x")["grid"], "inner": var("kvLen"), "tile": 16}
-        later = {**form, "capability": {"min": 100, "max": 100}}
-        steps = [{"kind": "once", "kernel": stage_kernel("plain", grid=grid, forms=[later, form])}]
+        later = {**form, "id": "later", "capability": {"min": 100, "max": 100}}
+        shorter = {**form, "id": "shorter", "when": op("le", var("kvLen"), 12)}
+        steps = [{"kind": "once", "kernel": stage_kernel("plain", grid=grid, forms=[later, shorter, form])}]
         p = self.loaded(rows=rows, steps=steps)
         q, k, v = self.qkv()
         index = torch.randn(2, 1, 13, 8)

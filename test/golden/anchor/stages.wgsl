@@ -710,8 +710,8 @@ fn run(
   let number = i32(own);
   let above = number / across;
   let pair = above / down;
-  let batch = pair / u.qHeads;
   let sharer = pair % u.qHeads;
+  let batch = pair / u.qHeads;
   let firstRow = above % down * 64;
   let firstColumn = number % across * 64;
   let top = firstRow - size();

@@ -209,8 +209,8 @@ fn run(
   let number = i32(own);
   let above = number / across;
   let pair = above / down;
-  let batch = pair / u.qHeads;
   let sharer = pair % u.qHeads;
+  let batch = pair / u.qHeads;
   let firstRow = above % down * 64;
   let firstColumn = number % across * 64;
   let top = u.unitBase + firstRow;
@@ -389,8 +389,8 @@ struct Uniforms {
 @group(0) @binding(2) var<storage, read> scores5: array<f32>;
 @group(0) @binding(3) var<storage, read_write> ids7: array<i32>;
 
-var<workgroup> teamKeys: array<u32, 1024>;
 var<workgroup> teamCounters: array<atomic<u32>, 256>;
+var<workgroup> teamKeys: array<u32, 1024>;
 var<workgroup> teamFound: array<u32, 2>;
 var<workgroup> teamWords: array<u32, 64>;
 var<workgroup> teamGroups: array<u32, 8>;
@@ -423,8 +423,8 @@ fn run(
   if (u.groupCount <= own) {
     return;
   }
-  let number = i32(own);
   let lane = i32(thread);
+  let number = i32(own);
   let row = u.unitBase + number % u.unitCount;
   let pair = number / u.unitCount;
   let sharer = pair % u.qHeads;
@@ -610,6 +610,493 @@ fn run(
     workgroupBarrier();
     var all_3: u32 = 0u;
     for (var other: i32 = 0; other < 8; other += 1) {
+      let theirs = teamGroups[other];
+      all_3 = all_3 + theirs;
+      before_2 = before_2 + select(0u, theirs, other < group_3);
+    }
+    let rank = equals + i32(before_2 & 65535u);
+    let left = max(wanted - rank, 0);
+    var taken: u32 = flagged | flagged_2;
+    if (left < i32(countOneBits(flagged_2))) {
+      taken = flagged;
+      var open: u32 = flagged_2;
+      for (var n: i32 = 0; n < left; n += 1) {
+        let next = open & (open - 1u);
+        taken = taken | (open ^ next);
+        open = next;
+      }
+    }
+    let reached = equals + i32(all_3 & 65535u);
+    let word = from_2 / 32 + lane;
+    var next: i32 = listed + (i32(before_2 >> 16u) + (min(rank, wanted) - min(equals, wanted)));
+    var rest: u32 = taken;
+    loop {
+      if (rest == 0u) {
+        break;
+      }
+      let low = (rest & (~rest + 1u)) - 1u;
+      let bit = i32(countOneBits(low));
+      if (next < most) {
+        ids7[ids + next] = word * 32 + bit;
+      }
+      next = next + 1;
+      rest = rest & (rest - 1u);
+    }
+    listed = listed + (i32(all_3 >> 16u) + (min(reached, wanted) - min(equals, wanted)));
+    equals = reached;
+  }
+  if (lane == 0) {
+    ids7[record + 4] = min(listed, most);
+    ids7[record + 4 + u.batches * u.qHeads * (((u.kvRows + 63) >> 6u) - ((u.kvRows - u.qRows) >> 6u))] = record * most;
+  }
+}
+
+// minference-block: select7
+// 64 threads, d64 f16
+
+struct Uniforms {
+  batches: i32,
+  qHeads: i32,
+  kvHeads: i32,
+  indexHeads: i32,
+  qRows: i32,
+  kvRows: i32,
+  unitBase: i32,
+  unitCount: i32,
+  gridX: u32,
+  groupCount: u32,
+  scale: f32,
+  qBatchStride: u32,
+  qHeadStride: u32,
+  qRowStride: u32,
+  kBatchStride: u32,
+  kHeadStride: u32,
+  kRowStride: u32,
+  vBatchStride: u32,
+  vHeadStride: u32,
+  vRowStride: u32,
+  outBatchStride: u32,
+  outHeadStride: u32,
+  outRowStride: u32,
+  k_most: i32,
+}
+
+@group(0) @binding(0) var<uniform> u: Uniforms;
+@group(0) @binding(1) var<storage, read> metaData: array<i32>;
+@group(0) @binding(2) var<storage, read> scores5: array<f32>;
+@group(0) @binding(3) var<storage, read_write> ids7: array<i32>;
+
+var<workgroup> teamFlags: array<atomic<u32>, 192>;
+var<workgroup> teamKeys: array<u32, 1088>;
+var<workgroup> teamWords: array<u32, 128>;
+var<workgroup> teamGroups: array<u32, 80>;
+
+fn floorDiv(a: i32, b: i32) -> i32 {
+  let sign = a >> 31u;
+  return ((a ^ sign) / b) ^ sign;
+}
+
+fn fill6(batch: i32, at: i32, row: i32, column: i32) -> f32 {
+  return f32(metaData[u.batches * 5 + at]);
+}
+
+fn dot5Seen(batch: i32, at: i32, row: i32, column: i32) -> bool {
+  let bits = scores5[((batch * u.qHeads + at) * u.unitCount + (row - u.unitBase)) * ((u.kvRows + 63) >> 6u) + column];
+  return !(bitcast<u32>(bits) == 4286578688u);
+}
+
+fn dot5(batch: i32, at: i32, row: i32, column: i32) -> f32 {
+  let bits = scores5[((batch * u.qHeads + at) * u.unitCount + (row - u.unitBase)) * ((u.kvRows + 63) >> 6u) + column];
+  return bits;
+}
+
+@compute @workgroup_size(64)
+fn run(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let own = group.x + group.y * u.gridX;
+  if (u.groupCount <= own) {
+    return;
+  }
+  let team = i32(thread) / 16;
+  let lane = i32(thread) % 16;
+  let number = i32(own);
+  let down = (u.unitCount + 3) / 4;
+  let pair = number / down;
+  let sharer = pair % u.qHeads;
+  let batch = pair / u.qHeads;
+  let place = number % down * 4 + team;
+  let there = place < u.unitCount;
+  let row = u.unitBase + min(place, u.unitCount - 1);
+  let amount = fill6(batch, sharer, 0, 0);
+  for (var column: i32 = lane; column < ((u.kvRows + 63) >> 6u); column += 16) {
+    let seen = dot5Seen(batch, sharer, row, column);
+    let value = dot5(batch, sharer, row, column);
+    let bits = bitcast<u32>(select(value, 0.0, value == 0.0));
+    let key = select(0u, select(bits | 2147483648u, ~bits, !((bits & 2147483648u) == 0u)), seen & (-3e+38 < value));
+    teamKeys[team * 272 + column] = key;
+  }
+  let needed = i32(max(min(select(8388608.0, ceil(amount), amount <= 8388608.0), 8388608.0), 0.0));
+  var bound: u32 = 0u;
+  var above: u32 = 0u;
+  for (var n: i32 = 0; n < 32; n += 1) {
+    let trial = bound | (1u << u32(u32(31 - n)));
+    var part: u32 = 0u;
+    for (var column: i32 = lane; column < ((u.kvRows + 63) >> 6u); column += 16) {
+      let key = teamKeys[team * 272 + column];
+      part = part + select(0u, 1u, key - trial < 4294967295u - trial);
+    }
+    teamWords[team * 32 + lane] = part;
+    workgroupBarrier();
+    if (lane < 4) {
+      var weight: u32 = teamWords[team * 32 + lane];
+      for (var other: i32 = lane + 4; other < 16; other += 4) {
+        weight = weight + teamWords[team * 32 + other];
+      }
+      teamGroups[team * 20 + lane] = weight;
+    }
+    workgroupBarrier();
+    var weight: u32 = teamGroups[team * 20];
+    for (var other: i32 = 1; other < 4; other += 1) {
+      weight = weight + teamGroups[team * 20 + other];
+    }
+    let enough = needed <= i32(weight);
+    bound = select(bound, trial, enough);
+    above = select(weight, above, enough);
+  }
+  let wanted = i32(max(min(amount - f32(above), 8388608.0), 0.0));
+  let record = (batch * u.qHeads + sharer) * (((u.kvRows + 63) >> 6u) - ((u.kvRows - u.qRows) >> 6u)) + row;
+  let most = min(u.k_most, (u.kvRows + 63) >> 6u);
+  let ids = u.batches * u.qHeads * (((u.kvRows + 63) >> 6u) - ((u.kvRows - u.qRows) >> 6u)) * 2 + 4 + record * most;
+  var listed: i32 = 0;
+  var equals: i32 = 0;
+  workgroupBarrier();
+  atomicStore(&teamFlags[team * 48 + lane], 0u);
+  atomicStore(&teamFlags[team * 48 + (lane + 16)], 0u);
+  workgroupBarrier();
+  for (var column: i32 = lane; column < min(512, (u.kvRows + 63) >> 6u); column += 16) {
+    let key = teamKeys[team * 272 + column];
+    if ((key == 4294967295u) | (bound < key)) {
+      atomicOr(&teamFlags[team * 48 + column / 32], 1u << u32(u32(column & 31)));
+    } else {
+      if ((key == bound) & !(bound == 0u)) {
+        atomicOr(&teamFlags[team * 48 + (column / 32 + 16)], 1u << u32(u32(column & 31)));
+      }
+    }
+  }
+  workgroupBarrier();
+  let flagged = atomicLoad(&teamFlags[team * 48 + lane]);
+  let flagged_2 = atomicLoad(&teamFlags[team * 48 + (lane + 16)]);
+  let ownWord = countOneBits(flagged) * 65536u + countOneBits(flagged_2);
+  teamWords[team * 32 + lane] = ownWord;
+  workgroupBarrier();
+  var before: u32 = 0u;
+  let group_2 = lane / 4;
+  for (var other: i32 = group_2 * 4; other < lane; other += 1) {
+    before = before + teamWords[team * 32 + other];
+  }
+  if (lane % 4 == 3) {
+    teamGroups[team * 20 + group_2] = before + ownWord;
+  }
+  workgroupBarrier();
+  var all_2: u32 = 0u;
+  for (var other: i32 = 0; other < 4; other += 1) {
+    let theirs = teamGroups[team * 20 + other];
+    all_2 = all_2 + theirs;
+    before = before + select(0u, theirs, other < group_2);
+  }
+  let rank = equals + i32(before & 65535u);
+  let left = max(wanted - rank, 0);
+  var taken: u32 = flagged | flagged_2;
+  if (left < i32(countOneBits(flagged_2))) {
+    taken = flagged;
+    var open: u32 = flagged_2;
+    for (var n: i32 = 0; n < left; n += 1) {
+      let next = open & (open - 1u);
+      taken = taken | (open ^ next);
+      open = next;
+    }
+  }
+  let reached = equals + i32(all_2 & 65535u);
+  var next: i32 = listed + (i32(before >> 16u) + (min(rank, wanted) - min(equals, wanted)));
+  var rest: u32 = taken;
+  loop {
+    if (rest == 0u) {
+      break;
+    }
+    let low = (rest & (~rest + 1u)) - 1u;
+    let bit = i32(countOneBits(low));
+    if (there & (next < most)) {
+      ids7[ids + next] = lane * 32 + bit;
+    }
+    next = next + 1;
+    rest = rest & (rest - 1u);
+  }
+  listed = listed + (i32(all_2 >> 16u) + (min(reached, wanted) - min(equals, wanted)));
+  equals = reached;
+  if (there & (lane == 0)) {
+    ids7[record + 4] = min(listed, most);
+    ids7[record + 4 + u.batches * u.qHeads * (((u.kvRows + 63) >> 6u) - ((u.kvRows - u.qRows) >> 6u))] = record * most;
+  }
+}
+
+// minference-block: select7
+// 256 threads, d64 f16
+
+struct Uniforms {
+  batches: i32,
+  qHeads: i32,
+  kvHeads: i32,
+  indexHeads: i32,
+  qRows: i32,
+  kvRows: i32,
+  unitBase: i32,
+  unitCount: i32,
+  gridX: u32,
+  groupCount: u32,
+  scale: f32,
+  qBatchStride: u32,
+  qHeadStride: u32,
+  qRowStride: u32,
+  kBatchStride: u32,
+  kHeadStride: u32,
+  kRowStride: u32,
+  vBatchStride: u32,
+  vHeadStride: u32,
+  vRowStride: u32,
+  outBatchStride: u32,
+  outHeadStride: u32,
+  outRowStride: u32,
+  k_most: i32,
+}
+
+@group(0) @binding(0) var<uniform> u: Uniforms;
+@group(0) @binding(1) var<storage, read> metaData: array<i32>;
+@group(0) @binding(2) var<storage, read> scores5: array<f32>;
+@group(0) @binding(3) var<storage, read_write> ids7: array<i32>;
+
+var<workgroup> teamCounters: array<atomic<u32>, 512>;
+var<workgroup> teamKeys: array<u32, 2048>;
+var<workgroup> teamFound: array<u32, 2>;
+var<workgroup> teamWords: array<u32, 256>;
+var<workgroup> teamGroups: array<u32, 16>;
+
+fn floorDiv(a: i32, b: i32) -> i32 {
+  let sign = a >> 31u;
+  return ((a ^ sign) / b) ^ sign;
+}
+
+fn fill6(batch: i32, at: i32, row: i32, column: i32) -> f32 {
+  return f32(metaData[u.batches * 5 + at]);
+}
+
+fn dot5Seen(batch: i32, at: i32, row: i32, column: i32) -> bool {
+  let bits = scores5[((batch * u.qHeads + at) * u.unitCount + (row - u.unitBase)) * ((u.kvRows + 63) >> 6u) + column];
+  return !(bitcast<u32>(bits) == 4286578688u);
+}
+
+fn dot5(batch: i32, at: i32, row: i32, column: i32) -> f32 {
+  let bits = scores5[((batch * u.qHeads + at) * u.unitCount + (row - u.unitBase)) * ((u.kvRows + 63) >> 6u) + column];
+  return bits;
+}
+
+@compute @workgroup_size(256)
+fn run(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let own = group.x + group.y * u.gridX;
+  if (u.groupCount <= own) {
+    return;
+  }
+  let lane = i32(thread);
+  let number = i32(own);
+  let row = u.unitBase + number % u.unitCount;
+  let pair = number / u.unitCount;
+  let sharer = pair % u.qHeads;
+  let batch = pair / u.qHeads;
+  let amount = fill6(batch, sharer, 0, 0);
+  for (var bin: i32 = lane; bin < 256; bin += 256) {
+    atomicStore(&teamCounters[bin], 0u);
+  }
+  if (lane == 0) {
+    teamFound[0] = 4294967295u;
+  }
+  workgroupBarrier();
+  for (var column: i32 = lane; column < ((u.kvRows + 63) >> 6u); column += 256) {
+    let seen = dot5Seen(batch, sharer, row, column);
+    let value = dot5(batch, sharer, row, column);
+    let bits = bitcast<u32>(select(value, 0.0, value == 0.0));
+    let key = select(0u, select(bits | 2147483648u, ~bits, !((bits & 2147483648u) == 0u)), seen & (-3e+38 < value));
+    if (column < 2048) {
+      teamKeys[column] = key;
+    }
+    if (key - 1u < 4294967294u) {
+      atomicAdd(&teamCounters[key >> 24u], 1u);
+    }
+  }
+  let needed = i32(max(min(select(8388608.0, ceil(amount), amount <= 8388608.0), 8388608.0), 0.0));
+  var above: u32 = 0u;
+  workgroupBarrier();
+  var counted: u32 = 0u;
+  for (var i: i32 = 0; i < 1; i += 1) {
+    counted = counted + atomicLoad(&teamCounters[255 - (lane + i)]);
+  }
+  teamWords[lane] = counted;
+  workgroupBarrier();
+  var before: u32 = 0u;
+  let group_2 = lane / 16;
+  for (var other: i32 = group_2 * 16; other < lane; other += 1) {
+    before = before + teamWords[other];
+  }
+  if (lane % 16 == 15) {
+    teamGroups[group_2] = before + counted;
+  }
+  workgroupBarrier();
+  var all_2: u32 = 0u;
+  for (var other: i32 = 0; other < 16; other += 1) {
+    let theirs = teamGroups[other];
+    all_2 = all_2 + theirs;
+    before = before + select(0u, theirs, other < group_2);
+  }
+  var sum: u32 = above + before;
+  if (!(needed <= i32(sum)) & (needed <= i32(sum + counted))) {
+    for (var i: i32 = 0; i < 1; i += 1) {
+      let more = sum + atomicLoad(&teamCounters[255 - (lane + i)]);
+      if (!(needed <= i32(sum)) & (needed <= i32(more))) {
+        teamFound[0] = u32(255 - (lane + i));
+        teamFound[1] = sum;
+      }
+      sum = more;
+    }
+  }
+  workgroupBarrier();
+  var prefix: u32 = 0u;
+  var knownBits: u32 = 4278190080u;
+  if (!(teamFound[0] == 4294967295u)) {
+    prefix = teamFound[0] << 24u;
+    above = teamFound[1];
+  }
+  for (var n: i32 = 1; n < 4; n += 1) {
+    let shift = u32(max(24 - n * 8, 0));
+    workgroupBarrier();
+    for (var bin: i32 = lane; bin < 256; bin += 256) {
+      atomicStore(&teamCounters[bin], 0u);
+    }
+    if (lane == 0) {
+      teamFound[0] = 4294967295u;
+    }
+    workgroupBarrier();
+    for (var column: i32 = lane; column < min((u.kvRows + 63) >> 6u, 2048); column += 256) {
+      let key = teamKeys[column];
+      if ((key - 1u < 4294967294u) & ((key & knownBits) == prefix)) {
+        atomicAdd(&teamCounters[(key >> u32(shift)) & 255u], 1u);
+      }
+    }
+    for (var column: i32 = 2048 + lane; column < ((u.kvRows + 63) >> 6u); column += 256) {
+      let seen = dot5Seen(batch, sharer, row, column);
+      let value = dot5(batch, sharer, row, column);
+      let bits = bitcast<u32>(select(value, 0.0, value == 0.0));
+      let key = select(0u, select(bits | 2147483648u, ~bits, !((bits & 2147483648u) == 0u)), seen & (-3e+38 < value));
+      if ((key - 1u < 4294967294u) & ((key & knownBits) == prefix)) {
+        atomicAdd(&teamCounters[(key >> u32(shift)) & 255u], 1u);
+      }
+    }
+    workgroupBarrier();
+    var counted_2: u32 = 0u;
+    for (var i: i32 = 0; i < 1; i += 1) {
+      counted_2 = counted_2 + atomicLoad(&teamCounters[255 - (lane + i)]);
+    }
+    teamWords[lane] = counted_2;
+    workgroupBarrier();
+    var before_2: u32 = 0u;
+    let group_3 = lane / 16;
+    for (var other: i32 = group_3 * 16; other < lane; other += 1) {
+      before_2 = before_2 + teamWords[other];
+    }
+    if (lane % 16 == 15) {
+      teamGroups[group_3] = before_2 + counted_2;
+    }
+    workgroupBarrier();
+    var all_3: u32 = 0u;
+    for (var other: i32 = 0; other < 16; other += 1) {
+      let theirs = teamGroups[other];
+      all_3 = all_3 + theirs;
+      before_2 = before_2 + select(0u, theirs, other < group_3);
+    }
+    var sum_2: u32 = above + before_2;
+    if (!(needed <= i32(sum_2)) & (needed <= i32(sum_2 + counted_2))) {
+      for (var i: i32 = 0; i < 1; i += 1) {
+        let more = sum_2 + atomicLoad(&teamCounters[255 - (lane + i)]);
+        if (!(needed <= i32(sum_2)) & (needed <= i32(more))) {
+          teamFound[0] = u32(255 - (lane + i));
+          teamFound[1] = sum_2;
+        }
+        sum_2 = more;
+      }
+    }
+    workgroupBarrier();
+    if (!(teamFound[0] == 4294967295u)) {
+      prefix = prefix | (teamFound[0] << u32(shift));
+      above = teamFound[1];
+    }
+    knownBits = ~((1u << u32(shift)) - 1u);
+  }
+  let bound = select(select(prefix, 0u, i32(all_2) < needed), 4294967295u, needed <= 0);
+  let wanted = i32(max(min(amount - f32(above), 8388608.0), 0.0));
+  let record = (batch * u.qHeads + sharer) * (((u.kvRows + 63) >> 6u) - ((u.kvRows - u.qRows) >> 6u)) + row;
+  let most = min(u.k_most, (u.kvRows + 63) >> 6u);
+  let ids = u.batches * u.qHeads * (((u.kvRows + 63) >> 6u) - ((u.kvRows - u.qRows) >> 6u)) * 2 + 4 + record * most;
+  var listed: i32 = 0;
+  var equals: i32 = 0;
+  workgroupBarrier();
+  for (var from_2: i32 = 0; from_2 < ((u.kvRows + 63) >> 6u); from_2 += 8192) {
+    atomicStore(&teamCounters[lane], 0u);
+    atomicStore(&teamCounters[lane + 256], 0u);
+    workgroupBarrier();
+    for (var column: i32 = from_2 + lane; column < min(min(from_2 + 8192, (u.kvRows + 63) >> 6u), 2048); column += 256) {
+      let key = teamKeys[column];
+      let place = column - from_2;
+      if ((key == 4294967295u) | (bound < key)) {
+        atomicOr(&teamCounters[place / 32], 1u << u32(u32(place & 31)));
+      } else {
+        if ((key == bound) & !(bound == 0u)) {
+          atomicOr(&teamCounters[place / 32 + 256], 1u << u32(u32(place & 31)));
+        }
+      }
+    }
+    for (var column: i32 = max(from_2, 2048) + lane; column < min(from_2 + 8192, (u.kvRows + 63) >> 6u); column += 256) {
+      let seen = dot5Seen(batch, sharer, row, column);
+      let value = dot5(batch, sharer, row, column);
+      let bits = bitcast<u32>(select(value, 0.0, value == 0.0));
+      let key = select(0u, select(bits | 2147483648u, ~bits, !((bits & 2147483648u) == 0u)), seen & (-3e+38 < value));
+      let place = column - from_2;
+      if ((key == 4294967295u) | (bound < key)) {
+        atomicOr(&teamCounters[place / 32], 1u << u32(u32(place & 31)));
+      } else {
+        if ((key == bound) & !(bound == 0u)) {
+          atomicOr(&teamCounters[place / 32 + 256], 1u << u32(u32(place & 31)));
+        }
+      }
+    }
+    workgroupBarrier();
+    let flagged = atomicLoad(&teamCounters[lane]);
+    let flagged_2 = atomicLoad(&teamCounters[lane + 256]);
+    let ownWord = countOneBits(flagged) * 65536u + countOneBits(flagged_2);
+    teamWords[lane] = ownWord;
+    workgroupBarrier();
+    var before_2: u32 = 0u;
+    let group_3 = lane / 16;
+    for (var other: i32 = group_3 * 16; other < lane; other += 1) {
+      before_2 = before_2 + teamWords[other];
+    }
+    if (lane % 16 == 15) {
+      teamGroups[group_3] = before_2 + ownWord;
+    }
+    workgroupBarrier();
+    var all_3: u32 = 0u;
+    for (var other: i32 = 0; other < 16; other += 1) {
       let theirs = teamGroups[other];
       all_3 = all_3 + theirs;
       before_2 = before_2 + select(0u, theirs, other < group_3);

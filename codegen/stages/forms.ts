@@ -1,0 +1,86 @@
+/** Forms: a kernel of a plan in; for which sizes of calls it has other texts, and to what shape these are made, out. */
+
+import type { Expr } from '../../compiler/ir.ts'
+import { rowsOf, scoresOf } from '../../compiler/stages/typing.ts'
+import type { JsonExpr, StageTile } from '../artifact.ts'
+import { jsonOf } from '../record.ts'
+import { shortRowsOf, type RowSchedule, type ShortRows } from '../schedule.ts'
+import { FEW_ROWS, fewChannels, fewRows, type FewRows } from './few-rows.ts'
+import type { ComputeKernel, StagesOptions } from './module.ts'
+import type { SharerProducts } from '../target.ts'
+import { productCells } from './product-cells.ts'
+import { sharerCells, sharersPay, type SharerCells } from './sharer-cells.ts'
+import type { StageText } from './text.ts'
+import { rowScheduleOf } from './units.ts'
+
+/** What a text for some sizes is made to. */
+export type Shape =
+  | ({ readonly kind: 'short' } & ShortRows)
+  | ({ readonly kind: 'few' } & FewRows)
+  | { readonly kind: 'sharers'; readonly products: SharerProducts; readonly cells: SharerCells }
+  | ({ readonly kind: 'long' } & RowSchedule)
+
+/** How many units a workgroup has, and how many elements of each. */
+export function tileOf(shape: Shape): StageTile {
+  switch (shape.kind) {
+    case 'few':
+      return shape.tile
+    case 'sharers':
+      return shape.products.tile
+    case 'short':
+      return { q: shape.threads / shape.team, kv: 1 }
+    case 'long':
+      return { q: 1, kv: 1 }
+  }
+}
+
+export interface Form {
+  readonly id: string
+  readonly when: JsonExpr
+  readonly shape: Shape
+}
+
+const isAtMost = (e: Expr, most: number): JsonExpr => ({ op: 'le', src: [jsonOf(e), most] })
+
+/** Best first. `text` is of the kernel's own. */
+export function formsOf({ sizes, target }: StagesOptions, kernel: ComputeKernel, text: StageText): Form[] {
+  switch (kernel.kind) {
+    case 'select':
+    case 'statistics': {
+      const { q, kv } = scoresOf(kernel.node.src[0]!)
+      const all = shortRowsOf(target.lanes ?? 1)
+      const cells = sizes.units(kv)
+      const short = (rows: ShortRows): Form => ({
+        id: `cells${rows.most}`,
+        when: isAtMost(cells, rows.most),
+        shape: { kind: 'short', ...rows },
+      })
+      // Statistics keep nothing: the longest do for all.
+      if (kernel.kind === 'statistics') return all.slice(-1).map(short)
+      const { tokens } = text.problem.rows
+      if (rowScheduleOf(text, kv) === tokens) return all.map(short)
+      // Where few workgroups have a row each, they may be large.
+      const when = isAtMost(sizes.units(q), FEW_ROWS)
+      return [...all.map(short), { id: 'few', when, shape: { kind: 'long', ...tokens } }]
+    }
+    case 'scores': {
+      const cells = target.products ? productCells(text, kernel.node, target.products.widths) : null
+      if (!cells) return []
+      const forms: Form[] = []
+      const few = fewRows(text, cells)
+      if (few) {
+        const rows = isAtMost(sizes.units(scoresOf(kernel.node).q), FEW_ROWS)
+        const channels = isAtMost(rowsOf(cells.leaf.dot.src[0]!).channels, fewChannels(few))
+        forms.push({ id: 'few', when: { op: 'and', src: [rows, channels] }, shape: { kind: 'few', ...few } })
+      }
+      const products = target.products?.sharers
+      if (products && sharerCells(text, cells)) {
+        const when = jsonOf(sharersPay(sizes, products, cells))
+        forms.push({ id: 'sharers', when, shape: { kind: 'sharers', products, cells } })
+      }
+      return forms
+    }
+    default:
+      return []
+  }
+}

@@ -1,0 +1,62 @@
+/** Pools of the same rows over the same units: one kernel sweeps for all of them, and each is what the words say. */
+
+import { afterAll, expect, test } from 'vitest'
+import type { CompiledPattern } from '../../compiler/index.ts'
+import { emitCuda } from '../../codegen/index.ts'
+import { bfloatArray } from '../../runtime/bfloat.ts'
+import { cudaAttention, loadCudaKernel } from '../../runtime/cuda.ts'
+import { openEmulation } from '../../runtime/cuda/emulated.ts'
+import { plain16, reference } from '../../runtime/reference.ts'
+import { compareWithOracle } from '../../runtime/testing/compare.ts'
+import { randomTensor } from '../../runtime/testing/index.ts'
+import type { Tensor } from '../../runtime/tensor.ts'
+import { DSL, program } from '../helpers.ts'
+
+const driver = await openEmulation({ multiprocessors: 2 })
+afterAll(() => driver.release())
+
+/** @param pools of the keys, one beside the other */
+const made = (pools: readonly string[]) =>
+  program(`
+    import { attend, blocks, concat, dot, pattern, pool, topK } from '${DSL}'
+    export const program = pattern({
+      name: 'pools',
+      mask: ({ q, kv }) => kv <= q,
+      forward: ({ Q, K, V }) => {
+        const keys = concat(${pools.join(', ')})
+        const queries = concat(${pools.map(() => 'Q').join(', ')})
+        return attend(Q, K, V, topK(dot(queries, keys), 3))
+      },
+    })`)
+
+const rowsOf = ({ stages }: CompiledPattern): string[][] =>
+  stages!.steps.flatMap((s) =>
+    s.kind === 'once' && s.kernel.kind === 'rows' ? [s.kernel.writes.map((b) => b.name.slice(0, 4))] : [],
+  )
+
+const ODD = '({ index }) => index % 3 !== 1'
+
+test('are made together, with the same filter', { timeout: 120_000 }, async () => {
+  const pools = ['max', 'min', 'mean'].map((how) => `pool(K, blocks(8), '${how}', ${ODD})`)
+  const { pattern, compiled } = made(pools)
+  expect(rowsOf(compiled)).toEqual([['rows', 'rows', 'rows']])
+  const kernel = loadCudaKernel(emitCuda(compiled, { headDims: [8], dtypes: ['bf16'] }), driver)
+  const tensor = (heads: number, rows: number, seed: number): Tensor => {
+    const { data, shape } = randomTensor([1, heads, rows, 8], 'f32', seed)
+    return { data: bfloatArray(data as Float32Array), shape, dtype: 'bf16' }
+  }
+  const call = { q: tensor(4, 11, 1), k: tensor(2, 61, 2), v: tensor(2, 61, 3) }
+  const got = await cudaAttention(kernel, call)
+  const compared = compareWithOracle(pattern, call, got, reference(pattern, call), plain16(pattern, call))
+  expect(compared.difference).toBeNull()
+  kernel.release()
+})
+
+test('are not over other units, or of what another filter lets pass', () => {
+  const { compiled } = made([
+    "pool(K, blocks(8), 'max')",
+    `pool(K, blocks(8), 'min', ${ODD})`,
+    "pool(pool(K, blocks(4), 'mean'), blocks(8), 'max')",
+  ])
+  expect(rowsOf(compiled)).toEqual([['rows'], ['rows'], ['rows'], ['rows']])
+})
