@@ -124,7 +124,7 @@ const sizedForms = ({ forms = [] }: StageModule): CudaStageForm[] =>
 
 /** The kernel's texts where products are Hopper's own, best first: none where it makes no products. */
 function hopperForms(plain: StageModule, kernel: StageKernel, onHopper: StagesOptions): CudaStageForm[] {
-  if (kernel.kind === 'attend') return []
+  if (kernel.kind === 'attend' || plain.tile === null) return []
   const { forms = [], ...own } = stageModule(onHopper, kernel, plain.bindings)
   const made = own.tile === null ? [] : [{ ...own, id: 'wgmma', when: null, tile: rectangleOf(own.tile) }]
   const known = new Set([plain, ...(plain.forms ?? [])].map(({ code }) => code))

@@ -10,7 +10,7 @@ import { kernelsOf } from '../../runtime/cuda/stored.ts'
 import { openEmulation } from '../../runtime/cuda/emulated.ts'
 import { compilePattern } from '../../runtime/testing/subject.ts'
 import { bentIndexer, groupedIndexer, plainIndexer, windowedIndexer } from '../fixtures/indexers.ts'
-import { stageCase, type StageCase, type StageSizes } from '../runtime/stage-cases.ts'
+import { METHOD_NAMES, stageCase, type StageCase, type StageSizes } from '../runtime/stage-cases.ts'
 import { differenceOf } from './product-cases.ts'
 
 const driver = await openEmulation({ multiprocessors: 2, order: 7, capability: { major: 9, minor: 0 } })
@@ -107,10 +107,12 @@ test('a mask of each head has no total that all rows are seen by', () => {
   expect(ids(windowedIndexer)).toEqual([['few', 'wgmma']])
 })
 
-test('each form has a name of its own', () => {
-  const { compiled } = stageCase('hisa', BASE, 1)
+test.each(METHOD_NAMES)('each form of %s has a name of its own', (name) => {
+  const { compiled } = stageCase(name, { ...BASE, qLen: 3, kvLen: 40 }, 1)
   const names = textsOf(emitCuda(compiled, { headDims: [16], dtypes: ['bf16'] })).map((t) => t.id)
-  expect(names.filter((n) => n.endsWith('.sharers'))).toHaveLength(2)
+  // Of blocks, and of tokens.
+  const sums = { dsa: 1, hisa: 2 }[name] ?? 0
+  expect(names.filter((n) => n.endsWith('.sharers'))).toHaveLength(sums)
   expect(new Set(names).size).toBe(names.length)
 })
 
