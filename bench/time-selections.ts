@@ -42,7 +42,7 @@ export const SELECTION_TIMES: SelectionTimePlan = {
   indexer: { heads: 64, channels: 128 },
   limits: { kernelMs: 2000, wholeMs: 6000 },
   runs: 9,
-  budgetMs: 3000,
+  budgetMs: 1500,
   plain: false,
   only: '',
   minutes: Infinity,
