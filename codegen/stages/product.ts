@@ -1,22 +1,18 @@
 /**
- * Kernels of products: cells of scores, or bits of a where, that one inner product each goes into, in; the entry on matrix units out. A
- * workgroup has a tile of cells. What is made of the products (functions, sums over heads, the mask, votes) happens in registers,
- * and a cell or a bit is written once; a tile that the mask hides is not read.
+ * Kernels of products: cells of scores that one inner product each goes into in; the entry on what the target multiplies panels by out. A
+ * workgroup has a tile of cells. What is made of the products (functions, sums over heads, the mask) happens in registers, and a cell is
+ * written once; a tile that the mask hides is not read.
  */
 
-import { nodesOf } from '../../compiler/ir.ts'
 import { isWord, type StageNode } from '../../compiler/stages/graph.ts'
-import type { FilterKernel, ScoresKernel } from '../../compiler/stages/plan.ts'
-import { finerRows } from '../../compiler/stages/plan-scores.ts'
-import { scoresOf, setOf } from '../../compiler/stages/typing.ts'
-import { LIST_HEADER } from '../artifact.ts'
+import type { ScoresKernel } from '../../compiler/stages/plan.ts'
+import { scoresOf } from '../../compiler/stages/typing.ts'
 import type { Block } from '../block.ts'
 import {
   add,
   and,
   at,
   eq,
-  f32,
   fromU32,
   i32,
   lt,
@@ -26,31 +22,26 @@ import {
   quotient,
   remainder,
   select,
-  sub,
   u32,
   type Code,
   type Entry,
   type Memory,
 } from '../kernel.ts'
 import type { Products } from '../target.ts'
-import { HIDDEN_BITS, operandVars, seenAt, storedIndex, valueAt } from './cells.ts'
+import { HIDDEN_BITS, seenAt, storedIndex, valueAt } from './cells.ts'
 import { tileAt } from './grid.ts'
-import { recordOf, wordsOf } from './layout.ts'
 import { sumAt } from './panels.ts'
-import { cellVars, unitsOf, type CellPlace, type Cells } from './place.ts'
+import { unitsOf, type CellPlace, type Cells } from './place.ts'
 import { finerSharers } from './pooled.ts'
-import { isMade, productCells, type ProductCells } from './product-cells.ts'
+import type { ProductCells } from './product-cells.ts'
 import { ProductTile } from './product-tile.ts'
 import { partOf } from './sets.ts'
-import type { Sharer, StageText } from './text.ts'
-import { countOf, joinVars } from './units.ts'
+import type { Made } from './team.ts'
+import type { Sharer } from './text.ts'
+import { countOf } from './units.ts'
 
-interface Made {
-  readonly entry: Entry
-  readonly memory: readonly Memory[]
-}
-
-const entryOf = ({ threads, blocks = 1 }: Products, { stmts }: Block): Entry => ({
+/** All threads of a tile have it together. */
+export const entryOf = ({ threads, blocks = 1 }: Products, { stmts }: Block): Entry => ({
   name: 'run',
   threads,
   body: stmts,
@@ -184,96 +175,4 @@ function askRows(
   block.if(eq(lane, i32(0)), (b) => b.set(at(word), op('u32', 'atomicLoad', at(votes))))
   const voted = block.let('voted', op('u32', 'uniformLoad', at(word)))
   return { some: lt(u32(0), voted), memory: [votes, word] }
-}
-
-/** Bits of a where that asks products, and votes of them over units of queries. */
-export interface ProductBits {
-  readonly where: StageNode<'where'>
-  readonly cells: ProductCells
-  /** Rows of cells that go into a row of bits, and how many of the first one's are not of the call. */
-  readonly each: number
-  readonly before: Code
-}
-
-const BITS = 32
-
-export function productBits(
-  t: StageText,
-  products: Products,
-  { node, votes }: FilterKernel,
-): ProductBits | null {
-  const where = votes.length === 0 ? node : votes[0]!.src[0]!
-  const areOfRows = votes.every(({ arg }) => arg.how === 'any' && arg.kv === null && arg.share === null)
-  if (!isWord(where, 'where') || !areOfRows) return null
-  const [only, ...more] = where.src.filter((n) => isMade(t, n))
-  // A predicate of places alone asks for no products.
-  const value = (['s', 't', 'u'] as const)[where.src.indexOf(only!)]
-  if (!nodesOf(where.arg.keep).some((e) => e.op === 'var' && e.arg === value)) return null
-  const cells = only && more.length === 0 ? productCells(t, only) : null
-  if (!cells || cells.pool) return null
-  const finer = finerRows(t.problem.sizes, setOf(where).q, setOf(node).q)
-  if (finer === undefined) return null
-  const { each, before } = finer ?? { each: 1, before: t.problem.sizes.num(0) }
-  return products.tile.q % each === 0 ? { where, cells, each, before: t.size(before) } : null
-}
-
-export function bitsEntry(
-  c: Cells,
-  products: Products,
-  { node, grid }: FilterKernel,
-  { where, cells, each, before }: ProductBits,
-): Made {
-  const { text: t } = c
-  const side = products.tile
-  const target = t.stored(t.find(node, 'bits')!)
-  const { block, of, columns, firstRow, firstColumn } = tileAt(
-    t,
-    grid.share,
-    countOf(t, setOf(where).kv),
-    side,
-  )
-  const wide = side.kv / BITS
-  const count = (side.q / each) * wide
-  const words = t.workgroup('words', 'u32', [count], true)
-  const tile = new ProductTile(c, products, cells.leaf, [...cells.inner], {
-    top: block.let('top', sub(firstRow, before)),
-    left: firstColumn,
-    rows: { from: i32(0), end: block.let('end', countOf(t, setOf(where).q)) },
-    columns,
-  })
-  const lane = block.let('lane', fromU32(op('u32', 'thread')))
-  const eachWord = (visit: (b: Block, word: Code) => void) =>
-    block.for('word', lane, i32(count), products.threads, visit)
-  eachWord((b, word) => b.atomic('store', at(words, word), u32(0)))
-  block.barrier()
-  // Answers take the place of the sums: nothing is written while cells are asked, so that what a row's have in common is read once.
-  tile.multiply(block, of, {
-    cell: (b, { place, own, sum }) => {
-      const kept = b.var('kept', f32(0))
-      b.if(and(...where.src.map((n) => seenAt(own, n, place))), (d) => {
-        const { q, kv } = unitsOf(where.src[0]!, place)
-        const vars = joinVars(operandVars(own, where, place), cellVars(t, { q, kv }))
-        d.if(t.write(d, where.arg.keep, { ...of, vars }), (e) => e.set(kept, f32(1)))
-      })
-      b.set(sum, kept)
-    },
-    beyond: (b, sum) => b.set(sum, f32(0)),
-    after: (b, sums) => b.bits(sums, words, each),
-  })
-  block.barrier()
-  const perRow = block.let('perRow', wordsOf(t, node))
-  const rows = block.let('records', countOf(t, setOf(node).q))
-  const from = { row: quotient(firstRow, i32(each)), word: quotient(firstColumn, i32(BITS)) }
-  eachWord((b, word) => {
-    const row = b.let('row', add(from.row, quotient(word, i32(wide))))
-    const column = b.let('column', add(from.word, remainder(word, i32(wide))))
-    b.if(and(lt(row, rows), lt(column, perRow)), (d) => {
-      const place = add(mul(recordOf(t, node, of, row), perRow), column)
-      d.set(at(target, add(place, i32(LIST_HEADER))), op('u32', 'atomicLoad', at(words, word)))
-    })
-  })
-  return {
-    entry: entryOf(products, block),
-    memory: [tile.memory, words],
-  }
 }

@@ -1,5 +1,6 @@
-/** Relations of axes: whether two are cut alike, and whether the units of one lie inside those of another. */
+/** Relations of axes: whether two are cut alike, whether the units of one lie inside those of another, how many tokens a unit has. */
 
+import { LONGEST } from '../vars.ts'
 import type { Axis, Grouping, Share, StageNode } from './graph.ts'
 
 /** The finer of two shares, or null where their heads do not correspond. */
@@ -83,5 +84,23 @@ export function printGrouping(g: Grouping): string {
       return `offsets of ${printGrouping(g.of)}`
     case 'slice':
       return `a slice of ${printGrouping(g.of)}`
+  }
+}
+
+/** How many tokens a unit has, as far as that is known; the whole of an axis has them all. */
+export function tokensOf(g: Grouping): number {
+  switch (g.kind) {
+    case 'block':
+      return g.size
+    case 'window':
+      return g.step
+    case 'whole':
+      return LONGEST
+    case 'slice':
+      return tokensOf(g.of) * g.step
+    case 'offset':
+      return tokensOf(g.of)
+    default:
+      return 1
   }
 }

@@ -8,7 +8,8 @@ import { isEverything, type StageNode } from './graph.ts'
 import { areDisjoint, isGate, isStatic, pairTerms } from './pair-terms.ts'
 import type { Kept, PairTerm, Part, SetPart } from './plan.ts'
 import { formOf, isTest } from './plan-sets.ts'
-import { tokensOf, type Planner } from './planner.ts'
+import { tokensOf } from './axes.ts'
+import type { Planner } from './planner.ts'
 import { rowsOf, setOf } from './typing.ts'
 
 export function keptOf(p: Planner, node: StageNode<'attend'>): Kept {

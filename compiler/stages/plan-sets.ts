@@ -1,7 +1,7 @@
 /** Sets: lists and bits as kernels; choices from planes that are too big to store go chunk by chunk. */
 
 import type { Expr } from '../ir.ts'
-import { nesting } from './axes.ts'
+import { nesting, tokensOf } from './axes.ts'
 import { drawnRoom } from './drawn.ts'
 import { isWord, type StageNode } from './graph.ts'
 import type { SetForm, StageBuffer } from './plan.ts'
@@ -15,7 +15,6 @@ import {
   storeSoftmax,
 } from './plan-scores.ts'
 import type { Planner } from './planner.ts'
-import { tokensOf } from './planner.ts'
 import { operandsOf, readsScore } from './reads.ts'
 import { growth } from './sizes.ts'
 import { scoresOf, setOf } from './typing.ts'

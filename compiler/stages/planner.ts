@@ -4,18 +4,10 @@ import type { Session } from '../diagnostics.ts'
 import { substitute, type Expr } from '../ir.ts'
 import type { Code, MessageArgs } from '../messages.ts'
 import type { PatternIr } from '../plan.ts'
-import { LONGEST } from '../vars.ts'
+import { tokensOf } from './axes.ts'
 import type { FilterRange } from './filter-range.ts'
 import type { Patches } from './patches.ts'
-import {
-  nodesUnder,
-  type Axis,
-  type Grouping,
-  type Share,
-  type StageGraph,
-  type StageNode,
-  type Word,
-} from './graph.ts'
+import { type Axis, type Share, type StageGraph, type StageNode, type Word } from './graph.ts'
 import { guardsOf, keptNodes, type Guard } from './guards.ts'
 import {
   CHUNK_BYTES,
@@ -28,8 +20,8 @@ import {
 } from './plan.ts'
 import { operandsOf } from './reads.ts'
 import { growth, type Sizes } from './sizes.ts'
-import { stageRow } from './table.ts'
 import type { Typing } from './typing.ts'
+import { workOf } from './work.ts'
 
 type Filled = 'name' | 'flops' | 'bytes' | 'when' | 'keep' | 'reads'
 /** What is said of a kernel; the planner fills in the rest. */
@@ -169,7 +161,7 @@ export class Planner {
   kernel({ computes, reads, ...wish }: KernelWish): void {
     const { sizes } = this
     const { when, keep } = this.#guard(wish.node)
-    const work = computes.map((node) => this.#workOf(node, computes))
+    const work = computes.map((node) => workOf(this, node, computes))
     const inputs = computes.flatMap((node) => node.src.filter((s) => s.word === 'input'))
     const moved = [
       ...[...reads, ...wish.writes].map((b) => this.#inAll(b.bytes)),
@@ -188,26 +180,6 @@ export class Planner {
     } as StageKernel
     if (this.#chunk) this.#chunk.kernels.push(made)
     else this.#steps.push({ kind: 'once', kernel: made })
-  }
-
-  /** Operations for a node's value; cells that a filter leaves out are not computed. */
-  #workOf(node: StageNode, computes: readonly StageNode[]): Expr {
-    const { sizes } = this
-    const all = stageRow(node.word).flops(this.typing, node)
-    const pool = computes.find((n) => this.#isOneColumn(n) && nodesUnder(n.src[0]!).includes(node))
-    const [from, to] = [pool?.src[0]!.type, pool?.type]
-    if (from?.kind !== 'scores' || to?.kind !== 'scores') return all
-    const columns = sizes.ir.make('floorDiv', [
-      sizes.units(from.kv),
-      sizes.max(sizes.num(1), sizes.units(to.kv)),
-    ])
-    return sizes.ir.make('floorDiv', [all, sizes.max(sizes.num(1), columns)])
-  }
-
-  /** True of a pool whose filter leaves one column of each row. */
-  #isOneColumn(node: StageNode): boolean {
-    const range = this.filters.get(node)
-    return range !== undefined && range.lo !== null && range.lo === range.hi
   }
 
   /**
@@ -291,22 +263,4 @@ const SPELLED: Partial<Readonly<Record<Word, string>>> = {
   poolScores: 'pool',
   poolSet: 'pool',
   poolRows: 'pool',
-}
-
-/** How many tokens a unit has, as far as that is known; the whole of an axis has them all. */
-export function tokensOf(g: Grouping): number {
-  switch (g.kind) {
-    case 'block':
-      return g.size
-    case 'window':
-      return g.step
-    case 'whole':
-      return LONGEST
-    case 'slice':
-      return tokensOf(g.of) * g.step
-    case 'offset':
-      return tokensOf(g.of)
-    default:
-      return 1
-  }
 }

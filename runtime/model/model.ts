@@ -14,10 +14,11 @@ import {
   type QueriesAndKeys,
 } from './capture.ts'
 import type { ModelConfig } from './config.ts'
+import { Context } from './context.ts'
 import { shapeOf, type Network } from './network.ts'
-import type { KernelTime, Recorder } from './recorder.ts'
+import type { KernelTime } from './recorder.ts'
 import { sampleToken, seededRandom } from './sampling.ts'
-import { Steps, type Chunk } from './steps.ts'
+import { Steps } from './steps.ts'
 import { stoppedStream } from './stops.ts'
 
 export class Model implements Disposable {
@@ -27,8 +28,7 @@ export class Model implements Disposable {
   readonly #network: Network
   readonly #release: () => void
   readonly #steps: Steps
-  /** The tokens whose keys and values are in the cache. */
-  #cached: number[] = []
+  readonly #context: Context
   #busy = false
   #closed = false
 
@@ -45,6 +45,7 @@ export class Model implements Disposable {
     this.#files = files
     this.#network = network
     this.#steps = new Steps(gpu, network, attention, () => this.#open())
+    this.#context = new Context(files.config, network, this.#steps)
     this.#release = release
   }
 
@@ -55,7 +56,7 @@ export class Model implements Disposable {
 
   /** Tokens in the cache. */
   get length(): number {
-    return this.#cached.length
+    return this.#context.length
   }
 
   /** Forgets all tokens. */
@@ -67,14 +68,14 @@ export class Model implements Disposable {
   truncate(length: number): void {
     this.#open()
     if (this.#busy) throw new HeddleError('model-busy', {})
-    const most = this.#cached.length
+    const most = this.length
     if (!Number.isInteger(length) || length < 0 || length > most)
       throw new HeddleError('model-option', {
         option: 'truncate',
         expected: `a whole number from 0 to ${most}`,
         got: length,
       })
-    this.#cached.length = length
+    this.#context.keep(length)
   }
 
   /** Takes another attention from the next call on. The cache, whose keys the old one made, starts anew. */
@@ -84,7 +85,7 @@ export class Model implements Disposable {
       const kernel = await attention(device, shapeOf(this.config, this.#network.sizes.cache))
       this.#steps.attention.release()
       this.#steps.attention = kernel
-      this.#cached = []
+      this.#context.keep(0)
     })
   }
 
@@ -121,8 +122,8 @@ export class Model implements Disposable {
     const codec = wanted || endings.length > 0 ? await this.#files.tokenizer() : null
     const text = stoppedStream(codec?.stream({ after: prompt }) ?? null, endings)
     const tokens = [...prompt]
-    this.#keep(this.#reusable(tokens))
-    let logits = await this.#logitsBehind(tokens, options)
+    this.#context.resume(tokens)
+    let logits = await this.#context.logitsBehind(tokens, options)
     for (let n = 1; n <= most; n++) {
       signal?.throwIfAborted()
       const id = sampleToken(logits, sampling, tokens, random)
@@ -136,7 +137,7 @@ export class Model implements Disposable {
       if (n === most) yield { id, text: added.text + text.end() }
       else if (added.text !== '' || !added.ended) yield { id, text: added.text }
       if (added.ended || n === most) return
-      logits = await this.#logitsBehind(tokens, { ...(signal ? { signal } : {}) })
+      logits = await this.#context.logitsBehind(tokens, { ...(signal ? { signal } : {}) })
     }
   }
 
@@ -144,8 +145,8 @@ export class Model implements Disposable {
   logits(prompt: string | readonly number[], options: CallOptions = {}): Promise<Float32Array> {
     return this.#alone(async () => {
       const tokens = await this.#tokensOf(prompt)
-      this.#keep(this.#reusable(tokens))
-      return this.#logitsBehind(tokens, options)
+      this.#context.resume(tokens)
+      return this.#context.logitsBehind(tokens, options)
     })
   }
 
@@ -162,7 +163,7 @@ export class Model implements Disposable {
       checkPositions(positions, tokens.length)
       const { vocabSize, layers } = this.config
       const logits = new Float32Array(positions.length * vocabSize)
-      await this.#through(tokens, layers, options, (chunk) =>
+      await this.#context.through(tokens, layers, options, (chunk) =>
         readLogits(this.#steps, this.#network, chunk, positions, logits, options.signal),
       )
       return logits
@@ -181,29 +182,11 @@ export class Model implements Disposable {
       if (!Number.isInteger(layer) || layer < 0 || layer >= layers)
         throw new HeddleError('model-layer', { layers: layers - 1, got: layer })
       const q = new Float32Array(qHeads * tokens.length * headDim)
-      await this.#through(tokens, layer + 1, options, (chunk) =>
+      await this.#context.through(tokens, layer + 1, options, (chunk) =>
         readQueries(this.#steps, this.#network, chunk, q, options.signal),
       )
       return { q, k: await readKeys(this.#steps, this.#network, layer, tokens.length, options.signal) }
     })
-  }
-
-  /** All steps of a prompt through the first `layers` layers, each looked at when it has run. */
-  async #through(
-    tokens: readonly number[],
-    layers: number,
-    { signal, onProgress }: CallOptions,
-    look: (chunk: Chunk) => Promise<void>,
-  ): Promise<void> {
-    this.#cached = []
-    for (const chunk of this.#steps.chunks(tokens, 0)) {
-      const done = chunk.position + chunk.tokens.length
-      await this.#steps.run(chunk, layers, signal)
-      await look(chunk)
-      // Of the layers behind them the cache has nothing.
-      if (layers === this.config.layers) this.#cached = tokens.slice(0, done)
-      onProgress?.({ done, total: tokens.length })
-    }
   }
 
   /**
@@ -221,7 +204,7 @@ export class Model implements Disposable {
       if (!Number.isInteger(layer) || layer < 0 || layer > layers)
         throw new HeddleError('model-layer', { layers, got: layer })
       const states = new Float32Array(tokens.length * hiddenSize)
-      await this.#through(tokens, layer, options, async ({ tokens: own, position }) => {
+      await this.#context.through(tokens, layer, options, async ({ tokens: own, position }) => {
         const part = await this.#steps.read(this.#network.work.x, 4 * own.length * hiddenSize, options.signal)
         states.set(part, position * hiddenSize)
       })
@@ -240,7 +223,7 @@ export class Model implements Disposable {
           got: tokens.length,
         })
       let sum = 0
-      await this.#through(tokens, this.config.layers, options, async (chunk) => {
+      await this.#context.through(tokens, this.config.layers, options, async (chunk) => {
         sum += await readLogProbability(this.#steps, this.#network, chunk, tokens, options.signal)
       })
       return Math.exp(-sum / (tokens.length - 1))
@@ -300,35 +283,6 @@ export class Model implements Disposable {
     if (tokens.length > this.maxLength)
       throw new HeddleError('prompt-length', { tokens: tokens.length, room: this.maxLength })
     return tokens
-  }
-
-  /** The logits behind the last token; those in the cache are the first of them. */
-  async #logitsBehind(tokens: readonly number[], { signal, onProgress }: CallOptions): Promise<Float32Array> {
-    const total = tokens.length
-    for (const chunk of this.#steps.chunks(tokens, this.length)) {
-      const rows = chunk.tokens.length
-      const done = chunk.position + rows
-      const head = (recorder: Recorder) => this.#network.head(recorder, rows - 1, 1)
-      await this.#steps.run(chunk, this.config.layers, signal, done === total ? head : undefined)
-      this.#cached = tokens.slice(0, done)
-      onProgress?.({ done, total })
-    }
-    return this.#steps.read(this.#network.work.logits, 4 * this.config.vocabSize, signal)
-  }
-
-  /** How many tokens in the cache are the prompt's; the last one is computed in any case, since its logits are wanted. */
-  #reusable(tokens: readonly number[]): number {
-    const { rope } = this.config
-    // Its frequencies hang on the length of the whole, so keys of another length are not those of this one.
-    if (rope.kind === 'dynamic' && Math.max(tokens.length, this.length) > rope.originalPositions) return 0
-    const most = Math.min(this.length, tokens.length - 1)
-    let same = 0
-    while (same < most && this.#cached[same] === tokens[same]) same++
-    return same
-  }
-
-  #keep(length: number): void {
-    this.#cached = this.#cached.slice(0, length)
   }
 }
 
