@@ -76,8 +76,9 @@ Block* takeBlock(Launch& launch) {
   return block;
 }
 
-// Each stack takes two of the mappings that a process may have, and each text has a pool of its own.
-constexpr unsigned KEPT_STACKS = 512;
+// Each stack takes two of the 65,530 mappings that a process may have, and each text that was loaded has a pool of its own: of a
+// hundred texts, blocks of 256 threads would have them all. Mapping them anew takes a fraction of a millisecond a launch.
+constexpr unsigned KEPT_STACKS = 64;
 
 void giveBlock(Block* block) {
   if (block->stackCount > KEPT_STACKS) {
