@@ -71,7 +71,7 @@ export class GpuCall implements Disposable {
 
   /** Milliseconds of each dispatch by itself. */
   async kernels(): Promise<readonly KernelTime[]> {
-    using passes = new TimedPasses(this.#device, this.#device.createCommandEncoder())
+    using passes = new TimedPasses(this.#device)
     const encoded = this.#encode(passes.pass)
     const times = await passes.times()
     encoded.release()

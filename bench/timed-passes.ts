@@ -1,29 +1,22 @@
-/** A WebGPU command encoder in; a compute pass that times each dispatch by itself, by the name of its pipeline, out. */
+/** A WebGPU device in; a compute pass that times each dispatch by itself, by the name of its pipeline, out. */
 
-import { USAGE } from '../runtime/pool.ts'
+import { Recorder, Timer } from '../runtime/model/recorder.ts'
+import { Gpu } from '../runtime/webgpu.ts'
 import type { KernelTime } from './traced.ts'
 
-const READ = 1
-/** Of a query set: each dispatch has two. */
+/** Dispatches of a call: a query set has two numbers of each. */
 const MOST = 2048
 
 /** Every dispatch is a pass of its own: a clock may be asked only where one begins or ends. */
 export class TimedPasses implements Disposable {
-  readonly #device: GPUDevice
-  readonly #encoder: GPUCommandEncoder
-  readonly #set: GPUQuerySet
-  readonly #buffers: readonly [ticks: GPUBuffer, copy: GPUBuffer]
-  readonly #names: string[] = []
+  readonly #timer: Timer
+  readonly #recorder: Recorder
+  #dispatches = 0
 
-  constructor(device: GPUDevice, encoder: GPUCommandEncoder) {
-    this.#device = device
-    this.#encoder = encoder
-    this.#set = device.createQuerySet({ type: 'timestamp', count: 2 * MOST })
-    const size = 2 * MOST * 8
-    this.#buffers = [
-      device.createBuffer({ size, usage: USAGE.resolve }),
-      device.createBuffer({ size, usage: USAGE.readBack }),
-    ]
+  constructor(device: GPUDevice) {
+    const gpu = Gpu.of(device)
+    this.#timer = new Timer(gpu, MOST)
+    this.#recorder = new Recorder(gpu, this.#timer)
   }
 
   /** What kernels are encoded into: of a pass the calls that they make. */
@@ -39,42 +32,22 @@ export class TimedPasses implements Disposable {
   }
 
   #dispatch(pipeline: GPUComputePipeline, group: GPUBindGroup, x: number, y: number): void {
-    const n = this.#names.push(pipeline.label) - 1
-    if (n >= MOST) throw new RangeError(`a call of more than ${MOST} dispatches`)
-    const pass = this.#encoder.beginComputePass({
-      timestampWrites: {
-        querySet: this.#set,
-        beginningOfPassWriteIndex: 2 * n,
-        endOfPassWriteIndex: 2 * n + 1,
-      },
+    if (++this.#dispatches > MOST) throw new RangeError(`a call of more than ${MOST} dispatches`)
+    this.#recorder.record(pipeline.label, (pass) => {
+      pass.setPipeline(pipeline)
+      pass.setBindGroup(0, group)
+      pass.dispatchWorkgroups(x, y)
     })
-    pass.setPipeline(pipeline)
-    pass.setBindGroup(0, group)
-    pass.dispatchWorkgroups(x, y)
-    pass.end()
   }
 
   /** Submits what was encoded; those of one name together, in the order of the first. */
   async times(): Promise<KernelTime[]> {
-    const count = 2 * this.#names.length
-    const [ticks, copy] = this.#buffers
-    this.#encoder.resolveQuerySet(this.#set, 0, count, ticks, 0)
-    this.#encoder.copyBufferToBuffer(ticks, 0, copy, 0, count * 8)
-    this.#device.queue.submit([this.#encoder.finish()])
-    await copy.mapAsync(READ)
-    const clock = new BigUint64Array(copy.getMappedRange().slice(0))
-    copy.unmap()
-    const times = new Map<string, KernelTime>()
-    this.#names.forEach((name, n) => {
-      const { ms, launches } = times.get(name) ?? { ms: 0, launches: 0 }
-      const own = Number(clock[2 * n + 1]! - clock[2 * n]!) / 1e6
-      times.set(name, { name, ms: ms + own, launches: launches + 1 })
-    })
-    return [...times.values()]
+    this.#recorder.submit()
+    await this.#timer.collect()
+    return this.#timer.times().map(({ kernel, count, ms }) => ({ name: kernel, ms, launches: count }))
   }
 
   [Symbol.dispose](): void {
-    for (const buffer of this.#buffers) buffer.destroy()
-    this.#set.destroy()
+    this.#timer.release()
   }
 }

@@ -2,12 +2,12 @@
 // warp have eight rows by eight columns of its part at a time: two columns a lane, side by side.
 
 DEVICE int rowOfCell(int n) { return panelRow() + cellRow(n) + (laneIndex() >> 2); }
+DEVICE int columnOfCell(int n) { return panelColumn() + cellColumn(n) + 2 * (laneIndex() & 3); }
+
 // A strip: all rows of a warp's part, and 32 of its columns.
 constexpr int PANEL_STRIP = 32;
 constexpr int PANEL_STRIPS = PANEL_WARP_COLUMNS / PANEL_STRIP;
 DEVICE int stripOfCell(int n) { return cellColumn(n) / PANEL_STRIP; }
-
-DEVICE int columnOfCell(int n) { return panelColumn() + cellColumn(n) + 2 * (laneIndex() & 3); }
 
 // Sets bits of cells whose sums are not zero, 32 columns to a word; `EACH` rows of the tile share a row of words. What the lanes of a
 // warp have of one word meets before one of them writes it.

@@ -1,6 +1,7 @@
 // The bringing warps of a Hopper block over sets of keys: runs of up to TILE_KV keys that begin anywhere, and keys by their numbers.
 // A run comes as a box of the copy engine, K by one warp and V by another, neither of which waits for the other; keys that lie apart, or
-// whose order is not that of memory, come in pieces of sixteen bytes, by all four warps. In: the records that the kernel `list` of sets.cuh made. What the mask leaves nothing of is passed over.
+// whose order is not that of memory, come in pieces of sixteen bytes, by all four warps. In: the records that the kernel `list` of
+// sets.cuh made. What the mask leaves nothing of is passed over.
 
 constexpr int BRINGING_THREADS = 32 * BRINGING_WARPS;
 constexpr int BRINGING_BARRIER = 1;

@@ -35,8 +35,17 @@ import { cellVars, unitsOf, type CellPlace, type Cells } from './place.ts'
 const PARAMETERS = ['batch', 'at', 'row', 'column'] as const
 /** What a cell that is not visible has in a buffer: the bits of -Infinity. */
 export const HIDDEN_BITS = 0xff800000
+/** False of what a buffer, or a total, has in the place of a value. */
+export const isVisible = (value: Code): Code => not(eq(op('u32', 'floatBits', value), u32(HIDDEN_BITS)))
 /** Below it a value counts as -Infinity, which text cannot write. */
 const LOW = -3.0e38
+
+/** A cell's value into its place in a buffer, or what stands for none; the value is asked of a cell that is seen alone. */
+export function storeCell(b: Block, seen: Code, value: () => Code, target: () => Code): void {
+  const bits = b.var('bits', u32(HIDDEN_BITS))
+  b.if(seen, (d) => d.set(bits, op('u32', 'floatBits', value())))
+  b.set(target(), op('f32', 'bitsFloat', bits))
+}
 
 type Use = 'value' | 'seen'
 
@@ -70,7 +79,7 @@ function ask(c: Cells, node: StageNode, { of, q, kv }: CellPlace, use: Use): Cod
     const stored = t.find(node, 'scores')
     if (stored && !t.writes(stored)) {
       const bits = b.let('bits', at(t.stored(stored), storedIndex(t, node, place)))
-      b.return(use === 'seen' ? not(eq(op('u32', 'floatBits', bits), u32(HIDDEN_BITS))) : bits)
+      b.return(use === 'seen' ? isVisible(bits) : bits)
       return
     }
     b.return(use === 'seen' ? seen(c, b, node, place) : value(c, b, node, place))

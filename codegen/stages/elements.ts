@@ -5,7 +5,7 @@ import type { FilterKernel, RowsKernel, ScoresKernel } from '../../compiler/stag
 import { rowsOf, scoresOf, setOf } from '../../compiler/stages/typing.ts'
 import { LIST_HEADER } from '../artifact.ts'
 import { add, and, at, i32, lt, mul, op, quotient, u32, type Entry } from '../kernel.ts'
-import { HIDDEN_BITS, seenAt, storedIndex, valueAt } from './cells.ts'
+import { seenAt, storeCell, storedIndex, valueAt } from './cells.ts'
 import { elementwise } from './grid.ts'
 import { recordOf, wordsOf } from './layout.ts'
 import { pooledOnce } from './pooled.ts'
@@ -35,12 +35,10 @@ export function scoresEntry(c: Cells, { node, grid }: ScoresKernel): Entry {
   const target = t.stored(t.find(node, 'scores')!)
   return elementwise(t, grid.share, countOf(t, scoresOf(node).kv), (b, { of, row }, column) => {
     const place = { of, q: row, kv: column }
-    const bits = b.var('bits', u32(HIDDEN_BITS))
     const once = isWord(node, 'poolScores') ? pooledOnce(c, b, node, place) : null
-    b.if(once?.seen ?? seenAt(c, node, place), (d) =>
-      d.set(bits, op('u32', 'floatBits', once?.value ?? valueAt(c, node, place))),
-    )
-    b.set(at(target, storedIndex(t, node, place)), op('f32', 'bitsFloat', bits))
+    const seen = once?.seen ?? seenAt(c, node, place)
+    const value = () => once?.value ?? valueAt(c, node, place)
+    storeCell(b, seen, value, () => at(target, storedIndex(t, node, place)))
   })
 }
 

@@ -21,7 +21,6 @@ import {
   lt,
   min,
   mul,
-  not,
   op,
   quotient,
   remainder,
@@ -30,7 +29,7 @@ import {
   u32,
   type Code,
 } from '../kernel.ts'
-import { HIDDEN_BITS, scaleOf, seenAt, storedIndex, valueAt } from './cells.ts'
+import { HIDDEN_BITS, isVisible, scaleOf, seenAt, storeCell, storedIndex, valueAt } from './cells.ts'
 import { tileAt } from './grid.ts'
 import { leafChannels } from './panels.ts'
 import type { CellPlace, Cells } from './place.ts'
@@ -121,7 +120,6 @@ export function fewRowsEntry(
   const seesOf = (b: Block, p: CellPlace) =>
     b.let('sees', cellSees(c, leaf.node, { ...p, kv: min(p.kv, last) }))
   const hidden = op('f32', 'bitsFloat', u32(HIDDEN_BITS))
-  const isSeen = (value: Code) => not(eq(op('u32', 'floatBits', value), u32(HIDDEN_BITS)))
   const total = block.var('total', hidden)
 
   const share = pool === null ? of.share : scoresOf(pool.src[0]!).share
@@ -155,18 +153,21 @@ export function fewRowsEntry(
       const source = pool === null ? node : pool.src[0]!
       d.if(seenAt(cells, source, mine), (e) => {
         const cell = e.let('value', valueAt(cells, source, mine))
-        e.set(total, select(isSeen(total), add(total, cell), cell))
+        e.set(total, select(isVisible(total), add(total, cell), cell))
       })
     })
   })
   block.if(and(lt(own, columns), eq(remainder(lane, i32(part)), i32(0))), (b) => {
-    const bits = b.var('bits', u32(HIDDEN_BITS))
-    const cells = pool && c.with({ node: pool, value: total, seen: isSeen(total), path: new Set(outer) })
+    const cells = pool && c.with({ node: pool, value: total, seen: isVisible(total), path: new Set(outer) })
     const [seen, value] = cells
       ? [seenAt(cells, node, place), valueAt(cells, node, place)]
-      : [isSeen(total), total]
-    b.if(seen, (d) => d.set(bits, op('u32', 'floatBits', value)))
-    b.set(at(target, storedIndex(t, node, place)), op('f32', 'bitsFloat', bits))
+      : [isVisible(total), total]
+    storeCell(
+      b,
+      seen,
+      () => value,
+      () => at(target, storedIndex(t, node, place)),
+    )
   })
   return { entry: { name: 'run', threads: THREADS, body: block.stmts }, memory: [queries] }
 }

@@ -178,6 +178,12 @@ export function leafChannels(t: StageText, { dot, patches }: Leaf): Code {
   return patches ? mul(own, i32(patches.step)) : own
 }
 
+/** Their number, where it is known with the text. */
+export function knownChannels(t: StageText, leaf: Leaf): number | null {
+  const channels = leafChannels(t, leaf)
+  return channels.kind === 'literal' ? Number(channels.value) : null
+}
+
 /** Vectors of a leaf's rows or columns, one after another from a first one on. */
 export function leafRows(
   t: StageText,

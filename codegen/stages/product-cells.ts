@@ -4,7 +4,7 @@ import { sameUnits } from '../../compiler/stages/axes.ts'
 import { isWord, type StageNode } from '../../compiler/stages/graph.ts'
 import { scoresOf } from '../../compiler/stages/typing.ts'
 import type { Products } from '../target.ts'
-import { leafChannels, leafOf, type Leaf } from './panels.ts'
+import { knownChannels, leafOf, type Leaf } from './panels.ts'
 import type { StageText } from './text.ts'
 
 /** Cells that are each made of one inner product, or of one of each head. */
@@ -91,9 +91,7 @@ export function productsFor(
 ): Products | undefined {
   if (!products || !cells) return products
   if (cells.pool) return products.totals ?? products
-  const channels = leafChannels(text, cells.leaf)
+  const channels = knownChannels(text, cells.leaf)
   const { short } = products
-  return short && channels.kind === 'literal' && Number(channels.value) <= short.most
-    ? short.products
-    : products
+  return short && channels !== null && channels <= short.most ? short.products : products
 }

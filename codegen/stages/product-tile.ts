@@ -6,7 +6,7 @@ import type { Block } from '../block.ts'
 import { add, and, bool, i32, le, lt, max, min, mul, or, sub, type Code, type Memory } from '../kernel.ts'
 import type { Products } from '../target.ts'
 import { scaleOf } from './cells.ts'
-import { leafChannels, leafRows, leafScale, panelsOf, sumAt, type Leaf } from './panels.ts'
+import { knownChannels, leafChannels, leafRows, leafScale, panelsOf, sumAt, type Leaf } from './panels.ts'
 import type { CellPlace, Cells } from './place.ts'
 import type { Sharer, StageText } from './text.ts'
 import { countOf, fieldOf, type Unit } from './units.ts'
@@ -88,9 +88,9 @@ export class ProductTile {
         leafRows(t, leaf, 'q', of, top, isRow),
         leafRows(t, leaf, 'kv', of, left, isColumn),
       )
-      const channels = leafChannels(t, leaf)
-      this.#bytes = Math.max(this.#bytes, this.#products.bytes(x.parts, y.parts, literalOf(channels)))
-      b.product(sums, this.#panels, x, y, b.let('channels', channels))
+      const bytes = this.#products.bytes(x.parts, y.parts, knownChannels(t, leaf))
+      this.#bytes = Math.max(this.#bytes, bytes)
+      b.product(sums, this.#panels, x, y, b.let('channels', leafChannels(t, leaf)))
       const scale = b.let('scaled', scaleOf(t, b, leaf.dot, of))
       const made = (d: Block, place: CellPlace, seen: Code, cell: Code): void => {
         const scales = [leafScale(t, leaf, 'q', of, place.q), leafScale(t, leaf, 'kv', of, place.kv)]
@@ -156,8 +156,6 @@ export interface Visits {
   /** With a tile that is hidden. */
   readonly hidden?: (b: Block) => void
 }
-
-const literalOf = (code: Code): number | null => (code.kind === 'literal' ? Number(code.value) : null)
 
 type Ends = readonly [first: Code, last: Code]
 

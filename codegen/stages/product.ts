@@ -17,7 +17,6 @@ import {
   i32,
   lt,
   mul,
-  not,
   op,
   quotient,
   remainder,
@@ -28,7 +27,7 @@ import {
   type Memory,
 } from '../kernel.ts'
 import type { Products } from '../target.ts'
-import { HIDDEN_BITS, seenAt, storedIndex, valueAt } from './cells.ts'
+import { HIDDEN_BITS, isVisible, seenAt, storeCell, storedIndex, valueAt } from './cells.ts'
 import { tileAt } from './grid.ts'
 import { sumAt } from './panels.ts'
 import { unitsOf, type CellPlace, type Cells } from './place.ts'
@@ -69,9 +68,9 @@ export function productEntry(
     columns,
   })
   const store = (b: Block, place: CellPlace, own: Cells): void => {
-    const bits = b.var('bits', u32(HIDDEN_BITS))
-    b.if(seenAt(own, node, place), (d) => d.set(bits, op('u32', 'floatBits', valueAt(own, node, place))))
-    b.set(at(target, storedIndex(t, node, place)), op('f32', 'bitsFloat', bits))
+    const seen = seenAt(own, node, place)
+    const value = () => valueAt(own, node, place)
+    storeCell(b, seen, value, () => at(target, storedIndex(t, node, place)))
   }
   const extra: Memory[] = []
   // A variable: WGSL refuses an infinity that it can see.
@@ -105,7 +104,6 @@ export function productEntry(
         tile.eachPlace(b, of, (d, place) => d.set(at(target, storedIndex(t, node, place)), hidden)),
     })
   else {
-    const isSeen = (value: Code) => not(eq(op('u32', 'floatBits', value), u32(HIDDEN_BITS)))
     const totals = block.sums('totals')
     block.cells((b, cell) => b.set(sumAt(totals, cell), hidden))
     const source = pool.src[0]!
@@ -124,7 +122,7 @@ export function productEntry(
               d.if(seenAt(own, source, place), (e) => {
                 const total = sumAt(totals, cell)
                 const value = e.let('value', valueAt(own, source, place))
-                e.set(total, op('f32', 'select', isSeen(total), add(total, value), value))
+                e.set(total, op('f32', 'select', isVisible(total), add(total, value), value))
               }),
           },
         ),
@@ -135,7 +133,7 @@ export function productEntry(
       const place = tile.placeAt(of, row, column)
       b.if(tile.isInside(place), (d) => {
         const value = sumAt(totals, cell)
-        store(d, place, c.with({ node: pool, value, seen: isSeen(value), path }))
+        store(d, place, c.with({ node: pool, value, seen: isVisible(value), path }))
       })
     })
   }

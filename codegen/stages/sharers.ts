@@ -25,7 +25,7 @@ import {
   type Memory,
 } from '../kernel.ts'
 import type { SharerProducts } from '../target.ts'
-import { HIDDEN_BITS, seenAt, storedIndex, valueAt } from './cells.ts'
+import { HIDDEN_BITS, seenAt, storeCell, storedIndex, valueAt } from './cells.ts'
 import { tileAt } from './grid.ts'
 import { leafChannels, leafRows, leafScale, panelOf, type TileRows } from './panels.ts'
 import { unitsOf, type CellPlace, type Cells } from './place.ts'
@@ -119,16 +119,13 @@ export function sharersEntry(
         ['column', 'i32'],
         ['total', 'f32'],
       ],
-      (b, row, column, value) => {
+      (b, row, column, total) => {
         const place = placeAt(row!, column!)
         b.if(isInside(place), (d) => {
           const seen = d.let('sees', cellSees(c, leaf.node, place))
-          const own = c.with({ node: pool, value: value!, seen, path: new Set(outer) })
-          const bits = d.var('bits', u32(HIDDEN_BITS))
-          d.if(seenAt(own, node, place), (e) =>
-            e.set(bits, op('u32', 'floatBits', valueAt(own, node, place))),
-          )
-          d.set(at(target, storedIndex(t, node, place)), op('f32', 'bitsFloat', bits))
+          const own = c.with({ node: pool, value: total!, seen, path: new Set(outer) })
+          const value = () => valueAt(own, node, place)
+          storeCell(d, seenAt(own, node, place), value, () => at(target, storedIndex(t, node, place)))
         })
       },
     ),

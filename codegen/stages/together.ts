@@ -41,8 +41,8 @@ const SHORT_AHEAD = 8
 /**
  * The greatest visible cell of each row, and the sum of the exponentials of all less it, in one sweep: each thread's sum is of
  * exponentials less the greatest that it has met.
+ * @param short null: a workgroup has a row of any length
  */
-/** @param short null: a workgroup has a row of any length */
 export function statisticsEntry(c: Cells, { node, grid }: StatisticsKernel, short: ShortRows | null): Made {
   const { text: t } = c
   const source = node.src[0]!
