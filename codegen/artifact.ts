@@ -217,6 +217,16 @@ export interface StageAttend {
   readonly kvOrder: string | null
   readonly before: string | null
   readonly state: string | null
+  /** Variants for calls of some sizes, best first; absent: there are none. */
+  readonly forms?: readonly StageAttendForm[]
+}
+
+/** A variant with the same bindings and uniforms that takes an attend kernel's place where `when`, of the call's sizes, is true. */
+export interface StageAttendForm {
+  /** Its own among the kernel's forms. */
+  readonly id: string
+  readonly when: JsonExpr
+  readonly variant: Variant
 }
 
 /** A value that kernels hand on. `units` is the first word of a list's buffer; null: it is no list. */

@@ -1,6 +1,5 @@
 /** Drawing: a record of a list in; tiles of keys out, one after another through workgroup memory, whatever the size of its units. */
 
-import type { ListInfo } from './artifact.ts'
 import type { Block } from './block.ts'
 import type { Frame, Place } from './frame.ts'
 import {
@@ -23,23 +22,11 @@ import {
   toU32,
   u32,
   bool,
-  type Buffer,
   type Code,
   type Memory,
 } from './kernel.ts'
 import type { Keys } from './keys.ts'
-
-export const keyUnits = ({ kvLen }: Place, size: number): Code =>
-  size === 1 ? kvLen : quotient(add(kvLen, i32(size - 1)), i32(size))
-
-/** A list's record for the tile at hand. */
-export interface ListRecord {
-  readonly info: ListInfo
-  readonly buffer: Buffer
-  readonly count: Code
-  /** The word at which its ids begin. */
-  readonly ids: Code
-}
+import { keyUnits, type ListRecord } from './list-record.ts'
 
 export type VisitKeys = (block: Block, keys: Keys, full: Code) => void
 

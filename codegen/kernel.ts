@@ -46,7 +46,7 @@ export type Code =
   | { readonly kind: 'lane'; readonly type: Type; readonly of: Code; readonly lane: number }
   | { readonly kind: 'call'; readonly type: Type; readonly callee: string; readonly args: readonly Code[] }
 
-export type AtomicOp = 'and' | 'or' | 'add' | 'store'
+export type AtomicOp = 'and' | 'or' | 'add' | 'max' | 'store'
 
 export type Stmt =
   | { readonly kind: 'comment'; readonly text: string }

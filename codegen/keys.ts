@@ -1,7 +1,7 @@
 /** Keys: the keys of one tile, wherever they stand; contiguous ones here, gathered ones in parts.ts. */
 
 import type { Place } from './frame.ts'
-import { add, bool, lt, min, op, toU32, type Code } from './kernel.ts'
+import { add, bool, lt, min, op, toU32, type Code, type Memory } from './kernel.ts'
 import { lastKey } from './stage.ts'
 
 /** Key `n` of a tile, an i32 from 0 to tile.kv - 1. */
@@ -13,6 +13,8 @@ export interface Keys {
   readonly row: (full: boolean) => (n: Code) => { readonly at: Code; readonly valid: Code }
   /** A number of its own for each tile of a kernel, with room for tile.kv more. */
   readonly mark: Code
+  /** Which of them a row of the tile has, in words of bits; absent: all rows have all. */
+  readonly rowKeys?: Memory
 }
 
 /** The keys from `kvLo` on. */

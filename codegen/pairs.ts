@@ -5,6 +5,7 @@ import { Block } from './block.ts'
 import { callOf, rateOf, Values, write, writeNamed, type PatternFunction } from './expr.ts'
 import { add, and, bool, f32, i32, mul, op, select, type Code } from './kernel.ts'
 import type { Keys } from './keys.ts'
+import { hasKey } from './merge.ts'
 import { range, rowOf, type Attend } from './shapes.ts'
 import { positionOf } from './stage.ts'
 
@@ -93,7 +94,8 @@ export function maskScores(
   scores.forEach((line, r) =>
     line.forEach((s, c) => {
       const kept = mask === null ? bool(true) : callOf(mask, inputOf(a, rows[r]!, columns[c]!, null))
-      block.set(s, select(and(inside[c]!, kept), s, f32(MASKED)))
+      const own = keys.rowKeys ? hasKey(keys.rowKeys, rowOf(a, r), keyOf(a, c)) : bool(true)
+      block.set(s, select(and(inside[c]!, own, kept), s, f32(MASKED)))
     }),
   )
 }

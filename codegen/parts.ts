@@ -3,7 +3,7 @@
  * after another into workgroup memory, whatever their size, or read in place where a unit is whole tiles.
  */
 
-import { LIST_HEADER, type ListInfo, type Share } from './artifact.ts'
+import type { ListInfo, Share } from './artifact.ts'
 import { Block } from './block.ts'
 import type { Frame, Place } from './frame.ts'
 import {
@@ -31,40 +31,10 @@ import {
 } from './kernel.ts'
 import { contiguous, type Keys } from './keys.ts'
 import type { Parts } from './rows.ts'
-import { drawBits, drawBlocks, drawSpans, keyUnits, type ListRecord, type VisitKeys } from './draw.ts'
+import { drawBits, drawBlocks, drawSpans, type VisitKeys } from './draw.ts'
+import { keyUnits, recordOf, sharerOf, type ListRecord } from './list-record.ts'
+import { walkMerged } from './merge.ts'
 import { fullness, type TileTests } from './tiles.ts'
-
-const sharerOf = (frame: Frame, place: Place, share: Share): readonly [index: Code, count: Code] => {
-  switch (share) {
-    case 'head':
-      return [place.head, frame.uniform('qHeads')]
-    case 'kvHead':
-      return [place.kvHead, frame.uniform('kvHeads')]
-    case 'request':
-      return [i32(0), i32(1)]
-  }
-}
-
-function recordOf(frame: Frame, block: Block, place: Place, n: number, info: ListInfo): ListRecord {
-  const buffer = frame.part(n)
-  const [sharer, sharers] = sharerOf(frame, place, info.share)
-  const units = block.let('units', at(buffer, i32(0)))
-  const unitOf = (position: Code) => op('i32', 'floorDiv', position, i32(info.q as number))
-  const unit = info.q === 'whole' ? i32(0) : sub(unitOf(place.unitStart!), unitOf(place.qStart))
-  const mine = add(mul(add(mul(place.batch, sharers), sharer), units), unit)
-  if (info.form === 'bits') {
-    const words = block.let('words', quotient(add(keyUnits(place, info.kv as number), i32(31)), i32(32)))
-    return { info, buffer, count: words, ids: block.let('ids', add(mul(mine, words), i32(LIST_HEADER))) }
-  }
-  const record = block.let('record', add(mine, i32(LIST_HEADER)))
-  const all = block.let('records', mul(mul(frame.uniform('batches'), sharers), units))
-  return {
-    info,
-    buffer,
-    count: block.let('count', at(buffer, record)),
-    ids: block.let('ids', add(add(at(buffer, add(record, all)), mul(all, i32(2))), i32(LIST_HEADER))),
-  }
-}
 
 /** `fn holds(key, count, ids) -> bool`: a binary search in a record whose units ascend. */
 function membership(frame: Frame, buffer: Buffer, { kv, form }: ListInfo): FunctionDecl {
@@ -108,16 +78,17 @@ export function walkParts(
   frame: Frame,
   block: Block,
   place: Place,
-  { lists, listed, kvOrder }: Parts,
+  { lists, listed, kvOrder, merged }: Parts,
   tests: TileTests,
   visit: VisitKeys,
 ): readonly Memory[] {
+  if (merged) return walkMerged(frame, block, place, lists, visit)
   const keyAt = frame.workgroup('keyAt', 'i32', [frame.tile.kv])
   const earlier: { record: ListRecord; holds: FunctionDecl }[] = []
   let gathers = false
   lists.forEach((info, n) => {
     block.comment(`list ${n}: ${describe(info)}`)
-    const record = recordOf(frame, block, place, n, info)
+    const record = recordOf(frame, block, place, n, info, place.unitStart!)
     const { kv } = info
     const ids = info.form !== 'bits'
     if (kv !== 'span' && kv % frame.tile.kv === 0 && n === 0 && ids && !kvOrder) {

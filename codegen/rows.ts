@@ -33,6 +33,8 @@ export interface Parts {
   readonly ranges: boolean
   /** Whose order the lists' keys stand in; null: their own. Masks are asked of original positions. */
   readonly kvOrder: Share | null
+  /** The rows of a tile may have records of their own, and meet at the tiles of keys that any of these reaches. */
+  readonly merged?: boolean
 }
 
 /** Tiles that follow units of the query axis, so that all rows of a tile read the same records of every list. */
@@ -44,16 +46,16 @@ export interface Cut {
 }
 
 /** Tiles follow the smallest unit of the lists; heads share them where nothing tells heads apart. */
-export function cutOf({ lists, listed, kvOrder }: Parts, plan: KernelPlan, tile: Tile): Cut | null {
+export function cutOf({ lists, listed, kvOrder, merged }: Parts, plan: KernelPlan, tile: Tile): Cut | null {
   const units = lists.flatMap((l) => (l.q === 'whole' ? [] : [l.q]))
   if (units.length === 0) return null
-  const unit = units.reduce(greatestDivisor)
+  const unit = merged ? tile.q : units.reduce(greatestDivisor)
   const expressions = [plan.mask, listed.mask, plan.score, plan.sinkLogit].filter((e) => e !== null)
   const apart =
     lists.some((l) => l.share === 'head') ||
     kvOrder === 'head' ||
     expressions.some((mask) => readsHead({ ...plan, mask }))
-  return { unit, packed: !apart && unit < tile.q }
+  return { unit, packed: !apart && (merged || unit < tile.q) }
 }
 
 const greatestDivisor = (a: number, b: number): number => (b === 0 ? a : greatestDivisor(b, a % b))

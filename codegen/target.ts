@@ -154,6 +154,8 @@ export interface Target extends Language {
   readonly extension: string
   /** Neighbouring threads that shuffles bring together on every device; absent: none for sure. */
   readonly lanes?: number
+  /** Lists of each query are merged where that pays; absent: the target has kernels of its own for them. */
+  readonly merges?: boolean
   /** The file: declarations in the target's order around functions and entries that are printed already. */
   readonly module: (kernel: Kernel, printed: PrintedKernel) => string
 }

@@ -15,7 +15,7 @@ target template this thread_local throw trait try type typedef typeid typename t
 use using varying virtual volatile wgsl where with writeonly yield
 bool f16 f32 i32 u32 array atomic ptr vec2 vec3 vec4 vec2f vec3f vec4f vec2u vec3u vec4u vec2i vec3i vec4i vec2h vec3h vec4h
 mat2x2 mat2x3 mat2x4 mat3x2 mat3x3 mat3x4 mat4x2 mat4x3 mat4x4 sampler texture_2d
-abs acos acosh all any arrayLength asin asinh atan atan2 atanh atomicAdd atomicAnd atomicLoad atomicOr atomicStore bitcast
+abs acos acosh all any arrayLength asin asinh atan atan2 atanh atomicAdd atomicAnd atomicLoad atomicMax atomicOr atomicStore bitcast
 ceil clamp cos cosh countLeadingZeros countOneBits countTrailingZeros cross degrees determinant distance dot exp exp2
 extractBits faceForward firstLeadingBit firstTrailingBit floor fma fract frexp insertBits inverseSqrt ldexp length log log2
 max min mix modf normalize pack2x16float pow quantizeToF16 radians reflect refract reverseBits round saturate select sign

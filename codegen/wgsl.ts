@@ -311,6 +311,7 @@ export const WGSL: Target = {
   literal,
   reserved: RESERVED,
   products: WORKGROUP_PRODUCTS,
+  merges: true,
   statements: {
     let: (name, _type, value) => `let ${name} = ${value};`,
     var: (name, type, value) => `var ${name}: ${type} = ${value};`,
@@ -319,7 +320,7 @@ export const WGSL: Target = {
     loop: 'loop',
     barrier: 'workgroupBarrier();',
     atomic: (op, target, value) =>
-      `${{ and: 'atomicAnd', or: 'atomicOr', add: 'atomicAdd', store: 'atomicStore' }[op]}(&${target}, ${value});`,
+      `${{ and: 'atomicAnd', or: 'atomicOr', add: 'atomicAdd', max: 'atomicMax', store: 'atomicStore' }[op]}(&${target}, ${value});`,
   },
   module,
 }

@@ -7,6 +7,7 @@ import type {
   ListInfo,
   RowsInfo,
   StageAttend,
+  StageAttendForm,
   StageBinding,
   StageForm,
   StageModule,
@@ -153,6 +154,7 @@ const stageAttend = recordOf<StageAttend>({
   kvOrder: nullable(string),
   before: nullable(string),
   state: nullable(string),
+  forms: optional(listOf(recordOf<StageAttendForm>({ id: string, when: anything, variant }))),
 })
 const stageKernel = either(stageModule, stageAttend)
 const stageStep = either(

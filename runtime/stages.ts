@@ -8,6 +8,7 @@ import type {
   StageForm,
   StageModule,
   StageVariant,
+  Variant,
 } from '../codegen/artifact.ts'
 import { recordSlice, uploaded, type Call, type Resource, type Resources } from './call.ts'
 import { HeddleError } from './messages.ts'
@@ -39,32 +40,34 @@ type AnyKernel = StageModule | StageAttend
 export const kernelsOf = ({ steps }: StageVariant): AnyKernel[] =>
   steps.flatMap((s) => (s.kind === 'once' ? [s.kernel] : s.kernels))
 
+type Size = (e: JsonExpr) => number
+
 /** @param form whose text takes the place of the kernel's own */
-const compilable = (kernel: AnyKernel, form: StageForm | null = null): Compilable =>
-  kernel.kind === 'attend'
-    ? kernel.variant
-    : {
-        id: form ? `${kernel.name}.${form.id}` : kernel.name,
-        code: (form ?? kernel).code,
-        bindings: kernel.bindings,
-        entries: { attend: 'run', list: null },
-      }
+const moduleText = (kernel: StageModule, form: StageForm | null = null): Compilable => ({
+  id: form ? `${kernel.name}.${form.id}` : kernel.name,
+  code: (form ?? kernel).code,
+  bindings: kernel.bindings,
+  entries: { attend: 'run', list: null },
+})
 
 /** Every text of a program, to be compiled. */
 export const stageTexts = (variant: StageVariant): Compilable[] =>
-  kernelsOf(variant).flatMap((kernel) => [
-    compilable(kernel),
-    ...formsOf(kernel).map((form) => compilable(kernel, form)),
-  ])
+  kernelsOf(variant).flatMap((kernel) =>
+    kernel.kind === 'attend'
+      ? [kernel, ...(kernel.forms ?? [])].map((k) => k.variant)
+      : [moduleText(kernel), ...(kernel.forms ?? []).map((form) => moduleText(kernel, form))],
+  )
 
 /** The texts that calls of these sizes run. */
 export function textsFor(variant: StageVariant, call: StageSizes): Compilable[] {
   const size = sizesOfCall(call)
-  return kernelsOf(variant).map((kernel) => compilable(kernel, formFor(formsOf(kernel), size)))
+  return kernelsOf(variant).map((kernel) =>
+    kernel.kind === 'attend' ? variantFor(kernel, size) : moduleText(kernel, formFor(kernel.forms, size)),
+  )
 }
 
-const formsOf = (kernel: AnyKernel): readonly StageForm[] =>
-  kernel.kind === 'stage' ? (kernel.forms ?? []) : []
+const variantFor = (kernel: StageAttend, size: Size): Variant =>
+  (formFor(kernel.forms, size) ?? kernel).variant
 
 /** Records all of a call's dispatches; texts that have not been compiled yet are waited for. */
 export function recordStages(
@@ -92,9 +95,9 @@ export function recordStages(
   const stage: Stage = { device, pass, call, strides, resources, lease, stored, rows, size }
   const run = (kernel: AnyKernel, chunk: StageRun | null): void => {
     if (kernel.when !== undefined && size(kernel.when) === 0) return
-    const form = formFor(formsOf(kernel), size)
-    const compiled = gpu.compileNow(compilable(kernel, form))
-    if (kernel.kind === 'attend') return attend(stage, kernel, compiled)
+    if (kernel.kind === 'attend') return attend(stage, kernel, gpu)
+    const form = formFor(kernel.forms, size)
+    const compiled = gpu.compileNow(moduleText(kernel, form))
     const own = chunk ? unitsInChunk(kernel, chunk, size) : { base: 0, count: size(kernel.units) }
     dispatch(stage, kernel, form ?? kernel, compiled, own)
   }
@@ -119,7 +122,7 @@ interface Stage {
   readonly lease: Lease
   readonly stored: ReadonlyMap<string, Resource>
   readonly rows: ReadonlyMap<string, Resource>
-  readonly size: (e: JsonExpr) => number
+  readonly size: Size
 }
 
 function checkBinding({ limits }: GPUDevice, tensor: string, needed: number): void {
@@ -171,7 +174,7 @@ function resourceOf({ resources, stored, rows }: Stage, b: StageBinding, uniform
   }
 }
 
-function attend(stage: Stage, kernel: StageAttend, compiled: Compiled): void {
+function attend(stage: Stage, kernel: StageAttend, gpu: Gpu): void {
   const { device, pass, call, strides, resources, lease, stored } = stage
   const { batch, qHeads } = call.sizes
   const slice: Slice = { batchBase: 0, batch, headBase: 0, heads: qHeads }
@@ -189,7 +192,8 @@ function attend(stage: Stage, kernel: StageAttend, compiled: Compiled): void {
   const units = kernel.rows && stage.size(kernel.rows.units)
   const along = (dim: number) => stridesOf([batch, kvHeads, units ?? 0, dim], 'bhld')
   const placed = units === null ? strides : { ...strides, k: along(headDim), v: along(valueDim) }
-  recordSlice(device, pass, { ...call, variant: kernel.variant }, compiled, slice, placed, own, lease)
+  const variant = variantFor(kernel, stage.size)
+  recordSlice(device, pass, { ...call, variant }, gpu.compileNow(variant), slice, placed, own, lease)
 }
 
 /** A program's artefact has kernels of this kind and no others. */

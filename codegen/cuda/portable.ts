@@ -181,7 +181,7 @@ export const portableCuda = (bf16: boolean): Target => ({
     atomic: (op, target, value) =>
       op === 'store'
         ? `${target} = ${value};`
-        : `${{ and: 'atomicAnd', or: 'atomicOr', add: 'atomicAdd' }[op]}(&${target}, ${value});`,
+        : `${{ and: 'atomicAnd', or: 'atomicOr', add: 'atomicAdd', max: 'atomicMax' }[op]}(&${target}, ${value});`,
   },
   module: (kernel, printed) => module(kernel, printed, bf16),
 })

@@ -12,6 +12,7 @@ import { jsonOf } from '../record.ts'
 import type { Parts } from '../rows.ts'
 import { scheduleOf } from '../schedule.ts'
 import { emitVariant } from '../variant.ts'
+import { mergedForm } from './merged-attend.ts'
 import type { StagesOptions } from './module.ts'
 import { Unsupported } from './units.ts'
 
@@ -30,14 +31,17 @@ export function attendKernel(options: StagesOptions, kernel: AttendKernel): Stag
   if (bias && stored && readsUnits(bias)) throw new Unsupported('a bias that reads units')
   const scored = bias === null ? plan : { ...plan, score: biased(options, plan, bias) }
   const before = node.src[4]
-  const variant = emitVariant({
+  const asked = {
     ...options,
     plan: scored,
     parts: parts && { ...parts, listed: parts.listed === plan ? scored : parts.listed },
     skip,
     rows: stored && { count: options.sizes.units(rowsOf(node.src[1]!).axis) },
     state: { before: before !== undefined, makes },
-  })
+  }
+  const variant = emitVariant(asked)
+  const { parts: given } = asked
+  const merged = variant && given && mergedForm({ ...asked, parts: given }, options.sizes, kernel, variant)
   const nameOf = (n: StageNode, holds: StageBuffer['holds']) => find(options, n, holds)?.name ?? null
   return (
     variant && {
@@ -49,6 +53,7 @@ export function attendKernel(options: StagesOptions, kernel: AttendKernel): Stag
       kvOrder: order && nameOf(order, 'order'),
       before: before ? nameOf(before, 'state') : null,
       state: makes === 'state' ? nameOf(node, 'state') : null,
+      ...(merged ? { forms: [merged] } : {}),
     }
   )
 }

@@ -51,7 +51,7 @@ export function emitStages(options: StagesOptions): StageVariant | null {
   const [first] = attends
   if (!first) throw new Unsupported('a program without attention')
   const { headDim, valueDim, dtype, align } = first.variant
-  const limits = attends.map((a) => a.variant.capability.limits)
+  const limits = attends.flatMap((a) => [a, ...(a.forms ?? [])].map((f) => f.variant.capability.limits))
   const most = (pick: (l: (typeof limits)[number]) => number, least: number) =>
     Math.max(least, ...limits.map(pick))
   const modules = steps

@@ -22,9 +22,12 @@ export const textsOf = ({
 }: StageVariant): readonly { readonly name: string; readonly code: string }[] =>
   steps
     .flatMap((s) => (s.kind === 'once' ? [s.kernel] : s.kernels))
-    .flatMap((k) =>
-      k.kind === 'stage'
-        ? [k, ...(k.forms ?? []).map(({ id, code }) => ({ name: `${k.name}.${id}`, code }))]
-        : [{ name: k.name, code: k.variant.code }],
-    )
-    .map(({ name, code }) => ({ name, code }))
+    .flatMap((k) => {
+      const formOf = (id: string, code: string) => ({ name: `${k.name}.${id}`, code })
+      if (k.kind === 'stage')
+        return [{ name: k.name, code: k.code }, ...(k.forms ?? []).map(({ id, code }) => formOf(id, code))]
+      return [
+        { name: k.name, code: k.variant.code },
+        ...(k.forms ?? []).map(({ id, variant }) => formOf(id, variant.code)),
+      ]
+    })

@@ -350,7 +350,7 @@ describe('a pattern with a forward', () => {
     const { exit, out } = await heddle('build picks.ts --out o --target wgsl --capability portable --json')
     expect(exit).toBe(0)
     const files = (JSON.parse(out) as { file: string }[]).map(({ file }) => file.split('.').at(-2))
-    expect(files).toEqual(['rows3', 'rows4', 'scores5', 'select7', 'cells256', 'few', 'attend8'])
+    expect(files).toEqual(['rows3', 'rows4', 'scores5', 'select7', 'cells256', 'few', 'attend8', 'merged'])
     const text = (await heddle('show picks.ts wgsl')).out
     for (const name of ['rows3', 'rows4', 'scores5', 'select7', 'le(kv, q)'])
       expect(text).toContain(`// picks: ${name}`)

@@ -37,7 +37,9 @@ describe.each(METHOD_NAMES)('%s', (name) => {
     const { maxComputeWorkgroupStorageSize: bytes, maxComputeInvocationsPerWorkgroup: threads } =
       device.limits
     for (const kernel of variants.flatMap(kernelsOf))
-      for (const text of kernel.kind === 'stage' ? [kernel, ...(kernel.forms ?? [])] : [kernel.variant]) {
+      for (const text of kernel.kind === 'stage'
+        ? [kernel, ...(kernel.forms ?? [])]
+        : [kernel, ...(kernel.forms ?? [])].map((k) => k.variant)) {
         if (seen.has(text.code)) continue
         seen.add(text.code)
         const fits = 'sharedBytes' in text && text.sharedBytes <= bytes && text.workgroup <= threads
