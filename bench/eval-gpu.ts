@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { basename, resolve } from 'node:path'
 import { openDevice } from '../runtime/device-node.ts'
 // The parts, not the entry: what travels to a machine with a GPU has no tokenizers.
-import { readConfig } from '../runtime/model/config.ts'
+import { reachOf, readConfig } from '../runtime/model/config.ts'
 import { loadModel } from '../runtime/model/load.ts'
 import type { LoadableFiles } from '../runtime/model/calls.ts'
 import { openSafetensors } from '../runtime/model/safetensors.ts'
@@ -38,7 +38,10 @@ const commandOf = ({ lengths }: EvalPlan): string =>
     ...(lengths.length === 0 ? [] : [`--lengths ${lengths.join(',')}`]),
   ].join(' ')
 
-const TEXTS = 8
+/** Texts of a task, and how many tokens those of a task have at most where that leaves two. */
+const TEXTS = { most: 8, tokens: 65_536 }
+const textsAt = (length: number): number =>
+  Math.max(2, Math.min(TEXTS.most, Math.floor(TEXTS.tokens / length)))
 const MOST_CHUNK = 8192
 const SEED = 1
 
@@ -53,7 +56,7 @@ export async function evalOnDevice(
   const opened = await openDevice({ unsafe: plan.unsafe })
   const rows: EvalRow[] = []
   const wanted = plan.lengths.length === 0 ? lengths.map((l) => l.length) : plan.lengths
-  const held = lengths.filter(({ length }) => length <= config.maxPositions && wanted.includes(length))
+  const held = lengths.filter(({ length }) => length <= reachOf(config) && wanted.includes(length))
   if (held.length === 0)
     throw new Error(`no length of ${wanted.join(', ')} was prepared that the model has positions for`)
   const longest = Math.max(...held.map((l) => l.length))
@@ -75,7 +78,7 @@ export async function evalOnDevice(
   try {
     const rounds = held.map(({ length, subjects }) => ({
       length,
-      texts: needleTexts(NEEDLE_TASKS, length, TEXTS, SEED),
+      texts: needleTexts(NEEDLE_TASKS, length, textsAt(length), SEED),
       subjects: subjects
         .filter(({ name }, n) => n === 0 || name.includes(plan.only))
         .map((subject) => ({ ...subject, builds: builds[subject.builds]! })),

@@ -7,7 +7,7 @@ import { isRefusal, type Builds, type Refusal, type Subject } from './eval/subje
 /** What the kernels are built for; a model of another shape is refused. */
 export const EVAL_SHAPE = { qHeads: 4, kvHeads: 2, headDim: 64, dtype: 'f16' } as const
 /** In the order in which they are worked through: first what the method's promises are about. */
-export const EVAL_LENGTHS: readonly number[] = [8192, 1024, 4096, 16_384]
+export const EVAL_LENGTHS: readonly number[] = [8192, 1024, 4096, 16_384, 32_768]
 
 export interface PreparedEval {
   readonly shape: typeof EVAL_SHAPE

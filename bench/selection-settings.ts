@@ -46,7 +46,7 @@ export const TIMED_SETTINGS: Readonly<Record<string, readonly TimedSetting[]>> =
     },
   ],
   xattention: [{ about: 'mass 0.1', params: { mass: 0.1 }, lengths: UP_TO_128K }],
-  anchor: [3.05, 3.1].map((theta) => ({ about: `theta ${theta}`, params: { theta }, lengths: UP_TO_128K })),
+  anchor: [{ about: 'theta 2.77', params: { theta: 2.77 }, lengths: UP_TO_128K }],
   pbs: [0.1, 0.3].map((mass) => ({ about: `mass ${mass}`, params: { mass }, lengths: UP_TO_128K })),
   moba: [{ about: '', params: {}, lengths: UP_TO_32K }],
   nsa: [

@@ -11,7 +11,7 @@ export type {
   PatternOptions,
 } from './model/attention.ts'
 export type { QueriesAndKeys } from './model/capture.ts'
-export { ARCHITECTURES, readConfig, ropeFrequencies } from './model/config.ts'
+export { ARCHITECTURES, reachOf, readConfig, ropeFrequencies } from './model/config.ts'
 export type { Activation, Architecture, ModelConfig, Rope, RopeFrequencies } from './model/config.ts'
 export { openModel, type ModelFiles, type OpenModelOptions } from './model/files.ts'
 export type { Generation } from './model/generation.ts'

@@ -41,7 +41,7 @@ export const COLUMNS: readonly (readonly [head: string, cell: (row: EvalRow) => 
   ['recall', (r) => share(r.recall)],
   ['prefill ms', (r) => milliseconds(r.times.prefill.kernels ?? r.times.prefill.ms)],
   ['attention ms', (r) => milliseconds(r.times.prefill.attention)],
-  ['decode ms', (r) => milliseconds(r.times.decode.kernels ?? r.times.decode.ms)],
+  ['decode ms', ({ times: { decode } }) => (decode ? milliseconds(decode.kernels ?? decode.ms) : '')],
   ['', (r) => r.verdict],
 ]
 

@@ -198,7 +198,9 @@ export const SETTINGS: Readonly<Record<string, Entry>> = {
     at: ({ length }) => {
       const block = blockOf(length) / 2
       const consts = { block, group: 4 * block }
-      return { about: `its own ${consts.group} tokens, and keys near the best`, consts, params: { theta: 2 } }
+      // The best of more keys lies farther above the others.
+      const theta = Math.min(5.4, 3.8 + 0.6 * Math.log2(length / 1024))
+      return { about: `its own ${consts.group} tokens, and keys near the best`, consts, params: { theta } }
     },
     local: ({ group }) => group!,
   },

@@ -13,8 +13,8 @@ export interface Cost {
 
 export interface Times {
   readonly prefill: Cost
-  /** Of one token. */
-  readonly decode: Cost
+  /** Of one token; null where a step makes the whole prompt anew, since its length turns all keys otherwise. */
+  readonly decode: Cost | null
 }
 
 /** Tokens that are decoded, at most. */
@@ -22,7 +22,9 @@ const STEPS = 4
 
 /** The last tokens of the text are its steps. Where there is a device's clock, each kernel has a pass for itself. */
 export async function timesOf(model: Model, tokens: readonly number[]): Promise<Times> {
-  const steps = Math.min(STEPS, tokens.length - 1)
+  const { rope } = model.config
+  const anew = rope.kind === 'dynamic' && tokens.length > rope.originalPositions
+  const steps = anew ? 0 : Math.min(STEPS, tokens.length - 1)
   const prompt = tokens.length - steps
   const isTimed = timed(model)
   model.reset()
@@ -38,7 +40,10 @@ export async function timesOf(model: Model, tokens: readonly number[]): Promise<
     attention: isTimed ? sums.attention / per : null,
   })
   const decode = { all: all.all - prefill.all, attention: all.attention - prefill.attention }
-  return { prefill: cost(between - began, prefill, 1), decode: cost(ended - between, decode, steps) }
+  return {
+    prefill: cost(between - began, prefill, 1),
+    decode: anew ? null : cost(ended - between, decode, steps),
+  }
 }
 
 /** False on a device without timestamps: the host's clock is all there is. */

@@ -1,16 +1,23 @@
-"""A trained model -> exact-answer accuracy by task and length, and how far transformers agrees with it."""
+"""A trained model -> exact-answer accuracy by task and length, and how far transformers agrees with it.
+
+python3 models/needle/evaluate.py FOLDER asks a stored model anew, and puts what it finds into the folder's training.json."""
 
 from __future__ import annotations
 
+import argparse
+import json
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import torch
-from model import Llama
+from model import Config, Llama
+from safetensors.torch import load_file
 from tasks import ASKING, BOS, WORDS, Prose, Text, test_text
 
-LENGTHS = [1024, 4096, 8192, 16384]
+# The last is beyond the positions of the training: the rope stretches.
+LENGTHS = [1024, 4096, 8192, 16384, 32768]
 
 
 def test_texts(name: str, length: int, count: int, seed: int) -> list[Text]:
@@ -98,3 +105,32 @@ def agreement(model: Llama, folder: Path, device: torch.device, seed: int, resul
     written = " ".join(WORDS[token] for token in text.tokens[1:])
     result["tokenizerAgrees"] = bool(text.tokens[0] == BOS) and tokenizer(written)["input_ids"] == text.tokens.tolist()
     result["decoderAgrees"] = tokenizer.decode(text.tokens[1:].tolist()) == written
+
+
+def stored(folder: Path, device: torch.device) -> Llama:
+    raw = json.loads((folder / "config.json").read_text())
+    rope = raw["rope_parameters"]
+    if rope["rope_type"] != "dynamic":
+        raise SystemExit(f"{folder / 'config.json'}: rope_type is {rope['rope_type']}, this model has dynamic")
+    known = {field.name for field in fields(Config)}
+    model = Llama(Config(**{name: raw[name] for name in raw if name in known}, rope_factor=rope["factor"]))
+    model.load_state_dict({name: weight.float() for name, weight in load_file(folder / "model.safetensors").items()})
+    return model.to(device).eval()
+
+
+def main() -> None:
+    from export import write_log
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--texts", type=int, default=128, help="of each task and length")
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    log = json.loads((args.folder / "training.json").read_text())
+    log["accuracy"] = accuracies(stored(args.folder, device), device, args.seed, args.texts, float("inf"))
+    write_log(args.folder, log)
+
+
+if __name__ == "__main__":
+    main()

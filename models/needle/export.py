@@ -63,7 +63,11 @@ def files(config: Config) -> dict[str, object]:
             "rms_norm_eps": config.rms_norm_eps,
             # The same number twice: transformers reads the second from version 5 on.
             "rope_theta": config.rope_theta,
-            "rope_parameters": {"rope_theta": config.rope_theta, "rope_type": "default"},
+            "rope_parameters": {
+                "rope_theta": config.rope_theta,
+                "rope_type": "dynamic",
+                "factor": config.rope_factor,
+            },
             "attention_bias": False,
             "attention_dropout": 0.0,
             "mlp_bias": False,
@@ -86,7 +90,7 @@ def files(config: Config) -> dict[str, object]:
         "tokenizer_config.json": SPECIAL
         | {
             "tokenizer_class": "PreTrainedTokenizerFast",
-            "model_max_length": config.max_position_embeddings,
+            "model_max_length": int(config.max_position_embeddings * config.rope_factor),
             "clean_up_tokenization_spaces": False,
             "chat_template": "{{ bos_token }} {% for message in messages %}{{ message['content'] }} {% endfor %}",
         },
@@ -109,3 +113,10 @@ def export(model: Llama, folder: Path) -> dict[str, torch.Tensor]:
     save_file(weights, partial, metadata={"format": "pt"})
     os.replace(partial, folder / "model.safetensors")
     return weights
+
+
+def write_log(folder: Path, log: dict) -> None:
+    """Indented, with a row of the curve to a line."""
+    rows = ",\n".join(f"  {json.dumps(row)}" for row in log["curve"])
+    text = json.dumps({**log, "curve": "CURVE"}, indent=1).replace('"CURVE"', f"[\n{rows}\n ]" if rows else "[]")
+    write_text(folder / "training.json", text)

@@ -22,7 +22,9 @@ class Config:
     head_dim: int = 64
     rope_theta: float = 500000.0
     rms_norm_eps: float = 1e-5
+    # Of the training. Longer texts, up to so many times as long, stretch the wavelengths (rope_type `dynamic`).
     max_position_embeddings: int = 16384
+    rope_factor: float = 2.0
 
 
 class Norm(nn.Module):
@@ -107,11 +109,7 @@ class Llama(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config, self.model = config, Body(config)
-        turns = torch.arange(config.max_position_embeddings).double()[:, None, None] * (
-            config.rope_theta ** (-torch.arange(0, config.head_dim, 2).double() / config.head_dim)
-        )
-        self.register_buffer("cos", turns.cos().float(), persistent=False)
-        self.register_buffer("sin", turns.sin().float(), persistent=False)
+        self.turns: dict[int, tuple[Tensor, Tensor]] = {}
         for name, weight in self.named_parameters():
             if weight.dim() == 2:
                 # What is added to the residual stream is scaled down by the number of additions.
@@ -119,9 +117,24 @@ class Llama(nn.Module):
                 std = 0.02 / math.sqrt(2 * config.num_hidden_layers) if into_residual else 0.02
                 nn.init.normal_(weight, std=std)
 
+    def turns_of(self, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Cosines and sines by position, made once for all lengths of the training and once for each beyond."""
+        config = self.config
+        trained = config.max_position_embeddings
+        reach = max(length, trained)
+        if reach not in self.turns:
+            dim = config.head_dim
+            stretch = config.rope_factor * reach / trained - (config.rope_factor - 1)
+            theta = config.rope_theta * stretch ** (dim / (dim - 2))
+            steps = theta ** (-torch.arange(0, dim, 2, device=device).double() / dim)
+            angles = torch.arange(reach, device=device).double()[:, None, None] * steps
+            self.turns[reach] = angles.cos().float(), angles.sin().float()
+        cos, sin = self.turns[reach]
+        return cos[:length], sin[:length]
+
     def hidden(self, tokens: Tensor) -> Tensor:
         """[batch, length] -> [batch, length, hidden], after the last norm."""
-        cos, sin = self.cos[: tokens.shape[1]], self.sin[: tokens.shape[1]]
+        cos, sin = self.turns_of(tokens.shape[1], tokens.device)
         x = self.model.embed_tokens(tokens)
         for layer in self.model.layers:
             x = layer(x, cos, sin)

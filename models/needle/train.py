@@ -4,7 +4,6 @@ One GPU; `--minutes` bounds the whole run, start to end: start-up, training, exp
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import time
@@ -17,7 +16,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 from evaluate import accuracies, agreement  # noqa: E402
-from export import export, write_text  # noqa: E402
+from export import export, write_log  # noqa: E402
 from feed import STAGES, Feed  # noqa: E402
 from model import Config, Llama  # noqa: E402
 from muon import Muon  # noqa: E402
@@ -154,13 +153,6 @@ def train(args: argparse.Namespace, model: Llama, feed: Feed, device: torch.devi
             export(model, args.out)
             write_log(args.out, log)
     log["trainingSeconds"] = round(time.monotonic() - start, 1)
-
-
-def write_log(folder: Path, log: dict) -> None:
-    """Indented, with a row of the curve to a line."""
-    rows = ",\n".join(f"  {json.dumps(row)}" for row in log["curve"])
-    text = json.dumps({**log, "curve": "CURVE"}, indent=1).replace('"CURVE"', f"[\n{rows}\n ]" if rows else "[]")
-    write_text(folder / "training.json", text)
 
 
 def main() -> None:

@@ -102,7 +102,7 @@ const MOST_CHUNK = 8192
 
 async function run(options: EvalOptions, io: Io): Promise<Exit> {
   const wish = wishOf(options)
-  const { openModel, loadModel } = await import('../model.ts')
+  const { openModel, loadModel, reachOf } = await import('../model.ts')
   const { configuredAttention, folderSource } = await import('../model-node.ts')
   const { evalRows } = await import('../../bench/eval/run.ts')
   const { reportText } = await import('../../bench/eval/report.ts')
@@ -114,8 +114,7 @@ async function run(options: EvalOptions, io: Io): Promise<Exit> {
   const files = await openModel(source)
   const { config } = files
   const longest = Math.max(...wish.lengths)
-  if (longest > config.maxPositions)
-    throw new CliError('eval-length', { got: longest, most: config.maxPositions })
+  if (longest > reachOf(config)) throw new CliError('eval-length', { got: longest, most: reachOf(config) })
   const textsAt = await textsOf(io, options, wish, source, async (text) => [
     ...(await files.tokenizer()).encode(text),
   ])

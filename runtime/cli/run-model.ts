@@ -86,7 +86,7 @@ ms }] }, where generated is what comes behind the first token.`,
 
 async function run(options: RunOptions, io: Io): Promise<Exit> {
   const wish = wishOf(options)
-  const { loadModel, openModel } = await import('../model.ts')
+  const { loadModel, openModel, reachOf } = await import('../model.ts')
   const { folderSource } = await import('../model-node.ts')
   const progress = progressOn(io)
   progress.show('reading the model')
@@ -99,7 +99,7 @@ async function run(options: RunOptions, io: Io): Promise<Exit> {
     using model = await loadModel(files, {
       device: opened.device,
       attention,
-      maxLength: Math.min(prompt.length + wish.maxTokens, files.config.maxPositions),
+      maxLength: Math.min(prompt.length + wish.maxTokens, reachOf(files.config)),
       ...wish.load,
       signal: io.signal,
       onProgress: ({ done, total }) => progress.show(`loading ${Math.floor((100 * done) / total)} %`),

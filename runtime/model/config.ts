@@ -4,7 +4,7 @@ import { HeddleError } from '../messages.ts'
 import { fieldsOf, type Fields, type Json } from './fields.ts'
 import { readRope, type Rope } from './rope.ts'
 
-export { ropeFrequencies, type Rope, type RopeFrequencies } from './rope.ts'
+export { reachOf, ropeFrequencies, type Rope, type RopeFrequencies } from './rope.ts'
 
 export interface ModelConfig {
   readonly architecture: Architecture

@@ -10,6 +10,7 @@ import type { ScheduleName } from './kernels/linear.ts'
 import type { LoadableFiles } from './calls.ts'
 import { Model } from './model.ts'
 import { cacheBytes, checkSizes, shapeOf, workBytes, type NetworkSizes } from './network.ts'
+import { reachOf } from './rope.ts'
 import { placeWeights, type Placement, type WeightStorage } from './placement.ts'
 import { fillBuffers, makeBuffers, type MakeBuffer, type UploadOptions } from './upload.ts'
 import type { ModelConfig } from './config.ts'
@@ -95,10 +96,7 @@ function sizesOf(
     if (typeof got === 'number' && Number.isInteger(got) && got >= 1 && got <= most) return got
     throw new HeddleError('model-length', { option, least: 1, most, got })
   }
-  const { rope } = config
-  // A dynamic rope has frequencies for lengths that it was not trained on.
-  const reach = rope.kind === 'dynamic' ? Math.floor(config.maxPositions * rope.factor) : config.maxPositions
-  const length = whole('maxLength', maxLength, reach)
+  const length = whole('maxLength', maxLength, reachOf(config))
   const rows = Math.min(whole('chunk', chunk ?? CHUNK, 2 ** 15), length)
   const outputs = Math.max(1, Math.min(rows, Math.floor(Math.min(LOGITS, limit) / (4 * config.vocabSize))))
   return { length, chunk: rows, outputs, cache }

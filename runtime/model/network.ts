@@ -8,6 +8,7 @@ import { HeddleError } from '../messages.ts'
 import type { Gpu } from '../webgpu.ts'
 import type { AttentionKernel, AttentionShape, AttentionStep } from './attention.ts'
 import { ropeFrequencies, type ModelConfig, type RopeFrequencies } from './config.ts'
+import { turnsOf } from './turns.ts'
 import { rowsBlock } from './kernels/text.ts'
 import type { Operation } from './operation.ts'
 import type { Recorder } from './recorder.ts'
@@ -118,7 +119,7 @@ export class Network {
     const { queue } = this.#gpu.device
     queue.writeBuffer(this.work.tokens, 0, Uint32Array.from(tokens))
     queue.writeBuffer(this.#parts.rows, 0, rowsBlock(0, tokens.length, position))
-    queue.writeBuffer(this.work.turns, 0, this.#turns(tokens.length, position, length))
+    queue.writeBuffer(this.work.turns, 0, turnsOf(this.#ropeAt(length), position, tokens.length))
   }
 
   embed(recorder: Recorder, rows: number): void {
@@ -147,22 +148,6 @@ export class Network {
   scores(recorder: Recorder, targets: ArrayLike<number>): void {
     this.#gpu.device.queue.writeBuffer(this.work.targets, 0, Uint32Array.from(targets))
     this.#parts.scores.run(recorder, targets.length)
-  }
-
-  /** Cosines and sines in f64: WGSL's are of no use for large angles. Twos of components, as the kernel reads them. */
-  #turns(rows: number, position: number, length: number): Float32Array<ArrayBuffer> {
-    const { inverse, attentionFactor } = this.#ropeAt(length)
-    const turns = new Float32Array(2 * rows * inverse.length)
-    let at = 0
-    for (let row = 0; row < rows; row++) {
-      for (let i = 0; i < inverse.length; i += 2) {
-        for (const of of [Math.cos, Math.sin]) {
-          turns[at++] = attentionFactor * of((position + row) * inverse[i]!)
-          turns[at++] = attentionFactor * of((position + row) * inverse[i + 1]!)
-        }
-      }
-    }
-    return turns
   }
 
   #ropeAt(length: number): RopeFrequencies {

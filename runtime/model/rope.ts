@@ -109,6 +109,15 @@ export function readRope(config: Fields, maxPositions: number): Rope {
   return READERS[kind as Kind](rope ?? config, theta, maxPositions)
 }
 
+/** How many tokens a sequence may have: a dynamic rope has frequencies for lengths that it was not trained on. */
+export const reachOf = ({
+  rope,
+  maxPositions,
+}: {
+  readonly rope: Rope
+  readonly maxPositions: number
+}): number => (rope.kind === 'dynamic' ? Math.floor(maxPositions * rope.factor) : maxPositions)
+
 /** The frequencies for a sequence of `length` tokens; only those of `dynamic` depend on it. */
 export function ropeFrequencies(
   { rope, headDim }: { readonly rope: Rope; readonly headDim: number },
