@@ -13,10 +13,11 @@ import {
   type ReferenceCall,
   type ReferencePattern,
 } from '../runtime/reference.ts'
-import { readView, viewOf, type StorageDtype, type Tensor } from '../runtime/tensor.ts'
+import { viewOf, type StorageDtype, type Tensor } from '../runtime/tensor.ts'
 import { randomTensor } from '../runtime/testing/cases.ts'
-import { compareWithOracle, type KernelResult } from '../runtime/testing/compare.ts'
+import type { KernelResult } from '../runtime/testing/compare.ts'
 import { drawSeeded, type Draw } from '../runtime/testing/draw.ts'
+import { judge, undecidedRows, type Judgement } from '../runtime/testing/judge.ts'
 import { setDifference } from '../runtime/testing/sets.ts'
 
 /** A pattern at consts of its own, for one head dim and one type. */
@@ -109,85 +110,6 @@ export function callOf(
   }
 }
 
-export interface Judgement {
-  /** The greatest error as a part of the error allowed, over the rows that are decided. */
-  readonly ratio: number
-  readonly difference: string | null
-  /** Rows whose choice hangs on less than a rounding: other units would be as right. */
-  readonly undecided: number
-}
-
-const elements = (t: Tensor): Float32Array => Float32Array.from(readView(viewOf('out', t)))
-
-/** The house's rule, after rows that the oracle itself decides otherwise when its inputs move by less than a rounding. */
-export function judge(
-  pattern: Pattern & ReferencePattern,
-  call: SelectionCall,
-  got: KernelResult,
-): Judgement {
-  const oracle = reference(pattern, call)
-  const single = viewOf('q', call.q).dtype === 'f32'
-  const plain = (single ? plain32 : plain16)(pattern, call)
-  const [, , , dim] = got.out.shape
-  const out = elements(got.out)
-  // A gated sum has no log-sum-exp, by which the comparison tells rows that kernels promise nothing of.
-  const gated = oracle.lse.some(Number.isNaN)
-  const known = gated ? { ...oracle, lse: oracle.lse.map(() => 0) } : oracle
-  const usual = gated ? { ...plain, lse: plain.lse.map(() => 0) } : plain
-  if (gated && !got.lse.data.every(Number.isNaN))
-    return { ratio: Infinity, difference: 'the log-sum-exp of a gated sum is a number', undecided: 0 }
-  const lse = gated ? new Float32Array(got.lse.data.length) : Float32Array.from(got.lse.data)
-  const compared = () =>
-    compareWithOracle(
-      pattern,
-      call,
-      { out: { data: out, shape: got.out.shape }, lse: { data: lse } },
-      known,
-      usual,
-    )
-  const first = compared()
-  if (first.difference === null) return { ...first, undecided: 0 }
-  const loose = undecidedRows(pattern, call, oracle.out, dim)
-  for (const row of loose) {
-    for (let i = row * dim; i < (row + 1) * dim; i++) out[i] = oracle.out[i]!
-    lse[row] = known.lse[row]!
-  }
-  return { ...compared(), undecided: loose.size }
-}
-
-/** Relative: more than what sums in f32 are wrong by, less than what two scores of random vectors differ by. */
-const NUDGE = 2 ** -18
-const NUDGES = 4
-/** Of an output, beyond what nudged inputs change without another choice. */
-const MOVED = 1e-3
-
-function undecidedRows(
-  pattern: ReferencePattern,
-  call: SelectionCall,
-  want: ArrayLike<number>,
-  dim: number,
-): Set<number> {
-  const rows = new Set<number>()
-  for (let n = 1; n <= NUDGES; n++) {
-    const nudged = (t: Tensor, of: number): Tensor => {
-      const { shape } = t
-      const noise = randomTensor(shape, 'f32', 8 * n + of).data as Float32Array
-      return { data: elements(t).map((x, i) => x * (1 + NUDGE * noise[i]!)), shape }
-    }
-    const given = Object.entries(call.rows).map(([name, t], i) => [name, nudged(t, 3 + i)] as const)
-    const moved = reference(pattern, {
-      ...call,
-      q: nudged(call.q, 1),
-      k: nudged(call.k, 2),
-      v: { data: elements(call.v), shape: call.v.shape },
-      rows: Object.fromEntries(given),
-    }).out
-    for (let i = 0; i < moved.length; i++)
-      if (Math.abs(moved[i]! - want[i]!) > MOVED) rows.add(Math.floor(i / dim))
-  }
-  return rows
-}
-
 export interface Attempt extends Judgement {
   /** The call in words. */
   readonly about: string
@@ -209,7 +131,8 @@ type Answer = (call: SelectionCall) => Promise<KernelResult>
 /** A random call, compared with the oracle. */
 export async function attempt(unit: AnyUnit, seed: number, answer: Answer): Promise<Attempt> {
   const { call, about } = drawCall(unit, seed)
-  return { ...judge(patternOf(unit), call, await answer(call)), about }
+  const plain = unit.dtype === 'f32' ? plain32 : plain16
+  return { ...judge(patternOf(unit), call, await answer(call), plain), about }
 }
 
 /** Branches that meet other keys, and tiles that are left out, have no one set. */

@@ -18,6 +18,7 @@ import { emitStages } from './stages/emit.ts'
 import type { Target } from './target.ts'
 import { emitVariant, PLAIN } from './variant.ts'
 import { WGSL } from './wgsl.ts'
+import { Unsupported } from './stages/units.ts'
 
 export { CAPABILITY_NAMES, DEFAULT_CAPABILITIES, type CapabilityName } from './schedule.ts'
 export { HEAD_DIMS, VERSION } from './record.ts'
@@ -102,6 +103,29 @@ export function emit(pattern: Emitted, options: EmitOptions): Artifact {
     variants,
   } as const
   return { ...record, hash: contentHash(record) }
+}
+
+/**
+ * As `emit`, with those of the capabilities that compute the pattern: tiles that are part of its meaning are those of some kernels.
+ *
+ * @throws Unsupported where none does
+ */
+export function emitWhereAble(pattern: Emitted, options: EmitOptions): Artifact {
+  try {
+    return emit(pattern, options)
+  } catch (error) {
+    if (!(error instanceof Unsupported)) throw error
+    const able = (options.capabilities ?? DEFAULT_CAPABILITIES).filter((capability) => {
+      try {
+        return (emit(pattern, { ...options, capabilities: [capability] }).stages?.variants.length ?? 1) > 0
+      } catch (reason) {
+        if (reason instanceof Unsupported) return false
+        throw reason
+      }
+    })
+    if (able.length === 0) throw error
+    return emit(pattern, { ...options, capabilities: able })
+  }
 }
 
 /** @throws RangeError for a list that no kernel walks */

@@ -2,7 +2,7 @@
 
 import { join } from 'node:path'
 import type { Artifact, Dtype } from '../../codegen/artifact.ts'
-import { emit, Unsupported, type CapabilityName } from '../../codegen/index.ts'
+import { emitWhereAble, Unsupported, type CapabilityName } from '../../codegen/index.ts'
 import { createCompiler, type CompiledPattern, type Compiler } from '../../compiler/index.ts'
 import { maskRows } from '../../compiler/mask-map.ts'
 import { PACKAGE_ROOT } from '../../compiler/package-root.ts'
@@ -140,24 +140,10 @@ function choosesFirst({ stages }: CompiledPattern): boolean {
 const PREFILL: readonly CapabilityName[] = ['large48', 'unrolled', 'portable']
 const DECODE: readonly CapabilityName[] = ['decode', 'decode-portable']
 
-/** Every kernel that computes the pattern: one whose tiles are part of the meaning has but some. */
-function emitted(compiled: CompiledPattern, { headDim, dtype }: Shape): Artifact {
-  const of = (capabilities: readonly CapabilityName[]) =>
-    emit(compiled, { target: 'wgsl', headDims: [headDim], dtypes: [dtype], capabilities })
-  const all = [...PREFILL, ...DECODE]
-  try {
-    return of(all)
-  } catch (error) {
-    if (!(error instanceof Unsupported)) throw error
-    const able = all.filter((capability) => {
-      try {
-        return (of([capability]).stages?.variants.length ?? 1) > 0
-      } catch (reason) {
-        if (reason instanceof Unsupported) return false
-        throw reason
-      }
-    })
-    if (able.length === 0) throw error
-    return of(able)
-  }
-}
+const emitted = (compiled: CompiledPattern, { headDim, dtype }: Shape): Artifact =>
+  emitWhereAble(compiled, {
+    target: 'wgsl',
+    headDims: [headDim],
+    dtypes: [dtype],
+    capabilities: [...PREFILL, ...DECODE],
+  })

@@ -1,12 +1,14 @@
 /** Where `heddle bench` times kernels: a target's flags in; a place that compiles, runs and times a pattern there out. */
 
-import { emit } from '../../codegen/index.ts'
+import { emitWhereAble, type CudaDtype, type Dtype } from '../../codegen/index.ts'
 import type { CompiledPattern } from '../../compiler/index.ts'
 import type { StorageDtype } from '../tensor.ts'
+import { chooseVariant, powersOf } from '../variant.ts'
 import { openAdapter, type ADAPTER_FLAG } from './adapter.ts'
 import type { Options } from './args.ts'
 import { openGpu } from './cuda-device.ts'
 import type { Io } from './io.ts'
+import { generated } from './stage-texts.ts'
 import { timeKernel, type TimedCall } from './timer.ts'
 
 export type BenchCall = Omit<TimedCall, 'dtype'> & { readonly dtype: StorageDtype }
@@ -16,7 +18,9 @@ export interface BenchTime {
   readonly runs: number
   /** What measured. */
   readonly by: string
-  readonly variant: { readonly id: string; readonly tile: { readonly q: number; readonly kv: number } }
+  readonly id: string
+  /** Of a mask's kernel; null of a program's, which are several. */
+  readonly tile: { readonly q: number; readonly kv: number } | null
 }
 
 export interface BenchPlace {
@@ -45,11 +49,18 @@ const openWebgpu: BenchTarget['open'] = async (io, options) => {
     close: () => opened.close(),
     time: async (pattern, call, limits) => {
       const { headDim, valueDim } = call
-      const dtype = call.dtype === 'f16' ? 'f16' : 'f32'
+      const dtype: Dtype = call.dtype === 'f16' ? 'f16' : 'f32'
       const built = { target: 'wgsl', headDims: [headDim], valueDims: [valueDim], dtypes: [dtype] } as const
-      using kernel = loadKernel(emit(pattern, built), opened.device)
+      const artifact = generated(pattern, 'wgsl', () => emitWhereAble(pattern, built))
+      using kernel = loadKernel(artifact, opened.device)
       const time = await timeKernel(kernel, { ...call, dtype }, limits)
-      return { ...time, variant: kernel.variantFor({ headDim, valueDim, dtype }) }
+      const wanted = { headDim, valueDim, dtype } as const
+      if (!artifact.stages) {
+        const { id, tile } = kernel.variantFor(wanted)
+        return { ...time, id, tile }
+      }
+      const { id } = chooseVariant(artifact.stages, wanted, powersOf(opened.device))
+      return { ...time, id, tile: null }
     },
   }
 }
@@ -65,12 +76,14 @@ const openCuda: BenchTarget['open'] = async (io) => {
     close: () => opened.close(),
     time: async (pattern, call, limits) => {
       const { headDim, valueDim } = call
-      const dtype = call.dtype === 'f16' ? 'f16' : 'bf16'
-      const artifact = emitCuda(pattern, { headDims: [headDim], valueDims: [valueDim], dtypes: [dtype] })
+      const dtype: CudaDtype = call.dtype === 'f16' ? 'f16' : 'bf16'
+      const options = { headDims: [headDim], valueDims: [valueDim], dtypes: [dtype] }
+      const artifact = generated(pattern, 'cuda', () => emitCuda(pattern, options))
       const kernel = loadCudaKernel(artifact, opened.driver)
       try {
         const { ms, runs, variant } = await timeCudaKernel(kernel, { ...call, dtype }, limits)
-        return { ms, runs, by: 'events', variant: artifact.variants.find((v) => v.id === variant)! }
+        const tile = artifact.variants.find((v) => v.id === variant)?.tile ?? null
+        return { ms, runs, by: 'events', id: variant, tile }
       } finally {
         kernel.release()
       }

@@ -12,7 +12,7 @@ import { command } from './command.ts'
 import { progressOn, type Io } from './io.ts'
 import { loadCompiler, loadPatterns } from './load.ts'
 import { CliError, EXIT } from './messages.ts'
-import { GENERATED, inputsOf } from './inputs.ts'
+import { GENERATED, inputsOf, vectorsOf } from './inputs.ts'
 import { MANY, paramsOf, PATTERN_FLAGS, printParams, SETTING_FLAGS, type Sizes } from './setting.ts'
 import { readsHead } from '../../compiler/plan.ts'
 import { heddleVersion } from './version.ts'
@@ -66,13 +66,13 @@ export const bench = command({
   about: `Times are of the kernel alone, without upload and download: by timestamps of the device where it has them. ratio is the
 dense kernel's time / the pattern's, in one run: above 1 the pattern is faster. TFLOP/s count kept pairs only.
 needed tiles are those that hold a kept pair, visited those that the plan leads the kernel to, over all heads; they are
-left out where counting pair by pair would take longer than a few seconds. The pattern's code is read, never run. With
---target cuda the dense peer is Heddle's own dense kernel too, on the same GPU.
+left out where counting pair by pair would take longer than a few seconds, and for a pattern with a forward, which keeps
+what the data says. The pattern's code is read, never run. With --target cuda the dense peer is Heddle's own dense kernel too, on the same GPU.
 
 ${GENERATED}
 
 --json prints { suite, command, date, device, driver, versions, rows: [{ case, target, ours: { ms, tflops }, peer: { name,
-ms, tflops }, ratio, tiles: { needed, visited }, note }] }.`,
+ms, tflops }, ratio, tiles: { needed, visited }, note }] }; tflops is null where kept pairs are not counted.`,
   examples: [
     'heddle bench patterns/a-shape.ts --len 512,1024',
     'heddle bench mine.ts --len 8192 --heads 32 --kv-heads 8 --head-dim 128 --dtype f16 --json',
@@ -85,7 +85,8 @@ ms, tflops }, ratio, tiles: { needed, visited }, note }] }.`,
 export interface BenchRow {
   readonly case: string
   readonly target: string
-  readonly ours: { readonly ms: number; readonly tflops: number }
+  /** tflops is null where the kept pairs are not known. */
+  readonly ours: { readonly ms: number; readonly tflops: number | null }
   readonly peer: { readonly name: string; readonly ms: number; readonly tflops: number }
   readonly ratio: number
   readonly tiles?: { readonly needed: number; readonly visited: number }
@@ -129,16 +130,18 @@ async function benchPatterns(options: Options<typeof FLAGS>, io: Io) {
         const sizes: Sizes = { qLen: qLen ?? kvLen, kvLen, qHeads, kvHeads, headDim, seed }
         const inputs = inputsOf(p.plan, sizes, batch)
         const params = { ...inputs.params, ...given.get(p) }
-        const call: BenchCall = { ...sizes, batch, valueDim, dtype, params, tables: inputs.tables }
-        const at: Setting = { ...sizes, batch: 0, batches: batch, head: 0, params, tables: inputs.tables }
+        const { tables } = inputs
+        const vectors = vectorsOf(p, sizes, batch)
+        const call: BenchCall = { ...sizes, batch, valueDim, dtype, params, tables, rows: vectors }
+        const at: Setting = { ...sizes, batch: 0, batches: batch, head: 0, params, tables }
         const name = dense ?? (looksAhead(p, at) ? 'full' : 'causal')
         progress.show(`${p.name}: ${kvLen} keys on ${opened.name}`)
         const limits = { runs, budgetMs: 5000 }
         const time = await opened.time(p, call, limits)
-        const peer = await opened.time(peers[name], { ...call, params: {}, tables: {} }, limits)
+        const peer = await opened.time(peers[name], { ...call, params: {}, tables: {}, rows: {} }, limits)
         progress.show(`${p.name}: counting tiles at ${kvLen} keys`)
-        const { tile, id } = time.variant
-        const counted = countTiles(p, at, tile)
+        const { tile, id } = time
+        const counted = tile && countTiles(p, at, tile)
         const pairs = counted?.pairs ?? null
         const densePairs = (name === 'full' ? sizes.qLen * kvLen : causalPairs(sizes.qLen, kvLen)) * qHeads
         const perPair = 2 * (headDim + valueDim) * batch
@@ -155,7 +158,7 @@ async function benchPatterns(options: Options<typeof FLAGS>, io: Io) {
             ...[printParams(p, at)].filter(Boolean),
           ].join(' '),
           target: targetName,
-          ours: { ms: round(time.ms, 3), tflops: pairs === null ? 0 : tflops(pairs, time.ms) },
+          ours: { ms: round(time.ms, 3), tflops: pairs === null ? null : tflops(pairs, time.ms) },
           peer: { name: `heddle ${name}`, ms: round(peer.ms, 3), tflops: tflops(densePairs, peer.ms) },
           ratio: round(peer.ms / time.ms, 3),
           ...(counted ? { tiles: { needed: counted.needed, visited: counted.visited } } : {}),
@@ -164,8 +167,12 @@ async function benchPatterns(options: Options<typeof FLAGS>, io: Io) {
             `kernel only, by ${time.by}`,
             `median of ${time.runs}`,
             ...(counted
-              ? [`${tflops(counted.visited * tile.q * tile.kv, time.ms)} TFLOP/s on visited tiles`]
-              : ['pairs and tiles not counted at this size']),
+              ? [`${tflops(counted.visited * tile!.q * tile!.kv, time.ms)} TFLOP/s on visited tiles`]
+              : [
+                  tile
+                    ? 'pairs and tiles not counted at this size'
+                    : 'which pairs are kept hangs on the data',
+                ]),
           ].join(', '),
         })
         progress.clear()

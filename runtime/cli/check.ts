@@ -10,8 +10,9 @@ import { openCudaDevice } from './cuda-device.ts'
 import { shown } from './files.ts'
 import { progressOn, type Io } from './io.ts'
 import { loadPatterns } from './load.ts'
-import { EXIT } from './messages.ts'
+import { EXIT, note } from './messages.ts'
 import { PATTERN_FLAGS } from './setting.ts'
+import { refusalOf } from './stage-texts.ts'
 
 const FLAGS = {
   file: { type: 'positional', required: true, description: 'The pattern file' },
@@ -49,10 +50,13 @@ that you would run. A call that differs is made as simple as it can be and print
 With --target cuda the kernels run on an NVIDIA GPU if there is one, else on the CPU, emulated: the same text compiled by
 g++, lane by lane, for what runs on compute capability 8.0. That is slow: some seconds a call. --adapter software asks for it.
 
+A pattern with a forward is run on calls as long as several of its consts, up to 600 tokens: --const block=8 shows more of it than
+a block of 512. A row whose choice a rounding decides, so that other keys would be as right, is left out and counted.
+
 The error is given as a part of the error that is allowed: twice that of plain attention in the same precision, plus a
 few ulps. Above 1 is a failure.
 
---json prints [{ pattern, target, runs, failures, maxErrorRatio, seed }], with cuda the device too; the counter-example goes to stderr. An error
+--json prints [{ pattern, target, runs, failures, maxErrorRatio, undecidedRows, seed }], with cuda the device too; the counter-example goes to stderr. An error
 without bound is null.`,
   examples: [
     'heddle check patterns/a-shape.ts',
@@ -101,6 +105,8 @@ const TARGETS = {
     },
   },
 } as const
+/** A const of a program beyond it leaves few blocks in a call. */
+const LARGE = 128
 const TARGET_NAMES = Object.keys(TARGETS) as (keyof typeof TARGETS)[]
 
 async function checkPatterns(options: Options<typeof FLAGS>, io: Io) {
@@ -111,7 +117,7 @@ async function checkPatterns(options: Options<typeof FLAGS>, io: Io) {
     options.dtype === undefined ? undefined : wordList('dtype', options.dtype, [], target.dtypes)[0]!
   const consts = namedWholes('const', options.const)
   const { file, patterns } = await loadPatterns(io, options.file, { pattern: options.pattern, consts })
-  const { examinePattern } = await import('../testing/index.ts')
+  const { examinePattern, MOST_TOKENS } = await import('../testing/index.ts')
   const { importPattern } = await import('./module.ts')
   const subjects: [CompiledPattern, Pattern][] = []
   for (const p of patterns) subjects.push([p, await importPattern(file, shown(io, file), p.exportName)])
@@ -123,6 +129,9 @@ async function checkPatterns(options: Options<typeof FLAGS>, io: Io) {
       // The oracle sees the consts that the kernel was built with.
       const subject = { ...pattern, consts: { ...pattern.consts, ...consts } }
       const seed = first ?? Math.floor(Math.random() * 2 ** 31)
+      const large = compiled.stages ? Object.entries(subject.consts).filter(([, n]) => n > LARGE) : []
+      if (large.length > 0)
+        io.err(`${note('large-consts', { pattern: compiled.name, most: MOST_TOKENS, large })}\n`)
       const result = await examinePattern(subject, {
         file,
         runs,
@@ -131,6 +140,8 @@ async function checkPatterns(options: Options<typeof FLAGS>, io: Io) {
         consts,
         ...(dtype ? { dtype } : {}),
         onRun: (done, of) => progress.show(`${compiled.name}: run ${done} of ${of} on ${place.name}`),
+      }).catch((error: unknown) => {
+        throw refusalOf(compiled, options.target, error)
       })
       progress.clear()
       results.push(result)
@@ -141,13 +152,14 @@ async function checkPatterns(options: Options<typeof FLAGS>, io: Io) {
     progress.clear()
     place.close()
   }
-  const rows = results.map(({ pattern, target, runs, failures, maxErrorRatio, seed }) => ({
+  const rows = results.map(({ pattern, target, runs, failures, maxErrorRatio, undecidedRows, seed }) => ({
     pattern,
     target,
     ...(place.device === null ? {} : { device: place.device }),
     runs,
     failures,
     maxErrorRatio,
+    undecidedRows,
     seed,
   }))
   if (options.json) io.out(`${JSON.stringify(rows, null, 2)}\n`)
@@ -155,10 +167,11 @@ async function checkPatterns(options: Options<typeof FLAGS>, io: Io) {
 }
 
 function lineOf(
-  { pattern, runs, failures, maxErrorRatio, seed }: CheckResult,
+  { pattern, runs, failures, maxErrorRatio, undecidedRows, seed }: CheckResult,
   device: string | null,
 ): string {
   const said = failures === 0 ? 'all agree with dense attention' : `${failures} DIFFER from dense attention`
+  const left = undecidedRows === 0 ? '' : ` ${undecidedRows} rows left out, whose choice a rounding decides,`
   const where = device === null ? '' : ` on ${device}`
-  return `${pattern}: ${runs} runs${where}, ${said}, greatest error ${maxErrorRatio.toFixed(2)} of what is allowed, seed ${seed}`
+  return `${pattern}: ${runs} runs${where}, ${said},${left} greatest error ${maxErrorRatio.toFixed(2)} of what is allowed, seed ${seed}`
 }

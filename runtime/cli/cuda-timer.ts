@@ -38,12 +38,16 @@ export async function timeCudaKernel(
     if (seed > 0) fill(driver, address, count, dtype, seed)
     return { address, shape, dtype }
   }
-  const tables = Object.entries(call.tables).map(([name, values]) => {
-    const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
+  const copied = (values: ArrayBufferView): Address => {
+    const bytes = new Uint8Array(values.buffer as ArrayBuffer, values.byteOffset, values.byteLength)
     const address = take(bytes.length)
     driver.copyIn(address, bytes)
-    return [name, address] as const
-  })
+    return address
+  }
+  const tables = Object.entries(call.tables).map(([name, values]) => [name, copied(values)] as const)
+  const rows = Object.entries(call.rows ?? {}).map(
+    ([name, { data, shape }]) => [name, { address: copied(data), shape }] as const,
+  )
   const events = [driver.createEvent(), driver.createEvent()] as const
   try {
     const prepared = await kernel.prepare({
@@ -54,6 +58,7 @@ export async function timeCudaKernel(
       lse: take(4 * batch * qHeads * qLen),
       params: call.params,
       tables: Object.fromEntries(tables),
+      ...(rows.length > 0 ? { rows: Object.fromEntries(rows) } : {}),
     })
     const once = (): number => {
       events[0].record()

@@ -201,6 +201,12 @@ export const MESSAGES = {
   ),
 } as const
 
+interface LargeConsts {
+  readonly pattern: string
+  readonly most: number
+  readonly large: readonly (readonly [name: string, value: number])[]
+}
+
 /** What a command says beside its result: nothing is wrong with it, but it may not be what was hoped for. */
 export const NOTES = {
   'no-cubins': (_: object) =>
@@ -215,6 +221,11 @@ export const NOTES = {
     `note: ${kernel}: took ${shape}; ${tried.join('; ')}`,
   'dense-misses': ({ length, accuracy }: { length: number; accuracy: number }) =>
     `warning: dense attention answers ${(100 * accuracy).toFixed(1)} % at ${length} tokens: below 99 % the model is no judge of patterns`,
+  'large-consts': ({ pattern, most, large }: LargeConsts) => {
+    const [first] = large.map(([name]) => name)
+    const said = large.map(([name, n]) => `${name} = ${n}`).join(', ')
+    return `note: ${pattern}: calls have at most ${most} tokens, and ${said}; --const ${first}=8 shows more of what it chooses`
+  },
   'ptxas-remark': ({ kernel, said }: { kernel: string; said: string }) =>
     `warning: ${kernel}: ptxas says ${said}`,
 } as const

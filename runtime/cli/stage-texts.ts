@@ -5,16 +5,20 @@ import { Unsupported } from '../../codegen/index.ts'
 import type { CompiledPattern } from '../../compiler/index.ts'
 import { CliError } from './messages.ts'
 
-/** What a target makes of a pattern; a stage that it has no kernel for is the pattern's, not a bug. */
-export function generated<T>({ name }: CompiledPattern, target: string, make: () => T): T {
+/** What a target makes of a pattern. */
+export function generated<T>(pattern: CompiledPattern, target: string, make: () => T): T {
   try {
     return make()
   } catch (error) {
-    if (error instanceof Unsupported)
-      throw new CliError('no-kernel', { pattern: name, target, what: error.what })
-    throw error
+    throw refusalOf(pattern, target, error)
   }
 }
+
+/** A stage that a target has no kernel for is the pattern's, not a bug. */
+export const refusalOf = ({ name }: CompiledPattern, target: string, error: unknown): unknown =>
+  error instanceof Unsupported
+    ? new CliError('no-kernel', { pattern: name, target, what: error.what })
+    : error
 
 /** The texts of a program's kernels, in the order of launch. */
 export const textsOf = ({

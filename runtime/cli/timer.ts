@@ -2,6 +2,7 @@
 
 import type { Dtype } from '../../codegen/artifact.ts'
 import type { Kernel } from '../index.ts'
+import type { Tensor } from '../tensor.ts'
 
 export interface TimedCall {
   readonly batch: number
@@ -14,6 +15,8 @@ export interface TimedCall {
   readonly dtype: Dtype
   readonly params: Readonly<Record<string, number | readonly number[]>>
   readonly tables: Readonly<Record<string, Int32Array | Float32Array>>
+  /** Of a program: the vectors that it reads besides q, k and v, in f32. */
+  readonly rows?: Readonly<Record<string, Tensor>>
 }
 
 export interface Timing {
@@ -66,6 +69,7 @@ export async function timeKernel(
       },
       params: call.params,
       tables: call.tables,
+      rows: call.rows ?? {},
     } as const
     await kernel.prepare({ headDim, valueDim, dtype })
     const resolved = buffer(16, QUERY_RESOLVE | COPY.src)

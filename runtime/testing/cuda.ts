@@ -13,6 +13,8 @@ const EMULATED_HEAD_DIMS = [8, 32, 59, 64, 64, 80, 96, 100, 128] as const
 /** Enough for every buffer of a pipeline to be filled twice; for split keys, enough to split. */
 const KEY_TILES = 5
 const SPLIT_KEY_TILES = 20
+/** Of the attention of programs, of which no two kernels have the same. */
+const PROGRAM_TILE = { q: 64, kv: 64 }
 
 export interface CudaRunnerOptions {
   /** By default those of any mask that the device runs. */
@@ -46,12 +48,15 @@ export function cudaRunner(driver: CudaDriver, { skeletons }: CudaRunnerOptions 
         skeletons: kinds.filter((k) => k.name === kind).map((k) => k.name),
       })
       const kernel = loadCudaKernel(artifact, driver)
-      const { id, tile, needs } = artifact.variants[0]!
+      const [program] = artifact.stages?.variants ?? []
+      const [mask] = artifact.variants
+      const { id } = (program ?? mask)!
+      const own = mask ? { tile: mask.tile, ...reachOf(mask.needs) } : { tile: PROGRAM_TILE }
       return {
         // The call's own dims: smaller ones than the text's are padded inside the kernel.
-        variant: { id, headDim, valueDim, dtype, tile, ...reachOf(needs) },
+        variant: { id, headDim, valueDim, dtype, ...own },
         plain: plain16,
-        answer: (call) => cudaAttention(kernel, { ...call, variant: id }),
+        answer: (call) => cudaAttention(kernel, program ? call : { ...call, variant: id }),
         release: () => kernel.release(),
       }
     },

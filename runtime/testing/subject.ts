@@ -6,7 +6,7 @@ import { formatDiagnostic } from '../../compiler/diagnostics.ts'
 import { createCompiler, type CompiledPattern, type Compiler } from '../../compiler/index.ts'
 import { PACKAGE_ROOT } from '../../compiler/package-root.ts'
 import type { Pattern } from '../../dsl/index.ts'
-import { PATTERNS } from '../../patterns/index.ts'
+import { PATTERNS, SELECTIONS } from '../../patterns/index.ts'
 import { CheckError } from './messages.ts'
 import type { Built, Runner, VariantChoice } from './runner.ts'
 
@@ -54,7 +54,7 @@ const pathOf = (file: string | URL): string => {
 }
 
 function libraryFile(pattern: Pattern): string {
-  const entry = PATTERNS.find((p) => p.pattern === pattern)
+  const entry = [...PATTERNS, ...SELECTIONS].find((p) => p.pattern === pattern)
   if (!entry) throw new CheckError('no-source', { pattern: pattern.name })
   return join(PACKAGE_ROOT, entry.file)
 }

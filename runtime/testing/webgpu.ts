@@ -1,9 +1,12 @@
 /** A WebGPU device in; a runner of WGSL kernels on it out. */
 
-import type { Dtype } from '../../codegen/artifact.ts'
-import { emit, type CapabilityName } from '../../codegen/index.ts'
+import type { Dtype, StageVariant } from '../../codegen/artifact.ts'
+import { emitWhereAble, type CapabilityName } from '../../codegen/index.ts'
 import { attention, loadKernel, plain32 } from '../index.ts'
+import { kernelsOf } from '../stages.ts'
 import type { StorageDtype } from '../tensor.ts'
+import { chooseVariant, powersOf } from '../variant.ts'
+import type { CaseVariant } from './cases.ts'
 import { pickerOf, type Runner, type VariantChoice } from './runner.ts'
 
 /** Head dims that kernels meet in practice, and odd ones; the small ones come often because their cases are cheap. */
@@ -17,13 +20,20 @@ export function variantOf(seed: number, dtype?: StorageDtype): VariantChoice & {
   return { headDim, valueDim, dtype: dtype === 'f32' || dtype === 'f16' ? dtype : drawn }
 }
 
+/** What is drawn for a program hangs on its own sizes; its tiles are those of its attention. */
+function programVariant(variant: StageVariant): CaseVariant & { readonly id: string } {
+  const { id, headDim, valueDim, dtype } = variant
+  const attend = kernelsOf(variant).find((k) => k.kind === 'attend')!
+  return { id, headDim, valueDim, dtype, tile: attend.variant.tile }
+}
+
 /** @param capabilities those of the target to choose among; by default those that are built by default */
 export const webgpuRunner = (device: GPUDevice, capabilities?: readonly CapabilityName[]): Runner => ({
   target: 'wgsl',
   choose: variantOf,
   build: async (pattern, { headDim, valueDim, dtype }) => {
     const wanted = { headDim, valueDim, dtype: dtype === 'f16' ? 'f16' : 'f32' } as const
-    const artifact = emit(pattern, {
+    const artifact = emitWhereAble(pattern, {
       target: 'wgsl',
       headDims: [headDim],
       valueDims: [valueDim],
@@ -31,7 +41,9 @@ export const webgpuRunner = (device: GPUDevice, capabilities?: readonly Capabili
       ...(capabilities ? { capabilities } : {}),
     })
     const kernel = loadKernel(artifact, device)
-    const variant = kernel.variantFor(wanted)
+    const variant = artifact.stages
+      ? programVariant(chooseVariant(artifact.stages, wanted, powersOf(device)))
+      : kernel.variantFor(wanted)
     return {
       variant,
       plain: plain32,

@@ -9,12 +9,13 @@ import {
 } from '../../bench/check-selections.ts'
 import { GPU_SELECTIONS, gpuSelections } from '../../bench/gpu-selections.ts'
 import { predicted, tooLong } from '../../bench/growth.ts'
-import { attempt, callOf, judge, patternOf, type SelectionCall } from '../../bench/selection-cases.ts'
+import { attempt, callOf, patternOf, type SelectionCall } from '../../bench/selection-cases.ts'
+import { judge } from '../../runtime/testing/judge.ts'
 import { prepareSelections } from '../../bench/selection-units.ts'
 import { SELECTION_TIMES, timeSelections } from '../../bench/time-selections.ts'
 import { cudaAttention, loadCudaKernel, type CudaDriver } from '../../runtime/cuda.ts'
 import { openEmulation } from '../../runtime/cuda/emulated.ts'
-import { reference } from '../../runtime/reference.ts'
+import { plain16, reference } from '../../runtime/reference.ts'
 import type { Shape } from '../../runtime/tensor.ts'
 import { openTestDevice } from '../helpers.ts'
 
@@ -84,7 +85,7 @@ describe('a judgement', () => {
   }
 
   test('of the oracle itself finds its rounding alone', () => {
-    const { ratio, ...found } = judge(pattern, call, resultOf(call))
+    const { ratio, ...found } = judge(pattern, call, resultOf(call), plain16)
     expect(found).toEqual({ difference: null, undecided: 0 })
     expect(ratio).toBeLessThan(0.1)
   })
@@ -92,7 +93,7 @@ describe('a judgement', () => {
   test('of one row that chose otherwise is a difference', () => {
     const got = resultOf(call)
     got.out.data.subarray(39 * 64, 40 * 64).fill(0.25)
-    const { difference, undecided } = judge(pattern, call, got)
+    const { difference, undecided } = judge(pattern, call, got, plain16)
     expect(difference).toMatch(/batch 0, head 0, row 39/)
     expect(undecided).toBe(0)
   })
@@ -102,7 +103,7 @@ describe('a judgement', () => {
     const same = { ...call.k, data: (call.k.data as Uint16Array).map((_, i, all) => all[i % 64]!) }
     const even: SelectionCall = { ...call, k: same }
     const got = resultOf({ ...even, v: { ...call.v, data: call.v.data.toReversed() as Uint16Array } })
-    const { undecided } = judge(pattern, even, got)
+    const { undecided } = judge(pattern, even, got, plain16)
     expect(undecided).toBeGreaterThan(0)
     expect(undecided).toBeLessThan(2 * 40)
   })

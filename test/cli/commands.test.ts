@@ -356,7 +356,25 @@ describe('a pattern with a forward', () => {
       expect(text).toContain(`// picks: ${name}`)
   })
 
+  it('is checked like any other', async () => {
+    const line = 'check picks.ts --runs 4 --seed 24 --dtype f32 --adapter software'
+    const { exit, out, err } = await heddle(line)
+    expect({ exit, out, err }).toMatchObject({
+      exit: 0,
+      out: expect.stringMatching(/^picks: 4 runs, all agree/),
+    })
+    const [row] = JSON.parse((await heddle(`${line} --json --const block=200`)).out) as object[]
+    expect(row).toMatchObject({ pattern: 'picks', runs: 4, failures: 0, undecidedRows: 0, seed: 24 })
+    expect((await heddle(`${line} --const block=200`)).err).toBe(
+      'note: picks: calls have at most 600 tokens, and block = 200; --const block=8 shows more of what it chooses\n',
+    )
+  })
+
   it('that no kernel computes says what', async () => {
+    expect(await heddle('check skips.ts --runs 1 --adapter software')).toMatchObject({
+      exit: 1,
+      err: expect.stringMatching(/^error\[no-kernel\]: skips needs tiles of 24 x 24/),
+    })
     const { exit, err } = await heddle('build skips.ts --out o --target wgsl --capability portable')
     expect(exit).toBe(1)
     expect(err).toContain(

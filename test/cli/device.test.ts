@@ -6,10 +6,17 @@ import { run } from '../../runtime/cli/run.ts'
 import { ATTENTIONS, needleAnswers, needleExample } from '../../runtime/cli/start-model.ts'
 import { openDevice } from '../../runtime/device-node.ts'
 import { HeddleError } from '../../runtime/messages.ts'
-import { BAND, LIAR, NEAR, THROWS, TWO } from './fixtures.ts'
+import { BAND, LIAR, NEAR, PICKS, THROWS, TWO } from './fixtures.ts'
 import { temporaryFolder, testIo } from './helpers.ts'
 
-const FILES = { 'band.ts': BAND, 'near.ts': NEAR, 'two.ts': TWO, 'liar.ts': LIAR, 'throws.ts': THROWS }
+const FILES = {
+  'band.ts': BAND,
+  'near.ts': NEAR,
+  'two.ts': TWO,
+  'liar.ts': LIAR,
+  'throws.ts': THROWS,
+  'picks.ts': PICKS,
+}
 
 async function heddle(line: string, more: Partial<Io> = {}, cwd = temporaryFolder(FILES)) {
   const io = testIo(cwd, more)
@@ -44,6 +51,7 @@ describe('heddle check', () => {
         runs: 3,
         failures: 0,
         maxErrorRatio: expect.any(Number),
+        undecidedRows: 0,
         seed: 1,
       })),
     )
@@ -105,6 +113,22 @@ describe('heddle bench', () => {
       (await heddle('bench two.ts --len 64 --heads 2 --head-dim 16 --runs 1 --dense full --pattern packed'))
         .out,
     ).toMatch(/ ms, heddle full [\d.]+ ms: [\d.]+ x\n {2}tiles needed/)
+  })
+})
+
+describe('heddle bench of a program', () => {
+  it('times all its kernels, and counts no pairs', async () => {
+    const line = 'bench picks.ts --len 64 --heads 1 --head-dim 16 --runs 1 --adapter software'
+    const { exit, out } = await heddle(`${line} --json`)
+    expect(exit).toBe(0)
+    const [row] = JSON.parse(out).rows
+    expect(row).toMatchObject({
+      case: 'picks N=64 B=1 H=1/1 d=16 f32 k 4',
+      ours: { ms: expect.any(Number), tflops: null },
+      note: expect.stringMatching(/^variant d16-f32-portable, .* which pairs are kept hangs on the data$/),
+    })
+    expect(row).not.toHaveProperty('tiles')
+    expect((await heddle(line)).out).not.toContain('TFLOP/s')
   })
 })
 

@@ -1,13 +1,14 @@
 /** Calls of programs whose kernels make products of panels: a device in; tests of it against the oracle out. */
 
 import { describe, expect, test } from 'vitest'
-import { judge } from '../../bench/selection-cases.ts'
 import { emitCuda } from '../../codegen/index.ts'
 import type { CudaDtype } from '../../codegen/cuda/manifest.ts'
 import { bfloatArray } from '../../runtime/bfloat.ts'
 import { cudaAttention, loadCudaKernel, type CudaDriver } from '../../runtime/cuda.ts'
 import { halfArray } from '../../runtime/half.ts'
+import { plain16 } from '../../runtime/reference.ts'
 import type { Tensor } from '../../runtime/tensor.ts'
+import { judge } from '../../runtime/testing/judge.ts'
 import { stageCase, type StageCase, type StageSizes } from '../runtime/stage-cases.ts'
 
 /** Three tiles of keys and two of queries, none of them whole. */
@@ -41,7 +42,7 @@ export async function differenceOf(
   const got = await cudaAttention(kernel, call)
   kernel.release()
   // A number that is rounded to few bits may fall to either side.
-  return judge(pattern, call, got).difference
+  return judge(pattern, call, got, plain16).difference
 }
 
 const METHODS = ['xattention', 'anchor', 'moba', 'quest', 'dsa', 'hisa', 'minference-vertical-slash', 'pbs']

@@ -36,9 +36,13 @@ describe('toHalf', () => {
 
   it('agrees with the library', () => {
     fc.assert(
-      fc.property(fc.double({ noNaN: true, noDefaultInfinity: true }), fc.integer({ min: -30, max: 17 }), (x, e) => {
-        for (const value of [x, (x % 2) * 2 ** e]) expect(toHalf(value)).toBe(nearest(value))
-      }),
+      fc.property(
+        fc.double({ noNaN: true, noDefaultInfinity: true }),
+        fc.integer({ min: -30, max: 17 }),
+        (x, e) => {
+          for (const value of [x, (x % 2) * 2 ** e]) expect(toHalf(value)).toBe(nearest(value))
+        },
+      ),
       { numRuns: 3000 },
     )
   })
