@@ -13,7 +13,8 @@ export interface ReportRow {
   readonly density: number
   readonly bidirectional: boolean
   readonly counts: Readonly<Record<TileClass, number>>
-  readonly how: 'ranges' | 'test' | 'list'
+  /** How tiles are found; `data` of patterns with a `forward`, whose tiles here are those of the oracle's pairs. */
+  readonly how: 'ranges' | 'test' | 'list' | 'data'
   readonly codeBytes: number
   readonly compileMs: number
   /** The kernel's greatest error / that of plain attention in the same precision; at most 2 passes, beside a few ulps. */

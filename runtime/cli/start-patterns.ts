@@ -8,7 +8,6 @@ import { mapMask, type Setting } from '../../compiler/mask-map.ts'
 import { readsHead } from '../../compiler/plan.ts'
 import { printShare } from '../../compiler/print.ts'
 import type { LibraryEntry } from '../../patterns/index.ts'
-import { seededRandom } from '../testing/draw.ts'
 import type { Opened } from './adapter.ts'
 import { densePatterns } from './bench.ts'
 import { inputsOf } from './inputs.ts'
@@ -18,9 +17,9 @@ import { EXIT, type Exit } from './messages.ts'
 import { mapSvg, tokenCells } from './picture.ts'
 import { PAGE_COLOURS, printRatio, type ReportRow } from './report.ts'
 import { printParams, sizesOf } from './setting.ts'
+import { HEAD_DIM, outcomeOf, tensorsFor } from './start-check.ts'
+import { exampleConsts, programRow } from './start-programs.ts'
 import { timeKernel, type TimedCall } from './timer.ts'
-
-const HEAD_DIM = 64
 
 type Peers = Awaited<ReturnType<typeof densePatterns>>
 
@@ -44,11 +43,17 @@ export class Bench {
   async run(entry: LibraryEntry, io: Io): Promise<ReportRow | Exit> {
     const { loadKernel } = await import('../index.ts')
     const started = performance.now()
-    const compilation = this.#compiler.compile(path.join(PACKAGE_ROOT, entry.file))
+    const consts = entry.pattern.forward ? exampleConsts(entry.pattern.name) : {}
+    const compilation = this.#compiler.compile(path.join(PACKAGE_ROOT, entry.file), { consts })
     const compiled = compilation.patterns.find((p) => p.name === entry.pattern.name)
     if (!compiled) {
       report(io, compilation, false)
       return Math.max(EXIT.failed, exitOf(compilation)) as Exit
+    }
+    if (compiled.stages) {
+      const { device } = this.#opened
+      const denseMs = (call: TimedCall) => this.#denseMs('causal', call)
+      return programRow(entry, { device, compiled, started, denseMs, limits: LIMITS })
     }
     const artifact = emit(compiled, { target: 'wgsl', headDims: [HEAD_DIM], dtypes: ['f32'] })
     const compileMs = performance.now() - started
@@ -56,7 +61,12 @@ export class Bench {
     const { at, call } = callOf(compiled)
     const kernel = loadKernel(artifact, this.#opened.device)
     try {
-      const { errorRatio, passed } = await checkOnce(entry, kernel, call)
+      const { params, tables } = call
+      const { errorRatio, passed } = await outcomeOf(entry.pattern, kernel, {
+        ...tensorsFor(call),
+        params,
+        tables,
+      })
       const timing = await timeKernel(kernel, call, LIMITS)
       const variant = kernel.variantFor({ headDim: HEAD_DIM, valueDim: HEAD_DIM, dtype: 'f32' })
       const heads = Array.from({ length: readsHead(compiled.plan) ? at.qHeads : 1 }, (_, head) =>
@@ -101,7 +111,7 @@ export class Bench {
       )
     const kernel = this.#dense.get(name) ?? made()
     this.#dense.set(name, kernel)
-    return (await timeKernel(kernel, { ...call, params: {}, tables: {} }, LIMITS)).ms
+    return (await timeKernel(kernel, { ...call, params: {}, tables: {}, rows: {} }, LIMITS)).ms
   }
 
   release(): void {
@@ -137,38 +147,6 @@ const NO_FLAGS: Parameters<typeof sizesOf>[0] = {
 
 type Loaded = ReturnType<(typeof import('../index.ts'))['loadKernel']>
 
-/** One call on random tensors against the pattern run as TypeScript. */
-async function checkOnce(
-  { pattern }: LibraryEntry,
-  kernel: Loaded,
-  call: TimedCall,
-): Promise<{ errorRatio: number; passed: boolean }> {
-  const { attention, plain32, reference } = await import('../index.ts')
-  const { compareWithOracle } = await import('../testing/index.ts')
-  const random = seededRandom(7)
-  const tensor = (heads: number, len: number) => ({
-    data: Float32Array.from({ length: heads * len * HEAD_DIM }, () => random() * 2 - 1),
-    shape: [1, heads, len, HEAD_DIM] as const,
-  })
-  const [q, k, v] = [
-    tensor(call.qHeads, call.qLen),
-    tensor(call.kvHeads, call.kvLen),
-    tensor(call.kvHeads, call.kvLen),
-  ]
-  const given = { q, k, v, params: call.params, tables: call.tables }
-  const result = await attention(kernel, given)
-  const exact = reference(pattern, given)
-  const plain = plain32(pattern, given)
-  const worst = (got: ArrayLike<number>) =>
-    exact.out.reduce((most, x, i) => Math.max(most, Math.abs(x - got[i]!)), 0)
-  const data = result.out.data as Float32Array
-  const [ours, theirs] = [worst(data), worst(plain.out)]
-  return {
-    errorRatio: ours === 0 ? 0 : ours / theirs,
-    passed: compareWithOracle(pattern, given, result, exact, plain).difference === null,
-  }
-}
-
 /** Over all heads; one is counted where they are the same. */
 function densityOf(kept: readonly number[], at: Setting, bidirectional: boolean): number {
   const causal = at.qLen * (at.kvLen - at.qLen) + (at.qLen * (at.qLen + 1)) / 2
@@ -184,7 +162,7 @@ function captionOf(compiled: CompiledPattern, at: Setting): string {
   ].join(', ')
 }
 
-const WIDTHS = [16, 9, 7, 9, 7, 10, 10, 11, 8, 11, 10, 8]
+const WIDTHS = [26, 9, 7, 9, 7, 10, 10, 11, 8, 11, 10, 8]
 
 export const line = (cells: readonly string[]): string =>
   cells

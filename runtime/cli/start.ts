@@ -4,7 +4,7 @@
  */
 
 import * as path from 'node:path'
-import { PATTERNS } from '../../patterns/index.ts'
+import { PATTERNS, SELECTIONS } from '../../patterns/index.ts'
 import { ADAPTER_FLAG, openAdapter, type Opened } from './adapter.ts'
 import { wordList, type Options } from './args.ts'
 import { command } from './command.ts'
@@ -33,9 +33,10 @@ export const start = command({
   args: FLAGS,
   about: `Compiles each pattern of the library to WGSL, runs it on the adapter found (a GPU if there is one, else a software
 adapter), compares it with dense attention in f64 and with the dense kernel's time, prints a table and writes a page
-with the pictures of the masks. Then, unless patterns are named, a small language model answers questions about a text
-under dense attention, a window, and a choice by the data. Runs the library's own code only. The exit code is 1 if a
-pattern fails its check or the model, with dense attention, an answer.
+with the pictures of what they keep. Patterns that look at the data have small consts here, so that a short text is many
+blocks. Then, unless patterns are named, a small language model answers questions about a text under dense attention, a
+window, and a choice by the data. Runs the library's own code only. The exit code is 1 if a pattern fails its check or
+the model, with dense attention, an answer.
 
 --json prints { patterns: [{ pattern, density, bidirectional, tiles: { how, empty, partial, full }, codeBytes, compileMs,
 errorRatio, passed, ms, denseMs }], needle: [{ pattern, params, right, asked, prompt: { tokens, ms } }] | null }.`,
@@ -43,11 +44,12 @@ errorRatio, passed, ms, denseMs }], needle: [{ pattern, params, right, asked, pr
   run: runLibrary,
 })
 
-const NAMES = PATTERNS.map((e) => e.pattern.name)
+const LIBRARY = [...PATTERNS, ...SELECTIONS]
+const NAMES = LIBRARY.map((e) => e.pattern.name)
 
 async function runLibrary(options: Options<typeof FLAGS>, io: Io): Promise<Exit> {
   const names = wordList('pattern', options.pattern, NAMES, NAMES)
-  const entries = PATTERNS.filter((e) => names.includes(e.pattern.name))
+  const entries = LIBRARY.filter((e) => names.includes(e.pattern.name))
   const progress = progressOn(io)
   progress.show('opening an adapter')
   const opened = await openAdapter(io, options)

@@ -166,24 +166,38 @@ describe('heddle start', () => {
   it('checks patterns of the library, prints the table and writes the page', async () => {
     const cwd = temporaryFolder()
     const { exit, out } = await heddle(
-      'start --out report --pattern a-shape,fixed,modality,neighborhood-1d',
+      'start --out report --pattern a-shape,fixed,modality,neighborhood-1d,moba',
       {},
       cwd,
     )
-    expect(out).toMatch(/\n4 of 4 patterns agree with the oracle\n/)
+    expect(out).toMatch(/\n5 of 5 patterns agree with the oracle\n/)
     expect(exit).toBe(0)
     const page = fs.readFileSync(path.join(cwd, 'report/index.html'), 'utf8')
-    expect(page).toContain('All 4 patterns agree with the oracle.')
+    expect(page).toContain('All 5 patterns agree with the oracle.')
     for (const [name, how] of [
       ['a-shape', 'ranges'],
       ['fixed', 'test'],
       ['modality', 'list'],
       ['neighborhood-1d', 'ranges'],
+      ['moba', 'data'],
     ] as const) {
       const row = `^${name} +[\\d.]+\\*? +\\d+ +\\d+ +\\d+ +${how} +[\\d.]+ KiB +[\\d.]+ ms +[\\d.]+ +[\\d.]+ ms +[\\d.]+ ms +[\\d.]+ x$`
       expect(out).toMatch(new RegExp(row, 'm'))
       expect(page).toContain(`<figure id="${name}">`)
     }
+  })
+
+  it('says what a program keeps as its oracle does: three blocks of eight of 96 tokens for each query', async () => {
+    const { out } = await heddle('start --json --pattern moba')
+    const [row] = (JSON.parse(out) as { patterns: { density: number }[] }).patterns
+    // The blocks behind a query's third, and the part of its own before it.
+    const rows = Array.from({ length: 96 }, (_, q) => Math.min(Math.floor(q / 8), 2) * 8 + (q % 8) + 1)
+    expect(row!.density).toBeCloseTo(rows.reduce((a, b) => a + b, 0) / ((96 * 97) / 2), 10)
+    expect(row).toMatchObject({
+      passed: true,
+      bidirectional: false,
+      tiles: { how: 'data', empty: 12, partial: 24, full: 0 },
+    })
   })
 
   it('speaks JSON, and knows which patterns there are', async () => {
