@@ -5,14 +5,11 @@ import { scoresOf } from '../../compiler/stages/typing.ts'
 import type { Block } from '../block.ts'
 import { add, and, eq, f32, i32, lt, max, min, not, op, select, sub, u32 } from '../kernel.ts'
 import type { Code } from '../kernel.ts'
-import { seenAt, valueAt } from './cells.ts'
+import { LOW, seenAt, valueAt } from './cells.ts'
 import type { GridUnit } from './grid.ts'
 import { isShuffled, type Team } from './team.ts'
 import { countOf } from './units.ts'
 import { cellVars, unitsOf, type CellPlace, type Cells } from './place.ts'
-
-/** Below it a value counts as -Infinity. */
-const LOW = -3.0e38
 
 /** The key of a cell that is taken whatever its value is: no number's bits give it. That of one that cannot be chosen is 0. */
 export const FORCED = 2 ** 32 - 1

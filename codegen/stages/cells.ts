@@ -38,7 +38,7 @@ export const HIDDEN_BITS = 0xff800000
 /** False of what a buffer, or a total, has in the place of a value. */
 export const isVisible = (value: Code): Code => not(eq(op('u32', 'floatBits', value), u32(HIDDEN_BITS)))
 /** Below it a value counts as -Infinity, which text cannot write. */
-const LOW = -3.0e38
+export const LOW = -3.0e38
 
 /** A cell's value into its place in a buffer, or what stands for none; the value is asked of a cell that is seen alone. */
 export function storeCell(b: Block, seen: Code, value: () => Code, target: () => Code): void {

@@ -24,7 +24,7 @@ import {
   u32,
   type Code,
 } from '../kernel.ts'
-import { seenAt, storedRow, valueAt } from './cells.ts'
+import { LOW, seenAt, storedRow, valueAt } from './cells.ts'
 import { codeOf, rounded, scaleOf } from './quantized.ts'
 import { LOWEST } from './pooled-rows.ts'
 import { channelsOf, codeWords, element, rowIndex, unitIndex } from './rows.ts'
@@ -34,7 +34,6 @@ import { besides, reduceAll, together, type Made, type Team } from './team.ts'
 import { countOf, extentIndex, positionAt, rowScheduleOf, tokensOf, Unsupported } from './units.ts'
 import { isRead, type CellPlace, type Cells } from './place.ts'
 
-const LOW = -3.0e38
 /** Cells of a short row whose reads a thread has under way at once. */
 const SHORT_AHEAD = 8
 

@@ -2,23 +2,14 @@
 
 import { afterAll, expect, test } from 'vitest'
 import { emitCuda } from '../../codegen/index.ts'
-import { bfloatArray } from '../../runtime/bfloat.ts'
-import { cudaAttention, loadCudaKernel } from '../../runtime/cuda.ts'
+import { loadCudaKernel } from '../../runtime/cuda.ts'
 import { openEmulation } from '../../runtime/cuda/emulated.ts'
 import { kernelsOf } from '../../runtime/cuda/stored.ts'
-import { plain16, reference } from '../../runtime/reference.ts'
-import type { Tensor } from '../../runtime/tensor.ts'
-import { compareWithOracle } from '../../runtime/testing/compare.ts'
 import { stageCase, type StageSizes } from '../runtime/stage-cases.ts'
+import { brainDifference } from './brain-call.ts'
 
 const driver = await openEmulation({ multiprocessors: 2 })
 afterAll(() => driver.release())
-
-const brain = ({ data, shape }: Tensor): Tensor => ({
-  data: bfloatArray(data as Float32Array),
-  shape,
-  dtype: 'bf16',
-})
 
 /** More heads than are staged at once; a step of one row whose keys end within a page; as many rows as are few, and one more. */
 const SIZES: readonly Omit<StageSizes, 'headDim'>[] = [
@@ -44,17 +35,8 @@ test.each([
   expect(ids).toContain('few')
   const kernel = loadCudaKernel(JSON.stringify(artifact), driver)
   for (const [i, sizes] of SIZES.entries()) {
-    const { call: made } = stageCase(name, { ...sizes, headDim }, i + 1)
-    const call = { ...made, q: brain(made.q), k: brain(made.k), v: brain(made.v) }
-    const got = await cudaAttention(kernel, call)
-    const { difference } = compareWithOracle(
-      pattern,
-      call,
-      got,
-      reference(pattern, call),
-      plain16(pattern, call),
-    )
-    expect(difference, JSON.stringify(sizes)).toBeNull()
+    const { call } = stageCase(name, { ...sizes, headDim }, i + 1)
+    expect(await brainDifference(kernel, pattern, call), JSON.stringify(sizes)).toBeNull()
   }
   driver.synchronize()
   kernel.release()

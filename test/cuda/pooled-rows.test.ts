@@ -3,14 +3,11 @@
 import { afterAll, expect, test } from 'vitest'
 import type { CompiledPattern } from '../../compiler/index.ts'
 import { emitCuda } from '../../codegen/index.ts'
-import { bfloatArray } from '../../runtime/bfloat.ts'
-import { cudaAttention, loadCudaKernel } from '../../runtime/cuda.ts'
+import { loadCudaKernel } from '../../runtime/cuda.ts'
 import { openEmulation } from '../../runtime/cuda/emulated.ts'
-import { plain16, reference } from '../../runtime/reference.ts'
-import { compareWithOracle } from '../../runtime/testing/compare.ts'
 import { randomTensor } from '../../runtime/testing/index.ts'
-import type { Tensor } from '../../runtime/tensor.ts'
 import { DSL, program } from '../helpers.ts'
+import { brainDifference } from './brain-call.ts'
 
 const driver = await openEmulation({ multiprocessors: 2 })
 afterAll(() => driver.release())
@@ -41,14 +38,9 @@ test('are made together, with the same filter', { timeout: 120_000 }, async () =
   const { pattern, compiled } = made(pools)
   expect(rowsOf(compiled)).toEqual([['rows', 'rows', 'rows']])
   const kernel = loadCudaKernel(emitCuda(compiled, { headDims: [8], dtypes: ['bf16'] }), driver)
-  const tensor = (heads: number, rows: number, seed: number): Tensor => {
-    const { data, shape } = randomTensor([1, heads, rows, 8], 'f32', seed)
-    return { data: bfloatArray(data as Float32Array), shape, dtype: 'bf16' }
-  }
+  const tensor = (heads: number, rows: number, seed: number) => randomTensor([1, heads, rows, 8], 'f32', seed)
   const call = { q: tensor(4, 11, 1), k: tensor(2, 61, 2), v: tensor(2, 61, 3) }
-  const got = await cudaAttention(kernel, call)
-  const compared = compareWithOracle(pattern, call, got, reference(pattern, call), plain16(pattern, call))
-  expect(compared.difference).toBeNull()
+  expect(await brainDifference(kernel, pattern, call)).toBeNull()
   kernel.release()
 })
 

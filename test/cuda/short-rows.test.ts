@@ -3,26 +3,18 @@
 import { afterAll, expect, test } from 'vitest'
 import { emitCuda } from '../../codegen/index.ts'
 import type { CudaStageKernel } from '../../codegen/cuda/manifest.ts'
-import { bfloatArray } from '../../runtime/bfloat.ts'
-import { cudaAttention, loadCudaKernel } from '../../runtime/cuda.ts'
+import { loadCudaKernel } from '../../runtime/cuda.ts'
 import { openEmulation } from '../../runtime/cuda/emulated.ts'
 import { kernelsOf } from '../../runtime/cuda/stored.ts'
 import { textOn } from '../../runtime/cuda/stages.ts'
 import { sizesOfCall } from '../../runtime/stage-sizes.ts'
-import { plain16, reference } from '../../runtime/reference.ts'
-import type { Tensor } from '../../runtime/tensor.ts'
-import { compareWithOracle } from '../../runtime/testing/compare.ts'
 import { stageCase } from '../runtime/stage-cases.ts'
 import { SHORT_CHOICES, SHORT_HEAD_DIM, shortCall, shortCalls, shortProgram } from '../runtime/short-rows.ts'
+import { brainDifference } from './brain-call.ts'
 
 const driver = await openEmulation({ multiprocessors: 2 })
 afterAll(() => driver.release())
 
-const brain = ({ data, shape }: Tensor): Tensor => ({
-  data: bfloatArray(data as Float32Array),
-  shape,
-  dtype: 'bf16',
-})
 const artifactOf = (choice: (typeof SHORT_CHOICES)[number]) => {
   const { pattern, compiled } = shortProgram(choice)
   return { pattern, artifact: emitCuda(compiled, { headDims: [SHORT_HEAD_DIM], dtypes: ['bf16'] }) }
@@ -31,17 +23,9 @@ const artifactOf = (choice: (typeof SHORT_CHOICES)[number]) => {
 test.each(SHORT_CHOICES)('by %s', { timeout: 300_000 }, async (choice) => {
   const { pattern, artifact } = artifactOf(choice)
   const kernel = loadCudaKernel(JSON.stringify(artifact), driver)
-  for (const drawn of shortCalls(choice, [64, 256, 1024])) {
-    const call = { ...drawn, q: brain(drawn.q), k: brain(drawn.k), v: brain(drawn.v) }
-    const got = await cudaAttention(kernel, call)
-    const { difference } = compareWithOracle(
-      pattern,
-      call,
-      got,
-      reference(pattern, call),
-      plain16(pattern, call),
-    )
-    expect(difference, JSON.stringify([call.q.shape, call.k.shape, call.params])).toBeNull()
+  for (const call of shortCalls(choice, [64, 256, 1024])) {
+    const about = JSON.stringify([call.q.shape, call.k.shape, call.params])
+    expect(await brainDifference(kernel, pattern, call), about).toBeNull()
   }
   driver.synchronize()
   kernel.release()
@@ -56,17 +40,8 @@ test('statistics of a softmax are those of a warp, or of a workgroup', { timeout
   const statistics = kernelsOf(artifact.stages!.variants[0]!).find((k) => k.name.startsWith('statistics'))
   expect(statistics!.forms.map((f) => f.id)).toEqual(['cells1024'])
   for (const kvLen of [40, 1024, 1025]) {
-    const { call: drawn } = stageCase(name, sizes(kvLen), kvLen)
-    const call = { ...drawn, q: brain(drawn.q), k: brain(drawn.k), v: brain(drawn.v) }
-    const got = await cudaAttention(kernel, call)
-    const { difference } = compareWithOracle(
-      pattern,
-      call,
-      got,
-      reference(pattern, call),
-      plain16(pattern, call),
-    )
-    expect(difference, String(kvLen)).toBeNull()
+    const { call } = stageCase(name, sizes(kvLen), kvLen)
+    expect(await brainDifference(kernel, pattern, call), String(kvLen)).toBeNull()
   }
   kernel.release()
 })
