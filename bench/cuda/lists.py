@@ -6,8 +6,6 @@ python3 bench/cuda/lists.py --artifacts out/lists --out bench/results
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
 import math
 import sys
 from pathlib import Path
@@ -24,7 +22,7 @@ import heddle_torch  # noqa: E402
 from figures import median, rounded  # noqa: E402
 from measure import Contender, rounds  # noqa: E402
 from peers import FLEX_OPTIONS  # noqa: E402
-from suite import machine  # noqa: E402
+from suite import head_of, machine, write_rows  # noqa: E402
 
 HEADS, KV_HEADS, DIM = 32, 8, 128
 K = 1024
@@ -168,16 +166,9 @@ def main() -> int:
     for name, length, q, kv, amount in CASES:
         if given.only in f"{name}, N {length // K}k":
             rows += run(given.artifacts, name, length, q, kv, amount, given.seconds)
-    head = {
-        "suite": "lists",
-        "command": "python3 bench/cuda/lists.py --artifacts out/lists --out bench/results",
-        "date": datetime.date.today().isoformat(),
-        **machine(),
-        "versions": {"torch": torch.__version__, "CUDA": torch.version.cuda},
-        "rows": rows,
-    }
-    given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / "lists.json").write_text(json.dumps(head, indent=1) + "\n")
+    command = "python3 bench/cuda/lists.py --artifacts out/lists --out bench/results"
+    versions = {"torch": torch.__version__, "CUDA": torch.version.cuda}
+    write_rows(given.out, head_of("lists", command, versions, machine()), rows)
     return 0
 
 

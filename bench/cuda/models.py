@@ -7,9 +7,7 @@ python3 bench/cuda/models.py --artifacts out/models --out bench/results
 from __future__ import annotations
 
 import argparse
-import datetime
 import gc
-import json
 import os
 import re
 import sys
@@ -31,7 +29,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS  # noqa: E402
 
 import heddle_torch  # noqa: E402
 from masks import MASKS  # noqa: E402
-from suite import machine  # noqa: E402
+from suite import head_of, machine, write_rows  # noqa: E402
 
 GROUPED = {"hidden_size": 4096, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128}
 SHAPES: Dict[str, Callable[[], Any]] = {
@@ -229,30 +227,26 @@ def main() -> int:
     clock = Clock()
     for name in {c.implementation for c in chosen}:
         clock.watch(name)
-    head = {
-        "suite": "transformers",
-        "command": "python3 bench/cuda/models.py --artifacts out/models --out bench/results",
-        "date": datetime.date.today().isoformat(),
-        **machine(),
-        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
-    }
+    asked = [f"--{flag} {value}" for flag, value in (("only", given.only), ("who", given.who)) if value]
+    command = " ".join(["python3 bench/cuda/models.py --artifacts out/models --out bench/results", *asked])
+    versions = {"torch": torch.__version__, "transformers": transformers.__version__}
+    head = head_of("transformers", f"{command} --lengths {given.lengths}", versions, machine())
     rows: List[Dict[str, Any]] = []
     failures: List[str] = []
-    given.out.mkdir(parents=True, exist_ok=True)
+    differences: Dict[str, Dict[str, float]] = {}
     for shape, config in SHAPES.items():
         if given.only not in shape:
             continue
         with torch.inference_mode():
             bench = Bench(config(), clock)
-            differences = {name: round(x, 4) for name, x in bench.differences().items()}
-            print(f"{time.monotonic() - began:.0f} s {shape}: {differences}", flush=True)
+            differences[shape] = {name: round(x, 4) for name, x in bench.differences().items()}
+            print(f"{time.monotonic() - began:.0f} s {shape}: {differences[shape]}", flush=True)
             for length in map(int, given.lengths.split(",")):
                 if time.monotonic() - began > 60 * given.minutes:
                     failures.append(f"{shape} {length}: left out, the time is up")
                     continue
                 rows += measure(bench, shape, length, chosen, failures)
-                found = {"rows": rows, "differences": {shape: differences}, "failures": failures}
-                (given.out / "transformers.json").write_text(json.dumps({**head, **found}, indent=1) + "\n")
+                write_rows(given.out, head, rows, differences=differences, failures=failures)
                 print(f"{time.monotonic() - began:.0f} s", flush=True)
         del bench
         gc.collect()

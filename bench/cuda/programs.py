@@ -8,8 +8,6 @@ The artefacts are those of `heddle build patterns/*.ts --target cuda --arch sm_9
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
 import sys
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Tuple
@@ -24,7 +22,7 @@ from torch.nn.functional import scaled_dot_product_attention  # noqa: E402
 import heddle_torch  # noqa: E402
 from figures import median, rounded  # noqa: E402
 from measure import Contender, rounds  # noqa: E402
-from suite import machine  # noqa: E402
+from suite import head_of, machine, write_rows  # noqa: E402
 
 HEADS, KV_HEADS, DIM = 32, 8, 128
 K = 1024
@@ -80,16 +78,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=3.0, help="of each case")
     given = parser.parse_args()
     rows: List[Dict[str, Any]] = [run(given.artifacts, case, given.seconds) for case in CASES if given.only in f"{case.pattern}, {case.about}"]
-    head = {
-        "suite": "programs",
-        "command": "python3 bench/cuda/programs.py --artifacts out/programs --out bench/results",
-        "date": datetime.date.today().isoformat(),
-        **machine(),
-        "versions": {"torch": torch.__version__, "CUDA": torch.version.cuda, "cuDNN": str(torch.backends.cudnn.version())},
-        "rows": rows,
-    }
-    given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / "programs.json").write_text(json.dumps(head, indent=1) + "\n")
+    command = "python3 bench/cuda/programs.py --artifacts out/programs --out bench/results"
+    versions = {"torch": torch.__version__, "CUDA": torch.version.cuda, "cuDNN": str(torch.backends.cudnn.version())}
+    write_rows(given.out, head_of("programs", command, versions, machine()), rows)
     return 0
 
 

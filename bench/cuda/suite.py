@@ -23,25 +23,35 @@ def machine() -> Dict[str, str]:
     return {"device": name, "driver": driver}
 
 
+def head_of(suite: str, command: str, versions: Mapping[str, str], place: Mapping[str, str]) -> Dict[str, Any]:
+    """What a result file begins with."""
+    return {
+        "suite": suite,
+        "command": command,
+        "date": datetime.date.today().isoformat(),
+        "device": place["device"],
+        "driver": place["driver"],
+        "versions": dict(versions),
+    }
+
+
+def write_rows(folder: Path, head: Mapping[str, Any], rows: Sequence[Dict[str, Any]], **more: Any) -> None:
+    """Whole file or none: a run that is cut off leaves what it had."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{head['suite']}.json"
+    part = file.with_suffix(".json.part")
+    part.write_text(json.dumps({**head, **more, "rows": list(rows)}, indent=1) + "\n")
+    os.replace(part, file)
+
+
 class Suite:
     def __init__(self, folder: Path, versions: Mapping[str, str], place: Mapping[str, str]) -> None:
-        self.file = folder / "cuda.json"
         self.rows: List[Dict[str, Any]] = []
         # Ceilings measured in the same run: what the roofline is drawn from.
         self.roofs: Dict[str, float] = {}
-        self._head = {
-            "suite": "cuda",
-            "command": COMMAND,
-            "date": datetime.date.today().isoformat(),
-            "device": place["device"],
-            "driver": place["driver"],
-            "versions": dict(versions),
-        }
-        folder.mkdir(parents=True, exist_ok=True)
+        self.file = folder / "cuda.json"
+        self._head = head_of("cuda", COMMAND, versions, place)
 
     def add(self, rows: Sequence[Dict[str, Any]]) -> None:
-        """Whole file or none: a run that is cut off leaves what it had."""
         self.rows.extend(rows)
-        part = self.file.with_suffix(".json.part")
-        part.write_text(json.dumps({**self._head, "roofs": self.roofs, "rows": self.rows}, indent=1) + "\n")
-        os.replace(part, self.file)
+        write_rows(self.file.parent, self._head, self.rows, roofs=self.roofs)
