@@ -213,7 +213,9 @@ function looksAhead(p: CompiledPattern, at: Setting): boolean {
   ).some((m) => m.bidirectional)
 }
 
-const causalPairs = (qLen: number, kvLen: number): number => qLen * (kvLen - qLen) + (qLen * (qLen + 1)) / 2
+/** Of a head: those whose key does not stand behind the query. */
+export const causalPairs = (qLen: number, kvLen: number): number =>
+  qLen * (kvLen - qLen) + (qLen * (qLen + 1)) / 2
 
 function countTiles(p: CompiledPattern, at: Setting, tile: { readonly q: number; readonly kv: number }) {
   const distinct = readsHead(p.plan) ? at.qHeads : 1

@@ -9,7 +9,7 @@ import { readsHead } from '../../compiler/plan.ts'
 import { printShare } from '../../compiler/print.ts'
 import type { LibraryEntry } from '../../patterns/index.ts'
 import type { Opened } from './adapter.ts'
-import { densePatterns } from './bench.ts'
+import { causalPairs, densePatterns } from './bench.ts'
 import { inputsOf } from './inputs.ts'
 import type { Io } from './io.ts'
 import { exitOf, loadCompiler, report } from './load.ts'
@@ -149,8 +149,8 @@ type Loaded = ReturnType<(typeof import('../index.ts'))['loadKernel']>
 
 /** Over all heads; one is counted where they are the same. */
 function densityOf(kept: readonly number[], at: Setting, bidirectional: boolean): number {
-  const causal = at.qLen * (at.kvLen - at.qLen) + (at.qLen * (at.qLen + 1)) / 2
-  return kept.reduce((a, b) => a + b, 0) / kept.length / (bidirectional ? at.qLen * at.kvLen : causal)
+  const all = bidirectional ? at.qLen * at.kvLen : causalPairs(at.qLen, at.kvLen)
+  return kept.reduce((a, b) => a + b, 0) / kept.length / all
 }
 
 function captionOf(compiled: CompiledPattern, at: Setting): string {

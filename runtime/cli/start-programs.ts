@@ -5,6 +5,7 @@ import type { TileClass } from '../../compiler/tiles.ts'
 import type { CompiledPattern } from '../../compiler/index.ts'
 import { SELECTION_EXAMPLES, selectionInputs } from '../../patterns/selection-examples.ts'
 import type { LibraryEntry } from '../../patterns/index.ts'
+import { causalPairs } from './bench.ts'
 import { mapSvg, type Cells } from './picture.ts'
 import { PAGE_COLOURS, type ReportRow } from './report.ts'
 import { printParams } from './setting.ts'
@@ -95,13 +96,12 @@ function keptBy({ oracle }: Outcome, { qLen, kvLen, qHeads }: TimedCall) {
       }
     }
   }
-  const causal = qLen * first + (qLen * (qLen + 1)) / 2
   const cells: Cells = { columns: kvLen, rows: qLen, data, grain: { q: 1, kv: 1 } }
   return {
     counts,
     cells,
     bidirectional,
-    density: pairs / qHeads / (bidirectional ? qLen * kvLen : causal),
+    density: pairs / qHeads / (bidirectional ? qLen * kvLen : causalPairs(qLen, kvLen)),
   }
 }
 
