@@ -131,8 +131,9 @@ type Answer = (call: SelectionCall) => Promise<KernelResult>
 /** A random call, compared with the oracle. */
 export async function attempt(unit: AnyUnit, seed: number, answer: Answer): Promise<Attempt> {
   const { call, about } = drawCall(unit, seed)
-  const plain = unit.dtype === 'f32' ? plain32 : plain16
-  return { ...judge(patternOf(unit), call, await answer(call), plain), about }
+  const [pattern, plain] = [patternOf(unit), unit.dtype === 'f32' ? plain32 : plain16]
+  const got = await answer(call)
+  return { ...judge(pattern, call, got, reference(pattern, call), plain(pattern, call)), about }
 }
 
 /** Branches that meet other keys, and tiles that are left out, have no one set. */

@@ -3,6 +3,7 @@
 import type { CudaArtifact } from '../codegen/cuda/manifest.ts'
 import { loadCudaKernel, type Address, type CudaDriver, type CudaKernel } from '../runtime/cuda.ts'
 import type { DeviceRows } from '../runtime/cuda/stages.ts'
+import { rowsShape } from '../runtime/stage-sizes.ts'
 import { countOf, tableSizes } from '../runtime/tables.ts'
 import type { Shape } from '../runtime/tensor.ts'
 import { DeviceMemory } from './device-memory.ts'
@@ -78,11 +79,9 @@ async function timed(
       dtype: 'bf16' as const,
     })
     const sizes = { batch: 1, qHeads, kvHeads, qRows: qLen, kvRows: kvLen, headDim, valueDim: headDim }
-    const rows = artifact.stages?.rows.map(({ name, side, share }, i): [string, DeviceRows] => {
-      const tokens = side === 'q' ? qLen : kvLen
-      const sharers = { indexHead: indexer.heads, request: 1, head: qHeads, kvHead: kvHeads }[share]
-      const shape = [1, sharers, tokens, indexer.channels] as const
-      return [name, { address: memory.bell32(countOf(shape), 1, 11 + i), shape }]
+    const rows = artifact.stages?.rows.map((info, i): [string, DeviceRows] => {
+      const shape = rowsShape(info, sizes, indexer.heads, indexer.channels)
+      return [info.name, { address: memory.bell32(countOf(shape), 1, 11 + i), shape }]
     })
     const tables = artifact.tables.map((info, i): [string, Address] => {
       const count = countOf(tableSizes(info, { ...sizes, indexHeads: indexer.heads }))

@@ -263,6 +263,9 @@ export const lane = (of: Code, index: number): Code => ({
 const isLiteral = (e: Code, value?: number): boolean =>
   e.kind === 'literal' && (value === undefined || e.value === value)
 
+/** Bits of an i32 or u32. */
+export const WORD = 32
+
 /** Addresses are sums with many zeros and ones in them; these are folded so that the text stays readable. */
 export function add(a: Code, b: Code): Code {
   if (isLiteral(a, 0)) return b

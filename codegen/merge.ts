@@ -3,6 +3,7 @@
  * which of their keys a row has, out.
  */
 
+import { oneReads } from './agree.ts'
 import type { ListInfo } from './artifact.ts'
 import type { Block } from './block.ts'
 import type { VisitKeys } from './draw.ts'
@@ -29,6 +30,7 @@ import {
   u32,
   type Buffer,
   type Code,
+  WORD,
   type Memory,
 } from './kernel.ts'
 import { contiguous } from './keys.ts'
@@ -36,8 +38,6 @@ import { recordOf } from './list-record.ts'
 import { range } from './shapes.ts'
 import { positionOf, rowIsReal } from './stage.ts'
 
-/** Keys of a word. */
-export const WORD = 32
 /** The greatest of all tiles; what is counted down from it is 0 where nothing is left, as memory is at first. */
 const LAST = 2 ** 31 - 1
 
@@ -90,11 +90,9 @@ export function walkMerged(
     }
     b.if(lt(u32(0), own), (c) => c.atomic('max', at(least), own))
     b.barrier()
-    b.if(eq(thread, u32(0)), (c) => {
-      c.set(at(leastWord), op('u32', 'atomicLoad', at(least)))
-      c.atomic('store', at(least), u32(0))
-    })
-    return b.let('met', op('u32', 'uniformLoad', at(leastWord)))
+    return oneReads(b, leastWord, op('u32', 'atomicLoad', at(least)), 'met', (c) =>
+      c.atomic('store', at(least), u32(0)),
+    )
   }
 
   const next = block.var('next', meet(block, i32(0)))

@@ -1,5 +1,6 @@
 /** Skipping: the scores of a tile in; whether any of its rows wants it, which all threads agree on, out. */
 
+import { oneReads } from './agree.ts'
 import { callOf, write } from './expr.ts'
 import { Block } from './block.ts'
 import { and, at, eq, f32, le, lt, mul, not, op, or, u32, type Code, type Memory } from './kernel.ts'
@@ -13,7 +14,6 @@ const NOTHING = -1.0e30
 
 export interface Votes {
   readonly votes: Memory
-  /** One thread reads the votes and the others take its word: what comes next has barriers. */
   readonly word: Memory
 }
 
@@ -32,9 +32,8 @@ export function isWanted(
 ): Code {
   const { frame, place, state } = a
   const skips = frame.skips!
-  const first = (then: (b: Block) => void) => block.if(eq(a.thread, u32(0)), then)
   block.comment('is the tile wanted')
-  first((b) => b.atomic('store', at(votes), u32(0)))
+  block.if(eq(a.thread, u32(0)), (b) => b.atomic('store', at(votes), u32(0)))
   block.barrier()
   block.if(eq(a.j, u32(0)), (b) => {
     const wishes = range(frame.problem.schedule.rows).map((r) => {
@@ -55,6 +54,5 @@ export function isWanted(
     b.if(or(...wishes), (c) => c.atomic('or', at(votes), u32(1)))
   })
   block.barrier()
-  first((b) => b.set(at(word), op('u32', 'atomicLoad', at(votes))))
-  return lt(u32(0), block.let('wanted', op('u32', 'uniformLoad', at(word))))
+  return lt(u32(0), oneReads(block, word, op('u32', 'atomicLoad', at(votes)), 'wanted'))
 }

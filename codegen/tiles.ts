@@ -1,5 +1,6 @@
 /** KvTiles become the loop over kv tiles: intervals once per query tile, then a walk in ascending order. */
 
+import { oneReads } from './agree.ts'
 import { readsHead, type KvTiles, type TileTerm } from '../compiler/plan.ts'
 import type { VarName } from '../compiler/ir.ts'
 import type { Block } from './block.ts'
@@ -188,10 +189,7 @@ export const recordOf = (frame: Frame, place: Place): Code => {
   return mul(add(mul(slot, place.qTiles), place.qTile), frame.uniform('listStride'))
 }
 
-/**
- * The walk over a list that the other entry point made. Its buffer is one that kernels write, so what a thread reads there
- * is not known to be the same for all: one thread reads, and the others take its word.
- */
+/** The walk over a list that the other entry point made, in a buffer that kernels write. */
 export function walkList(
   frame: Frame,
   block: Block,
@@ -201,10 +199,7 @@ export function walkList(
 ): void {
   const list = frame.buffer('list')
   const record = block.let('record', recordOf(frame, place))
-  const read = (b: Block, index: Code): Code => {
-    b.if(eq(op('u32', 'thread'), u32(0)), (c) => c.set(at(word), at(list, index)))
-    return b.let('word', op('u32', 'uniformLoad', at(word)))
-  }
+  const read = (b: Block, index: Code): Code => oneReads(b, word, at(list, index), 'word')
   const count = read(block, record)
   block.for('n', u32(0), count, 1, (b, n) => {
     const entry = read(b, add(add(record, u32(1)), n))

@@ -6,7 +6,7 @@ import { sharersOf } from './lists.ts'
 import { HeddleError } from './messages.ts'
 import type { CallStrides } from './meta.ts'
 import type { Params } from './params.ts'
-import { readView, viewOf, type Layout, type Sizes, type Tensor } from './tensor.ts'
+import { readView, viewOf, type Layout, type Shape, type Sizes, type Tensor } from './tensor.ts'
 
 /** What they hang on. */
 export interface StageSizes {
@@ -49,6 +49,17 @@ export function resolveRows(
   return { rows, indexHeads }
 }
 
+/** The shape of rows that a program declares. */
+export function rowsShape(
+  { side, share, grain }: Pick<RowsInfo, 'side' | 'share'> & { readonly grain: string },
+  sizes: Pick<Sizes, 'batch' | 'qHeads' | 'kvHeads' | 'qRows' | 'kvRows'>,
+  indexHeads: number,
+  channels: number,
+): Shape {
+  const tokens = grain === 'whole' ? 1 : side === 'q' ? sizes.qRows : sizes.kvRows
+  return [sizes.batch, share === 'indexHead' ? indexHeads : sharersOf(share, sizes), tokens, channels]
+}
+
 /** The rows that a program declares are there, and of the sizes that the call has; how many index heads there are. */
 export function checkRowShapes(
   infos: readonly RowsInfo[],
@@ -56,15 +67,19 @@ export function checkRowShapes(
   sizes: Sizes,
 ): number {
   let indexHeads = 0
-  for (const { name, side, share, grain } of infos) {
+  for (const info of infos) {
+    const { name, share } = info
     const shape = shapes.get(name)
-    const tokens = grain === 'whole' ? 1 : side === 'q' ? sizes.qRows : sizes.kvRows
     const axes = ['batch', share, 'tokens', 'channels']
-    const sharers = share === 'indexHead' ? indexHeads : sharersOf(share, sizes)
     if (!shape)
-      throw new HeddleError('table-missing', { name, dims: axes, sizes: [sizes.batch, sharers, tokens, 0] })
+      throw new HeddleError('table-missing', {
+        name,
+        dims: axes,
+        sizes: rowsShape(info, sizes, indexHeads, 0),
+      })
     const [batch, heads, length, channels] = shape
-    const expected = [sizes.batch, sharers || heads!, tokens, channels!]
+    // The first rows of an indexer say how many heads it has.
+    const expected = rowsShape(info, sizes, indexHeads || heads!, channels!)
     if (batch !== expected[0] || heads !== expected[1] || length !== expected[2])
       throw new HeddleError('shape', { tensor: name, axes, expected, got: shape })
     if (share === 'indexHead') indexHeads = heads!

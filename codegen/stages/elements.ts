@@ -4,7 +4,7 @@ import { isWord } from '../../compiler/stages/graph.ts'
 import type { FilterKernel, RowsKernel, ScoresKernel } from '../../compiler/stages/plan.ts'
 import { rowsOf, scoresOf, setOf } from '../../compiler/stages/typing.ts'
 import { LIST_HEADER } from '../artifact.ts'
-import { add, and, at, i32, lt, mul, op, quotient, u32, type Entry } from '../kernel.ts'
+import { add, and, at, i32, lt, mul, op, quotient, u32, type Entry, WORD } from '../kernel.ts'
 import { seenAt, storeCell, storedIndex, valueAt } from './cells.ts'
 import { elementwise } from './grid.ts'
 import { recordOf, wordsOf } from './layout.ts'
@@ -41,8 +41,6 @@ export function scoresEntry(c: Cells, { node, grid }: ScoresKernel): Entry {
     storeCell(b, seen, value, () => at(target, storedIndex(t, node, place)))
   })
 }
-
-const WORD = 32
 
 /** Threads one beside the other have columns one beside the other; their bits meet in workgroup memory. */
 export function filterEntry(c: Cells, { node, grid }: FilterKernel): Made {

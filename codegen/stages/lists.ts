@@ -26,6 +26,7 @@ import {
   sub,
   toU32,
   u32,
+  WORD,
 } from '../kernel.ts'
 import type { Buffer, Code } from '../kernel.ts'
 import { countIndex, idsIndex, mostOf, recordOf, recordsOf, startIndex, wordsOf } from './layout.ts'
@@ -34,7 +35,6 @@ import { eachBit, scanAll, together, type Made } from './team.ts'
 import type { Sharer, StageText } from './text.ts'
 import { countOf, fieldOf, Unsupported, type Unit } from './units.ts'
 
-const WORD = 32
 /** Counts of the beginnings of spans and of their ends, in one word. */
 const BEGINS = 2 ** 16
 

@@ -22,6 +22,7 @@ import {
   sub,
   u32,
   type Code,
+  WORD,
 } from '../kernel.ts'
 import type { Products } from '../target.ts'
 import { operandVars, seenAt } from './cells.ts'
@@ -43,8 +44,6 @@ export interface ProductBits {
   readonly each: number
   readonly before: Code
 }
-
-const BITS = 32
 
 export function productBits(
   t: StageText,
@@ -81,7 +80,7 @@ export function bitsEntry(
     countOf(t, setOf(where).kv),
     side,
   )
-  const wide = side.kv / BITS
+  const wide = side.kv / WORD
   const count = (side.q / each) * wide
   const words = t.workgroup('words', 'u32', [count], true)
   const tile = new ProductTile(c, products, cells.leaf, [...cells.inner], {
@@ -112,7 +111,7 @@ export function bitsEntry(
   block.barrier()
   const perRow = block.let('perRow', wordsOf(t, node))
   const rows = block.let('records', countOf(t, setOf(node).q))
-  const from = { row: quotient(firstRow, i32(each)), word: quotient(firstColumn, i32(BITS)) }
+  const from = { row: quotient(firstRow, i32(each)), word: quotient(firstColumn, i32(WORD)) }
   eachWord((b, word) => {
     const row = b.let('row', add(from.row, quotient(word, i32(wide))))
     const column = b.let('column', add(from.word, remainder(word, i32(wide))))

@@ -22,6 +22,7 @@ import {
   sub,
   toU32,
   u32,
+  WORD,
 } from '../kernel.ts'
 import type { Code } from '../kernel.ts'
 import type { Bound } from './bound.ts'
@@ -31,8 +32,6 @@ import { countIndex, idsIndex, mostOf, recordOf, startIndex, wordsOf } from './l
 import type { Cells } from './place.ts'
 import { ballotAll, eachBit, scanAll, type Room, type Team } from './team.ts'
 
-/** Cells of a word of bits. */
-const WORD = 32
 /** Counts of two kinds in one word: of cells that are taken for sure, and of those at the bound. */
 const SURE = 2 ** 16
 

@@ -4,6 +4,7 @@ import { hash } from '../../dsl/math.ts'
 import type { CompiledPattern } from '../../compiler/index.ts'
 import type { Dim, PatternIr, TableInfo } from '../../compiler/plan.ts'
 import { EXAMPLES, exampleParams, exampleTables, type Example } from '../../patterns/examples.ts'
+import { rowsShape } from '../stage-sizes.ts'
 import type { Tensor } from '../tensor.ts'
 import type { Sizes } from './setting.ts'
 
@@ -60,17 +61,20 @@ type Batched = Sizes & { readonly batch: number }
 
 /** The vectors that a program reads besides q, k and v, as wide as queries; of an indexer one head, as its tables have. */
 export function vectorsOf({ stages }: CompiledPattern, sizes: Sizes, batch = 1): Record<string, Tensor> {
-  const sharers = { head: sizes.qHeads, kvHead: sizes.kvHeads, request: 1, indexHead: 1 }
   const declared = stages?.graph.inputs ?? []
   return Object.fromEntries(
-    declared.map(({ name, side, share, grain }, i) => {
-      const tokens = grain === 'whole' ? 1 : side === 'q' ? sizes.qLen : sizes.kvLen
-      const shape = [batch, sharers[share], tokens, sizes.headDim] as const
+    declared.map((info, i) => {
+      const shape = rowsShape(
+        info,
+        { ...sizes, batch, qRows: sizes.qLen, kvRows: sizes.kvLen },
+        1,
+        sizes.headDim,
+      )
       const data = Float32Array.from(
         { length: shape.reduce((a, b) => a * b, 1) },
         (_, n) => 2 * unit(hash(sizes.seed, i + 1000), n) - 1,
       )
-      return [name, { data, shape }]
+      return [info.name, { data, shape }]
     }),
   )
 }

@@ -39,8 +39,7 @@ export async function outcomeOf(pattern: Pattern, kernel: Kernel, call: Referenc
   const worst = (got: ArrayLike<number>) =>
     oracle.out.reduce((most, x, i) => Math.max(most, Math.abs(x - got[i]!)), 0)
   const [ours, theirs] = [worst(result.out.data as Float32Array), worst(plain.out)]
-  const { difference } = pattern.forward
-    ? judge(pattern, call, result)
-    : compareWithOracle(pattern, call, result, oracle, plain)
+  const compare = pattern.forward ? judge : compareWithOracle
+  const { difference } = compare(pattern, call, result, oracle, plain)
   return { errorRatio: ours === 0 ? 0 : ours / theirs, passed: difference === null, oracle }
 }

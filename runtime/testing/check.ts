@@ -172,15 +172,9 @@ export async function runCase(built: Built, pattern: Pattern, c: AttentionCase):
   }
   try {
     const got = await built.answer(call)
-    if (pattern.forward) return judge(pattern, call, got, built.plain)
-    const compared = compareWithOracle(
-      pattern,
-      call,
-      got,
-      reference(pattern, call),
-      built.plain(pattern, call),
-    )
-    return { ...compared, undecided: 0 }
+    const [oracle, plain] = [reference(pattern, call), built.plain(pattern, call)]
+    if (pattern.forward) return judge(pattern, call, got, oracle, plain)
+    return { ...compareWithOracle(pattern, call, got, oracle, plain), undecided: 0 }
   } catch (error) {
     const said = error instanceof Error ? `${error.name}: ${error.message}` : String(error)
     return { ratio: Infinity, difference: `the call was not answered: ${said}`, undecided: 0 }

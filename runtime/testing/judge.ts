@@ -25,22 +25,20 @@ const elements = (t: Tensor, layout: ReferenceCall['layout']): Float32Array =>
 
 /**
  * The rule of `compareWithOracle`, after rows that the oracle itself decides otherwise when its inputs move by less than a rounding.
- *
- * @param plain attention of the kernel's precision, done plainly
  */
 export function judge(
   pattern: Pattern & ReferencePattern,
   call: ReferenceCall,
   got: KernelResult,
-  plain: (pattern: ReferencePattern, call: ReferenceCall) => ReferenceResult = plain32,
+  oracle: ReferenceResult = reference(pattern, call),
+  plain: ReferenceResult = plain32(pattern, call),
 ): Judgement {
-  const oracle = reference(pattern, call)
   const dim = got.out.shape[3]
   const out = elements(got.out, 'bhld')
   // A gated sum has no log-sum-exp, by which the comparison tells rows that kernels promise nothing of.
   const gated = oracle.lse.some(Number.isNaN)
   const numbered = (r: ReferenceResult) => (gated ? { ...r, lse: r.lse.map(() => 0) } : r)
-  const [known, usual] = [numbered(oracle), numbered(plain(pattern, call))]
+  const [known, usual] = [numbered(oracle), numbered(plain)]
   if (gated && !got.lse.data.every(Number.isNaN))
     return { ratio: Infinity, difference: 'the log-sum-exp of a gated sum is a number', undecided: 0 }
   const lse = gated ? new Float32Array(got.lse.data.length) : Float32Array.from(got.lse.data)

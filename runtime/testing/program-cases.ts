@@ -1,6 +1,7 @@
 /** A pattern with a `forward` in, one random call of it out: lengths of several of its blocks, whole prompts, chunks and single steps. */
 
 import type { Pattern } from '../../dsl/index.ts'
+import { rowsShape } from '../stage-sizes.ts'
 import type { Layout, Shape } from '../tensor.ts'
 import type { AttentionCase, CaseVariant } from './cases.ts'
 import type { Draw } from './draw.ts'
@@ -31,12 +32,9 @@ export function drawProgramCase(d: Draw, pattern: Pattern, variant: CaseVariant)
   const indexHeads = d.pick([2, 1, 3])
   const channels = d.pick([8, 16, 5])
   const sizes = { batch, qHeads, kvHeads, qRows: rows, kvRows, headDim }
-  const sharers = { head: qHeads, kvHead: kvHeads, request: 1, indexHead: indexHeads }
-  const vectors = Object.entries(pattern.tables).flatMap(([name, spec]): [string, Shape][] => {
-    if (spec.kind !== 'rows-input') return []
-    const tokens = spec.grain === 'whole' ? 1 : spec.side === 'q' ? rows : kvRows
-    return [[name, [batch, sharers[spec.share], tokens, channels]]]
-  })
+  const vectors = Object.entries(pattern.tables).flatMap(([name, spec]): [string, Shape][] =>
+    spec.kind === 'rows-input' ? [[name, rowsShape(spec, sizes, indexHeads, channels)]] : [],
+  )
   const given = drawGiven(d, pattern, vectors.length > 0 ? { ...sizes, indexHeads } : sizes)
   return {
     ...sizes,

@@ -84,8 +84,11 @@ describe('a judgement', () => {
     return { out: { data: Float32Array.from(out), shape }, lse: { data: Float32Array.from(lse) } }
   }
 
+  const judged = (given: SelectionCall, got: ReturnType<typeof resultOf>) =>
+    judge(pattern, given, got, reference(pattern, given), plain16(pattern, given))
+
   test('of the oracle itself finds its rounding alone', () => {
-    const { ratio, ...found } = judge(pattern, call, resultOf(call), plain16)
+    const { ratio, ...found } = judged(call, resultOf(call))
     expect(found).toEqual({ difference: null, undecided: 0 })
     expect(ratio).toBeLessThan(0.1)
   })
@@ -93,7 +96,7 @@ describe('a judgement', () => {
   test('of one row that chose otherwise is a difference', () => {
     const got = resultOf(call)
     got.out.data.subarray(39 * 64, 40 * 64).fill(0.25)
-    const { difference, undecided } = judge(pattern, call, got, plain16)
+    const { difference, undecided } = judged(call, got)
     expect(difference).toMatch(/batch 0, head 0, row 39/)
     expect(undecided).toBe(0)
   })
@@ -103,7 +106,7 @@ describe('a judgement', () => {
     const same = { ...call.k, data: (call.k.data as Uint16Array).map((_, i, all) => all[i % 64]!) }
     const even: SelectionCall = { ...call, k: same }
     const got = resultOf({ ...even, v: { ...call.v, data: call.v.data.toReversed() as Uint16Array } })
-    const { undecided } = judge(pattern, even, got, plain16)
+    const { undecided } = judged(even, got)
     expect(undecided).toBeGreaterThan(0)
     expect(undecided).toBeLessThan(2 * 40)
   })

@@ -6,7 +6,7 @@ import type { CudaDtype } from '../../codegen/cuda/manifest.ts'
 import { bfloatArray } from '../../runtime/bfloat.ts'
 import { cudaAttention, loadCudaKernel, type CudaDriver } from '../../runtime/cuda.ts'
 import { halfArray } from '../../runtime/half.ts'
-import { plain16 } from '../../runtime/reference.ts'
+import { plain16, reference } from '../../runtime/reference.ts'
 import type { Tensor } from '../../runtime/tensor.ts'
 import { judge } from '../../runtime/testing/judge.ts'
 import { stageCase, type StageCase, type StageSizes } from '../runtime/stage-cases.ts'
@@ -42,7 +42,7 @@ export async function differenceOf(
   const got = await cudaAttention(kernel, call)
   kernel.release()
   // A number that is rounded to few bits may fall to either side.
-  return judge(pattern, call, got, plain16).difference
+  return judge(pattern, call, got, reference(pattern, call), plain16(pattern, call)).difference
 }
 
 const METHODS = ['xattention', 'anchor', 'moba', 'quest', 'dsa', 'hisa', 'minference-vertical-slash', 'pbs']
