@@ -15,7 +15,7 @@ export interface Found {
 export const evaluationsIn = (folder: string): Found[] =>
   readdirSync(folder)
     .filter((file) => /^eval-.*\.json$/.test(file))
-    .toSorted()
+    .toSorted(new Intl.Collator('en', { numeric: true }).compare)
     .map((file) => ({
       name: basename(file, '.json'),
       report: JSON.parse(readFileSync(`${folder}/${file}`, 'utf8')) as EvalReport,
@@ -23,15 +23,19 @@ export const evaluationsIn = (folder: string): Found[] =>
 
 type TableOf = (head: readonly string[], lines: readonly (readonly string[])[]) => string
 
-/** A part for each length of each evaluation, or that there is none yet. */
+/** A part for each length of each evaluation, and what none of them judged; or that there is none yet. */
 export function evaluationText(found: readonly Found[], table: TableOf): string {
   if (found.length === 0)
     return 'Not measured yet: `node out/bench/bench.mjs bench/results eval --model models/needle/model` on a GPU.'
-  return found.map((one) => partOf(one, table)).join('\n\n')
+  const refused = new Map(found.flatMap(({ report }) => report.refused.map((r) => [r.name, r.reason])))
+  const parts = found.map((one) => partOf(one, table))
+  return [...parts, ...(refused.size === 0 ? [] : [table(['not judged', 'since it'], [...refused])])].join(
+    '\n\n',
+  )
 }
 
 function partOf({ name, report }: Found, table: TableOf): string {
-  const { rows, model, device, date, refused, chunk } = report
+  const { rows, model, device, date, chunk } = report
   const lengths = [...new Set(rows.map((row) => row.length))].toSorted((a, b) => a - b)
   const shape = `${model.layers} layers of ${model.qHeads}/${model.kvHeads} heads of ${model.headDim}`
   return [
@@ -46,16 +50,8 @@ function partOf({ name, report }: Found, table: TableOf): string {
       ])
       return [`### At ${length} tokens`, table([...head, 'setting'], lines)]
     }),
-    refused.length === 0
-      ? ''
-      : table(
-          ['not judged', 'since it'],
-          refused.map((r) => [r.name, r.reason]),
-        ),
     `${date}, ${device}, ${shape}, steps of ${chunk} tokens; \`${report.command}\`; [bench/results/${name}.json](../bench/results/${name}.json).`,
-  ]
-    .filter((text) => text !== '')
-    .join('\n\n')
+  ].join('\n\n')
 }
 
 export async function drawEvaluations(found: readonly Found[], folder: string): Promise<void> {

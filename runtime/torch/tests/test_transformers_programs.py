@@ -244,11 +244,18 @@ def test_compiled_prefill(model):
     What inductor makes for the CPU takes long."""
     backend = "inductor" if DEVICE == "cuda" else "aot_eager"
     ids = tokens(1)
-    model.set_attn_implementation(f"heddle:{PATTERN}")
-    ht.configure(model, {"params": {"vertical": 33, "slash": 103}})
     asked = lambda: {"input_ids": ids, "past_key_values": DynamicCache(config=model.config)}
-    want = model(**asked()).logits
-    got = torch.compile(model.forward, fullgraph=True, backend=backend)(**asked()).logits
-    apart = (got - want).abs().amax(-1) > 0.02 * want.abs().max()
-    # Graphs round otherwise, and a row whose last choice hangs on that keeps other keys in the second layer.
-    assert apart.float().mean() <= 0.02, f"rows {apart.nonzero().tolist()} differ"
+    model.set_attn_implementation(f"heddle:{PATTERN}")
+    compiled = torch.compile(model.forward, fullgraph=True, backend=backend)
+
+    def both(params):
+        ht.configure(model, {"params": params})
+        torch.compiler.reset()
+        return model(**asked()).logits, compiled(**asked()).logits
+
+    apart = lambda a, b: ((a - b).abs().amax(-1) > 0.02 * b.abs().max()).sum().item()
+    dense, got = both(ALL)
+    assert apart(got, dense) == 0
+    # Graphs round otherwise: a choice that hangs on that changes the rows of a block in what follows, and no more of them.
+    few, got = both({"vertical": 33, "slash": 103})
+    assert 4 * apart(got, few) <= apart(few, dense), (apart(got, few), apart(few, dense))
