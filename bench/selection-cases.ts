@@ -62,16 +62,20 @@ export type SelectionCall = ReferenceCall & { readonly rows: Readonly<Record<str
 /** Blocks of a few sizes, some of them cut; a few steps of decoding; chunks that begin anywhere. */
 const LONGEST = { small: 110, wide: 330 } as const
 
-/** As many heads as have products of their own, and as many as have not. */
+/** As many heads as have products of their own, or share one with those of other queries, and as many as have not. */
 const INDEXERS = [
   { heads: 64, channels: 128 },
+  { heads: 13, channels: 64 },
   { heads: 3, channels: 8 },
   { heads: 40, channels: 72 },
 ] as const
 
+/** Heads of a kv head, where blocks are of whole tiles; of patterns that add up over them as many as share a product. */
+const GROUPS: Readonly<Record<string, readonly number[]>> = { nsa: [2, 16, 9] }
+
 export function drawSizes(d: Draw, { grain, pattern }: Pick<AnyUnit, 'grain' | 'pattern'>): Sizes {
   const kvHeads = d.int(1, 2)
-  const group = d.pick(grain === 'small' ? [2, 1, 4] : [2, 1])
+  const group = d.pick(grain === 'small' ? [2, 1, 4] : (GROUPS[pattern] ?? [2, 1]))
   const kvLen = d.int(1, LONGEST[grain])
   const qLen = d.pick([() => kvLen, () => 1, () => d.int(1, kvLen)])()
   const batch = grain === 'small' ? d.int(1, 2) : 1

@@ -156,6 +156,8 @@ export interface Lambda {
  * tile's first. Of a strip of columns only the queries are multiplied that `asked` says of some part of it; the others' cells are hidden.
  */
 export interface SharerSums {
+  /** Which of the target's makes them. */
+  readonly by: string
   readonly memory: Memory
   readonly sharers: Code
   readonly channels: Code

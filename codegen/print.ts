@@ -161,8 +161,8 @@ export function printer(language: Language, memory: ReadonlySet<string> = new Se
       case 'bits':
         return line(products().bits(s.sums, placed(s.words.name), s.each))
       case 'sharerSums': {
-        const sharers = language.products?.sharers
-        if (!sharers) throw new Error('the language has no products of sharers')
+        const sharers = language.products?.sharers?.find(({ name }) => name === s.by)
+        if (!sharers) throw new Error(`the language has no products of sharers called ${s.by}`)
         need(sharers.helper)
         const functions = [s.asked, s.columnFactor, s.made, s.put, s.hide].map(lambda)
         return lines(

@@ -61,6 +61,10 @@ export interface PrintedLambda {
 
 /** `sharerSums` of kernel.ts, of targets whose matrix units have a query's sharers for rows. */
 export interface SharerProducts {
+  /** Of the form that is made by it. */
+  readonly name: string
+  /** Of how many numbers of eight bits a column's channel may be the sum. */
+  readonly columnParts: 1 | 3
   /** Queries and columns of a workgroup, and how many columns are multiplied at once. */
   readonly tile: { readonly q: number; readonly kv: number }
   readonly strip: number
@@ -87,8 +91,8 @@ export interface Products {
   readonly short?: { readonly most: number; readonly products: Products }
   /** Workgroups that share a multiprocessor; 1 unless given. */
   readonly blocks?: number
-  /** Absent: sums over sharers are made sharer by sharer. */
-  readonly sharers?: SharerProducts
+  /** Best first; none: sums over sharers are made sharer by sharer. */
+  readonly sharers?: readonly SharerProducts[]
   /** Of workgroup memory: for panels of so many parts, and what a kernel may take in all. */
   readonly bytes: (xParts: number, yParts: number, channels: number | null) => number
   readonly most: number

@@ -16,7 +16,7 @@ import { simplifyPattern } from './simplify.ts'
 import { NO_SPAN, type Span } from './source.ts'
 import { functionsIn } from './stages/graph.ts'
 import type { StagePlan } from './stages/plan.ts'
-import { planStages } from './stages/schedule.ts'
+import { planProgram } from './stages/schedule.ts'
 
 export interface CompiledPattern {
   readonly name: string
@@ -252,7 +252,7 @@ function finish(
       const kernels =
         forward &&
         guarded(session, 'plan', ast.span, () =>
-          planStages(forward.typing, forward.graph, simplified, session),
+          planProgram(forward.typing, forward.graph, simplified, session),
         )
       const { name } = made
       return [{ name, exportName: ast.exportName, ir, ast, lowered: made, simplified, plan, stages: kernels }]

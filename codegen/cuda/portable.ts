@@ -18,6 +18,7 @@ import {
 import { CUDA } from './target.ts'
 import { panelProducts } from './product.ts'
 import { groupProducts } from './product-hopper.ts'
+import { PACKED_PRODUCTS } from './packed.ts'
 import { SHARER_PRODUCTS } from './sharers.ts'
 import { textOf } from './text.ts'
 
@@ -189,5 +190,5 @@ export const portableCuda = (bf16: boolean): Target => ({
 /** The same for Hopper, whose products are those of warpgroups. */
 export const hopperCuda = (bf16: boolean): Target => ({
   ...portableCuda(bf16),
-  products: { ...groupProducts(bf16), sharers: SHARER_PRODUCTS },
+  products: { ...groupProducts(bf16), sharers: [PACKED_PRODUCTS, SHARER_PRODUCTS] },
 })

@@ -22,13 +22,6 @@ struct SharerBook {
 };
 static_assert(sizeof(SharerBook) <= SHARER_BOOK, "room behind the panels");
 
-// What each thread of the warp has asked for will be counted, and what it stored is there.
-DEVICE void arriveBrought(u32 barrier) {
-  barrierArriveCopies(barrier);
-  syncLanes();
-  if (laneIndex() == 0) barrierArrive(barrier);
-}
-
 template <class X, class Y, class ColumnFactor>
 DEVICE void bringStrips(unsigned char* memory, SharerBook& book, int channels, X const& x, Y const& y, ColumnFactor const& columnFactor) {
   unsigned char* const strips = memory + SHARER_QUERIES * QUERY_PANEL;
@@ -79,39 +72,6 @@ DEVICE void multiplyStrip(float (&d)[STRIP / 2], u32 query, u32 strip) {
   pin(d);
 }
 
-// Sums over lanes whose numbers differ in the bit of MASK: of 2 * HALF of them the lower half stays with the lane whose bit is zero.
-template <int MASK, int HALF>
-DEVICE void halveSums(float (&x)[STRIP / 4]) {
-  bool const upper = (laneIndex() & MASK) != 0;
-#pragma unroll
-  for (int i = 0; i < HALF; i++) {
-    float const other = shuffleXor(upper ? x[i] : x[i + HALF], MASK);
-    x[i] = (upper ? x[i + HALF] : x[i]) + other;
-  }
-}
-
-// A warp has 16 sharers: a lane two of them, and of each eight columns two.
-template <bool WHOLE, bool TOTALS, class Made>
-DEVICE void addSharers(float (&total)[STRIP / 4], float const (&d)[STRIP / 2], float const* factors, int first, bool const (&there)[2], Made const& low,
-                       Made const& high) {
-  int const column = 2 * (laneIndex() & 3);
-#pragma unroll
-  for (int i = 0; i < STRIP / 8; i++) {
-    float2 const two = TOTALS ? make_float2(1.0f, 1.0f) : *(float2 const*)(factors + 8 * i + column);
-#pragma unroll
-    for (int n = 0; n < 2; n++) {
-      float sum = 0.0f;
-#pragma unroll
-      for (int row = 0; row < 2; row++) {
-        float const product = d[4 * i + 2 * row + n];
-        float const own = (row == 0 ? low : high)(first + 8 * i + column + n, TOTALS ? product : product * (n == 0 ? two.x : two.y));
-        sum += WHOLE || there[row] ? own : 0.0f;
-      }
-      total[2 * i + n] = sum;
-    }
-  }
-}
-
 template <bool TOTALS, class Made, class Put, class Hide>
 DEVICE void sumStrips(unsigned char* memory, SharerBook& book, int sharers, int channels, Made const& made, Put const& put, Hide const& hide) {
   int const group = shuffle(threadIndex() >> 7, 0) - 1, lane = laneIndex(), own = threadIndex() & 127;
@@ -141,13 +101,9 @@ DEVICE void sumStrips(unsigned char* memory, SharerBook& book, int sharers, int 
       if (channels > SHARER_CHUNK) multiplyStrip<2>(d, a, b);
       else multiplyStrip<1>(d, a, b);
       float total[STRIP / 4];
-      if (sharers >= SHARER_ROWS) addSharers<true, TOTALS>(total, d, book.factors[stage], strip * STRIP, there, low, high);
-      else addSharers<false, TOTALS>(total, d, book.factors[stage], strip * STRIP, there, low, high);
-      halveSums<16, 16>(total);
-      halveSums<8, 8>(total);
-      halveSums<4, 4>(total);
-      // The bits of a lane's number say which columns stayed with it.
-      float* const part = book.parts[group][round][own >> 5] + 16 * (lane >> 2) + 2 * (lane & 3);
+      if (sharers >= SHARER_ROWS) addRows<true, TOTALS>(total, d, book.factors[stage], strip * STRIP, there, low, high);
+      else addRows<false, TOTALS>(total, d, book.factors[stage], strip * STRIP, there, low, high);
+      float* const part = book.parts[group][round][own >> 5] + addLanes(total);
       *(float2*)part = make_float2(total[0], total[1]);
       *(float2*)(part + 8) = make_float2(total[2], total[3]);
       namedSync(SHARER_BARRIER + group, 128);

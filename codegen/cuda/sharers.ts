@@ -1,6 +1,6 @@
 /** Sums over sharers by Hopper's warpgroup products: the statement of kernel.ts as a call of sharers.cuh. */
 
-import type { Helper, PrintedLambda, SharerProducts } from '../target.ts'
+import type { Helper, PrintedLambda, PrintedSharerSums, SharerProducts } from '../target.ts'
 import { PANELS, panelLambda } from './panels.ts'
 import { PRELUDE_HOPPER } from './product-hopper.ts'
 import { textOf } from './text.ts'
@@ -25,6 +25,9 @@ const BOOK_BYTES = 14 * 1024
 /** Of fewer sharers most rows of a product are empty: by then a product for each of them costs less. */
 const LEAST_SHARERS = 16
 
+/** What it shares with other sums over sharers. */
+export const STRIPS: Helper = { name: 'strips', text: textOf('strips.cuh') }
+
 const HELPER: Helper = {
   name: 'sharers',
   text: [
@@ -39,7 +42,7 @@ const HELPER: Helper = {
     '',
     textOf('sharers.cuh'),
   ].join('\n'),
-  needs: [PRELUDE_HOPPER, PANELS],
+  needs: [PRELUDE_HOPPER, PANELS, STRIPS],
 }
 
 /** One that is handed out keeps copies: what it was made from is gone by then. */
@@ -48,7 +51,15 @@ const lambda = ({ parameters, body, value }: PrintedLambda, keeps: '&' | '='): s
   return `[${keeps}](${parameters.join(', ')}) {\n${body}${made === null ? '' : `  return ${made};\n`}}`
 }
 
+/** What a call of the text is given. */
+export const givenOf = ({ channels, query, x, y, functions }: PrintedSharerSums): string => {
+  const panels = [panelLambda(x, channels, [query]), panelLambda(y, channels)]
+  return [...panels, ...functions.map((f) => lambda(f, '&'))].join(', ')
+}
+
 export const SHARER_PRODUCTS: SharerProducts = {
+  name: 'sharers',
+  columnParts: 1,
   tile: { q: SHAPE.SHARER_QUERIES, kv: SHAPE.STRIP * SHAPE.STRIPS },
   strip: SHAPE.STRIP,
   threads: 128 * (1 + SHAPE.SHARER_GROUPS),
@@ -58,9 +69,8 @@ export const SHARER_PRODUCTS: SharerProducts = {
   // Pieces of sixteen bytes are there or not.
   channels: { most: SHAPE.SHARER_CHANNELS, multiple: 8 },
   helper: HELPER,
-  sums: ({ memory, sharers, channels, parts, scaled, query, x, y, functions }) => {
-    const panels = [panelLambda(x, channels, [query]), panelLambda(y, channels)]
-    const given = [...panels, ...functions.map((f) => lambda(f, '&'))].join(', ')
-    return `sumSharers<${parts}, ${scaled === 'totals'}>((unsigned char*)${memory}, ${sharers}, ${channels}, ${given});`
+  sums: (text) => {
+    const { memory, sharers, channels, parts, scaled } = text
+    return `sumSharers<${parts}, ${scaled === 'totals'}>((unsigned char*)${memory}, ${sharers}, ${channels}, ${givenOf(text)});`
   },
 }

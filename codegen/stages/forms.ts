@@ -73,10 +73,10 @@ export function formsOf({ sizes, target }: StagesOptions, kernel: ComputeKernel,
         const channels = isAtMost(rowsOf(cells.leaf.dot.src[0]!).channels, fewChannels(few))
         forms.push({ id: 'few', when: { op: 'and', src: [rows, channels] }, shape: { kind: 'few', ...few } })
       }
-      const products = target.products?.sharers
-      if (products && sharerCells(text, cells)) {
+      for (const products of target.products?.sharers ?? []) {
+        if (!sharerCells(text, cells, target.products!, products)) continue
         const when = jsonOf(sharersPay(sizes, products, cells))
-        forms.push({ id: 'sharers', when, shape: { kind: 'sharers', products, cells } })
+        forms.push({ id: products.name, when, shape: { kind: 'sharers', products, cells } })
       }
       return forms
     }

@@ -2,6 +2,7 @@
 
 import { sameUnits } from '../../compiler/stages/axes.ts'
 import { isWord, type StageNode } from '../../compiler/stages/graph.ts'
+import { stageRow } from '../../compiler/stages/table.ts'
 import { scoresOf } from '../../compiler/stages/typing.ts'
 import type { Products } from '../target.ts'
 import { knownChannels, leafOf, type Leaf } from './panels.ts'
@@ -71,7 +72,7 @@ function isStored(t: StageText, node: StageNode): boolean {
 
 /** True of cells that are made wherever they are needed, of products among others. */
 export const isMade = (t: StageText, node: StageNode): boolean =>
-  node.word !== 'fill' && node.word !== 'values' && !isStored(t, node)
+  node.word !== 'fill' && node.word !== 'values' && stageRow(node.word).had !== 'vector' && !isStored(t, node)
 
 const hasAxesOf = (a: StageNode, b: StageNode): boolean =>
   sameUnits(scoresOf(a).q, scoresOf(b).q) && sameUnits(scoresOf(a).kv, scoresOf(b).kv)

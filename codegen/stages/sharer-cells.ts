@@ -4,8 +4,9 @@ import type { Expr } from '../../compiler/ir.ts'
 import { readsHead } from '../../compiler/plan.ts'
 import { isWord, type Share, type StageNode } from '../../compiler/stages/graph.ts'
 import type { Sizes } from '../../compiler/stages/sizes.ts'
+import { stageRow } from '../../compiler/stages/table.ts'
 import { rowsOf, scoresOf } from '../../compiler/stages/typing.ts'
-import type { SharerProducts } from '../target.ts'
+import type { Products, SharerProducts } from '../target.ts'
 import type { ProductCells } from './product-cells.ts'
 import type { StageText } from './text.ts'
 
@@ -14,24 +15,39 @@ export interface SharerCells extends ProductCells {
   readonly pool: StageNode<'poolScores'>
 }
 
-export function sharerCells(t: StageText, cells: ProductCells): cells is SharerCells {
+export function sharerCells(
+  t: StageText,
+  cells: ProductCells,
+  { halfParts }: Pick<Products, 'halfParts'>,
+  { columnParts }: Pick<SharerProducts, 'columnParts'>,
+): cells is SharerCells {
   const { leaf, pool, inner, blocks } = cells
   if (pool === null || blocks !== null || leaf.patches !== null) return false
   const [x, y] = leaf.dot.src.map(rowsOf)
   const isOfSharers = x!.share === scoresOf(pool.src[0]!).share && scoresOf(pool).share !== x!.share
   const isOfAll = y!.share === 'request' || y!.share === scoresOf(pool).share
-  const isOnePart = leaf.dot.src.every((n) => isCode(t, n))
+  const [rowParts, parts] = leaf.dot.src.map((n) => partsOf(t, n, halfParts))
+  const isMultiplied = rowParts === 1 && (parts === 1 || parts === columnParts)
   // What hides a cell is the mask and what is asked of the total.
-  const isSeenAlike = inner.every((n) => isWord(n, 'map') && n.src.length === 1)
+  const isSeenAlike = inner.every((n) => isWord(n, 'map') && n.src.filter((s) => !isOfRows(s)).length === 1)
   const isMaskAlike = scoresOf(leaf.node).visible === 'off' || !readsHead(t.problem.pattern)
-  return isOfSharers && isOfAll && isOnePart && isSeenAlike && isMaskAlike
+  return isOfSharers && isOfAll && isMultiplied && isSeenAlike && isMaskAlike
 }
 
-/** Vectors that go into a product as they are stored, in numbers of eight bits. */
-function isCode(t: StageText, node: StageNode): boolean {
-  const codes = t.find(node, 'codes')
-  return codes !== null && !t.writes(codes)
+/** A number for each row, which every cell has. */
+export const isOfRows = (node: StageNode): boolean => stageRow(node.word).had === 'vector'
+
+/** How many numbers of eight bits a channel of stored vectors is the sum of; null: they have to be made. */
+function partsOf(t: StageText, node: StageNode, halfParts: number): number | null {
+  const isRead = (holds: 'codes' | 'rows') => {
+    const found = t.find(node, holds)
+    return found !== null && !t.writes(found)
+  }
+  if (isRead('codes')) return 1
+  if (isWord(node, 'input') && t.input(node.arg.name).role !== 'rows') return halfParts
+  return isRead('rows') || isWord(node, 'input') ? FLOAT_PARTS : null
 }
+const FLOAT_PARTS = 3
 
 /** Of a call: whether it has as many sharers and channels as such products are for. */
 export function sharersPay(sizes: Sizes, products: SharerProducts, { leaf, pool }: SharerCells): Expr {

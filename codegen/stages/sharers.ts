@@ -95,7 +95,9 @@ export function sharersEntry(
     }),
   }
   const y = leafRows(t, leaf, 'kv', of, firstColumn, (row) => lt(add(firstColumn, row), columns))
+  const columnScale = (column: Code) => leafScale(t, leaf, 'kv', of, add(firstColumn, column))
   block.sharerSums({
+    by: products.name,
     memory,
     sharers,
     channels: block.let('channels', leafChannels(t, leaf)),
@@ -104,11 +106,9 @@ export function sharersEntry(
     asked,
     x: panelOf(t, block, products.chunk, x),
     y: panelOf(t, block, products.chunk, y),
-    columnFactor: block.lambda(
-      [['column', 'i32']],
-      (_, column) => leafScale(t, leaf, 'kv', of, add(firstColumn, column!)) ?? f32(1),
-    ),
-    scaled: scaled(cells),
+    columnFactor: block.lambda([['column', 'i32']], (_, column) => columnScale(column!) ?? f32(1)),
+    // A factor of one is nowhere missed.
+    scaled: columnScale(i32(0)) ? scaled(cells) : 'totals',
     made: madeOf(c, block, cells, (query, sharer, column) => ({
       ...placeAt(query, column),
       of: sharerAt(sharer),

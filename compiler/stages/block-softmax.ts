@@ -6,33 +6,28 @@
 
 import { Session } from '../diagnostics.ts'
 import { filterRange } from './filter-range.ts'
-import { isWord, nodesUnder, type StageGraph, type StageNode, type ScoresType } from './graph.ts'
+import { isWord, type StageGraph, type StageNode, type ScoresType } from './graph.ts'
 import { patchesOf } from './patches.ts'
 import type { StagePlan } from './plan.ts'
 import { finerRows, isCoarse } from './plan-scores.ts'
+import { rewriteGraph } from './rewrite.ts'
 import { planStages } from './schedule.ts'
 import { scoresOf, type Typing } from './typing.ts'
 
 /** @param widths how many cells of a row a block may have */
 export function bySoftmaxOfBlocks(plan: StagePlan, widths: readonly number[]): StagePlan {
   const { typing, graph, pattern } = plan
-  const found = graph.nodes.filter((node) => isMass(typing, graph, node, widths))
-  const replaced = new Set(found.flatMap((node) => [node, node.src[0]!]))
-  // Nodes that types speak of would have to be made anew there too.
-  if (found.length === 0 || graph.nodes.some((n) => mentions([n.arg, n.type], replaced))) return plan
-  const known = new Map<StageNode, StageNode>()
-  for (const node of graph.nodes) {
-    const src = node.src.map((n) => known.get(n)!)
-    known.set(node, found.includes(node) ? massOf(typing, node as Pool, src[0]!) : again(typing, node, src))
-  }
-  const result = known.get(graph.result)!
-  return planStages(typing, { ...graph, result, nodes: nodesUnder(result) }, pattern, new Session())
+  const made = rewriteGraph(typing, graph, (node, src) => {
+    if (!isMass(typing, graph, node, widths)) return null
+    return massOf(typing, node, src[0]!)
+  })
+  return made ? planStages(typing, made, pattern, new Session()) : plan
 }
 
 type Pool = StageNode<'poolScores'>
 
 /** True of the sum over blocks of keys of a softmax that nobody else reads, of cells that are products. */
-function isMass(t: Typing, { nodes }: StageGraph, node: StageNode, widths: readonly number[]): boolean {
+function isMass(t: Typing, { nodes }: StageGraph, node: StageNode, widths: readonly number[]): node is Pool {
   if (!isWord(node, 'poolScores') || node.src.length > 1) return false
   const [softmax] = node.src as [StageNode]
   const { how, kv, q, of, share } = node.arg
@@ -66,15 +61,4 @@ function massOf({ stages }: Typing, pool: Pool, softmax: StageNode): StageNode {
   const blocks = stages.node('poolScores', [cells], over, type, pool.span)
   const weights = stages.node('softmax', [blocks], null, type, softmax.span)
   return stages.node('poolScores', [weights], { ...pool.arg, kv: null }, pool.type, pool.span)
-}
-
-const again = ({ stages }: Typing, node: StageNode, src: readonly StageNode[]): StageNode =>
-  src.every((n, i) => n === node.src[i])
-    ? node
-    : stages.node(node.word, src, node.arg as never, node.type, node.span)
-
-function mentions(x: unknown, nodes: ReadonlySet<StageNode>): boolean {
-  if (typeof x !== 'object' || x === null || 'op' in x) return false
-  if ('word' in x) return nodesUnder(x as StageNode).some((n) => nodes.has(n))
-  return Object.values(x).some((value) => mentions(value, nodes))
 }

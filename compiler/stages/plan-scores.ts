@@ -48,33 +48,55 @@ export const storeChunk = (p: Planner, node: StageNode, rows: Expr): Set<StageBu
     return p.buffer(node, 'scores', share, [rows, p.sizes.units(kv)], 'chunk')
   })
 
-/** A softmax within a chunk, and the inner product that it is made of, whose rows the chunk stores for it. */
-export interface ChunkSoftmax {
-  readonly softmax: StageNode
-  readonly product: StageNode
+/** Cells that a chunk stores for its other kernels: inner products, or what heads' products add up to. */
+export interface ChunkCells {
+  readonly cells: StageNode
+  /** The softmax that is made of them, whose statistics the chunk has too; null: there is none. */
+  readonly softmax: StageNode | null
   /** Null: their rows are the units that the chunk counts. */
   readonly finer: Finer | null
 }
 
 /**
- * The softmaxes that only a chunk of `scores` reads and whose operands are a row of inner products: the product of a row is then
- * made once, and not for the statistics and for the cells.
+ * What only a chunk of `scores` reads and is made of a row of inner products: operands of softmaxes, whose product is then made once
+ * and not for the statistics and for the cells; and sums over sharers, which are made for the units that are put together and not again
+ * by each that they go into.
  */
-export function chunkSoftmaxes(p: Planner, scores: StageNode, user: StageNode): readonly ChunkSoftmax[] {
+export function chunkCells(p: Planner, scores: StageNode, user: StageNode): readonly ChunkCells[] {
   // Another reader would find nothing of what a chunk had.
   if (!p.isOnlyFor(scores, user)) return []
   const { q } = scoresOf(scores)
-  const found: ChunkSoftmax[] = []
+  const found: ChunkCells[] = []
+  const add = (cells: StageNode | null, softmax: StageNode | null): boolean => {
+    const finer = cells && finerRows(p.sizes, scoresOf(cells).q, q)
+    if (!cells || !isCoarse(cells) || finer === undefined) return false
+    found.push({ cells, softmax, finer })
+    return true
+  }
   const go = (node: StageNode): void => {
     if (node.type.kind !== 'scores' || p.stored.has(node)) return
+    if (node !== scores && isTotal(p, node) && add(node, null)) return
     for (const source of node.src) if (p.isOnlyFor(source, node)) go(source)
-    if (node.word !== 'softmax') return
-    const product = productUnder(p, node.src[0]!, node)
-    const finer = product && finerRows(p.sizes, scoresOf(product).q, q)
-    if (product && isCoarse(product) && finer !== undefined) found.push({ softmax: node, product, finer })
+    if (node.word === 'softmax') add(productUnder(p, node.src[0]!, node), node)
   }
   go(scores)
   return found
+}
+
+/** True of a sum over sharers of functions of one inner product each. */
+function isTotal(p: Planner, node: StageNode): boolean {
+  if (!isWord(node, 'poolScores') || node.src.length > 1) return false
+  const { how, q, kv, of, share } = node.arg
+  const isSum = how === 'sum' && share !== null && q === null && kv === null && of === null
+  return isSum && mapped(p, node.src[0]!)
+}
+
+/** Functions of one product's cells, and of what the rows or columns have besides. */
+function mapped(p: Planner, node: StageNode): boolean {
+  if (node.word === 'dot') return true
+  if (node.word !== 'map') return false
+  const made = node.src.filter((n) => !isSmall(p, n))
+  return made.length === 1 && p.isOnlyFor(made[0]!, node) && mapped(p, made[0]!)
 }
 
 /** Of pairs of tokens themselves a chunk would have too few rows for a tile. */
@@ -108,26 +130,26 @@ export function finerRows(sizes: Sizes, own: Axis, chunk: Axis): Finer | null | 
 }
 
 /** Bytes that a row of a chunk takes of these, for each sharer of the scores that the chunk is of. */
-export function bytesOfRows({ sizes }: Planner, all: readonly ChunkSoftmax[], share: Share): Expr {
+export function bytesOfRows({ sizes }: Planner, all: readonly ChunkCells[], share: Share): Expr {
   const { ir } = sizes
   return sizes.sum(
-    ...all.map(({ product, finer }) => {
-      const { share: own, kv } = scoresOf(product)
+    ...all.map(({ cells, softmax, finer }) => {
+      const { share: own, kv } = scoresOf(cells)
       const sharers = ir.make('floorDiv', [sizes.sharers(own), sizes.max(sizes.num(1), sizes.sharers(share))])
-      const cells = sizes.sum(sizes.units(kv), sizes.num(2))
-      return sizes.product(own === share ? sizes.num(1) : sharers, sizes.num(4 * (finer?.each ?? 1)), cells)
+      const each = sizes.sum(sizes.units(kv), sizes.num(softmax ? 2 : 0))
+      return sizes.product(own === share ? sizes.num(1) : sharers, sizes.num(4 * (finer?.each ?? 1)), each)
     }),
   )
 }
 
-/** The rows of a softmax's product, and its statistics, of one chunk. */
-export function storeSoftmax(p: Planner, { softmax, product, finer }: ChunkSoftmax, chunk: Expr): void {
+/** The rows of such cells, and the statistics of their softmax, of one chunk. */
+export function storeCells(p: Planner, { cells, softmax, finer }: ChunkCells, chunk: Expr): void {
   const rows = p.sizes.product(chunk, p.sizes.num(finer?.each ?? 1))
-  const { share, kv } = scoresOf(product)
-  const buffer = () => p.buffer(product, 'scores', share, [rows, p.sizes.units(kv)], 'chunk', { finer })
-  p.ofChunk.delete(product)
-  p.ofChunk.set(product, [...writeScores(p, product, rows, buffer, finer)])
-  p.ofChunk.set(softmax, writeStatistics(p, softmax, rows, 'chunk', finer))
+  const { share, kv } = scoresOf(cells)
+  const buffer = () => p.buffer(cells, 'scores', share, [rows, p.sizes.units(kv)], 'chunk', { finer })
+  p.ofChunk.delete(cells)
+  p.ofChunk.set(cells, [...writeScores(p, cells, rows, buffer, finer)])
+  if (softmax) p.ofChunk.set(softmax, writeStatistics(p, softmax, rows, 'chunk', finer))
 }
 
 function writeScores(

@@ -7,12 +7,12 @@ import { isWord, type StageNode } from './graph.ts'
 import type { SetForm, StageBuffer } from './plan.ts'
 import {
   bytesOfRows,
-  type ChunkSoftmax,
-  chunkSoftmaxes,
+  chunkCells,
+  type ChunkCells,
   isSmall,
+  storeCells,
   storeChunk,
   storeScores,
-  storeSoftmax,
 } from './plan-scores.ts'
 import type { Planner } from './planner.ts'
 import { operandsOf, readsScore } from './reads.ts'
@@ -121,15 +121,15 @@ function select(p: Planner, node: StageNode): Set<StageBuffer> {
   if (isSmall(p, scores)) return new Set(pick(storeScores(p, scores), units, []))
   // All rows of a head at once: two sweeps over the scores, the first of which counts them by size.
   if (scope === 'head') return new Set(pick(p.prepare(scores), units, [scores]))
-  const softmaxes = chunkSoftmaxes(p, scores, node)
+  const inside = chunkCells(p, scores, node)
   // Their statistics are the chunk's: what is prepared before it is what their products read.
-  for (const { softmax } of softmaxes) p.ofChunk.set(softmax, [])
+  for (const { softmax } of inside) if (softmax) p.ofChunk.set(softmax, [])
   p.prepare(scores)
   let made: StageBuffer[] = []
   const own = p.sizes.product(p.sizes.units(kv), p.sizes.num(4))
-  const rowBytes = p.sizes.sum(own, bytesOfRows(p, softmaxes, share))
-  p.chunked(q, share, rowBytes, tileOf(softmaxes), (rows) => {
-    for (const softmax of softmaxes) storeSoftmax(p, softmax, rows)
+  const rowBytes = p.sizes.sum(own, bytesOfRows(p, inside, share))
+  p.chunked(q, share, rowBytes, tileOf(inside), (rows) => {
+    for (const cells of inside) storeCells(p, cells, rows)
     made = pick(storeChunk(p, scores, rows), rows, [])
   })
   p.ofChunk.clear()
@@ -138,7 +138,7 @@ function select(p: Planner, node: StageNode): Set<StageBuffer> {
 
 /** Rows of a product that a tile has where there are units for it, in units of the chunk. */
 const TILE_ROWS = 128
-const tileOf = (all: readonly ChunkSoftmax[]): number =>
+const tileOf = (all: readonly ChunkCells[]): number =>
   Math.max(1, ...all.map(({ finer }) => Math.floor(TILE_ROWS / (finer?.each ?? 1))))
 
 /** True of a predicate that reads no score and is too fine for a buffer. */

@@ -12,7 +12,16 @@ import { prepareSet } from './plan-sets.ts'
 import { planResult, prepareState } from './plan-states.ts'
 import type { StageBuffer, StagePlan } from './plan.ts'
 import { Planner } from './planner.ts'
+import { bySoftmaxOfStates } from './state-softmax.ts'
 import { scoresOf, type Typing } from './typing.ts'
+
+/** The graph as its author wrote it in: what its softmaxes share with its attends is made once. */
+export const planProgram = (
+  typing: Typing,
+  graph: StageGraph,
+  pattern: PatternIr,
+  session: Session,
+): StagePlan => planStages(typing, bySoftmaxOfStates(typing, graph, pattern), pattern, session)
 
 export function planStages(
   typing: Typing,

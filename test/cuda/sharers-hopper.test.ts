@@ -76,6 +76,22 @@ test.each<Case>([
     { coarse: 3, k: 12 },
     { block: 32 },
   ],
+  [
+    'four queries to a product',
+    'dsa',
+    { ...BASE, qLen: 37, batch: 2 },
+    { heads: 16, channels: 64 },
+    { k: 20 },
+    {},
+  ],
+  [
+    'sharers that fill no warp',
+    'hisa',
+    { ...BASE, kvLen: 2300 },
+    { heads: 9, channels: 104 },
+    { coarse: 3, k: 12 },
+    { block: 32 },
+  ],
 ])('%s', { timeout: 300_000 }, async (_, name, sizes, indexer, params, consts) => {
   const made = withParams(stageCase(name, { ...sizes, indexer }, 5, consts), params)
   expect(await differenceOf(driver, made, 'bf16', sizes.headDim)).toBeNull()
@@ -98,12 +114,27 @@ test.each<readonly [string, unknown, StageSizes]>([
   expect(await differenceOf(driver, made, 'bf16', sizes.headDim)).toBeNull()
 })
 
+test.each<readonly [string, Partial<StageSizes>]>([
+  [
+    'heads that share a kv head, weighed by the sums of an attend',
+    { qHeads: 32, kvHeads: 2, qLen: 70, kvLen: 250 },
+  ],
+  ['channels of two chunks', { qHeads: 12, qLen: 20, kvLen: 120, headDim: 72 }],
+  ['columns of several tiles', { qHeads: 8, qLen: 9, kvLen: 8300 }],
+  ['rows that no key is seen by', { qHeads: 16, qLen: 70, kvLen: 70 }],
+])('%s', { timeout: 300_000 }, async (_, sizes) => {
+  const all = { ...BASE, ...sizes }
+  // Of eight tokens the channels.
+  const made = withParams(stageCase('nsa', all, 5, { wide: 8 * all.headDim }), { n: 4, window: 32 })
+  expect(await differenceOf(driver, made, 'bf16', all.headDim)).toBeNull()
+})
+
 test('a mask of each head has no total that all rows are seen by', () => {
   const ids = (own: unknown) =>
     kernelsOf(emitCuda(compiledOf(own), { headDims: [16], dtypes: ['bf16'] }).stages!.variants[0]!)
       .filter(({ name }) => name.startsWith('scores'))
       .map(({ forms }) => forms.map((f) => f.id))
-  expect(ids(groupedIndexer)).toEqual([['few', 'sharers', 'wgmma']])
+  expect(ids(groupedIndexer)).toEqual([['few', 'packed', 'sharers', 'wgmma']])
   expect(ids(windowedIndexer)).toEqual([['few', 'wgmma']])
 })
 
