@@ -15,3 +15,9 @@ export function evaluateConstant(e: Code): Value | undefined {
   }
   return (OPS[e.op as keyof typeof OPS].eval as (...args: Value[]) => Value)(...values)
 }
+
+/** The number that an expression is, where it is known with the text. */
+export function literalOf(e: Code): number | null {
+  const value = e.kind === 'literal' ? e.value : evaluateConstant(e)
+  return typeof value === 'number' ? value : null
+}

@@ -22,12 +22,12 @@ DEVICE Units unitsOf(Walk const& walk, int tile) {
 DEVICE int broughtOf(Place const& place, int unit) { return UNITS == 1 ? unit : min(unit, max(place.kvLen - 1, 0) / UNIT_KV); }
 
 // A box of a run's rows.
-DEVICE void copyRun(u32 shared, TensorMap const& map, u32 barrier, int column, Place const& place, Run run, int head, u64 policy) {
+DEVICE void copyRun(u32 shared, TensorMap const& map, u32 barrier, int column, Place const& place, Run run, int head, int batch, u64 policy) {
   if (ORDERED) {
     int const skipped = stepsTo(place, run.first);
-    copyBox(shared, map, barrier, column, run.from + skipped, run.first - skipped * stepOf(place), head, place.batch, policy);
+    copyBox(shared, map, barrier, column, run.from + skipped, run.first - skipped * stepOf(place), head, batch, policy);
   } else {
-    copyBox(shared, map, barrier, column, run.first + run.from, head, place.batch, policy);
+    copyBox(shared, map, barrier, column, run.first + run.from, head, batch, policy);
   }
 }
 
@@ -113,7 +113,7 @@ DEVICE void produce(Call const& call, TensorMap const& qMap, TensorMap const& kM
       barrierExpect(qFull, Q_BYTES);
 #pragma unroll
       for (int c = 0; c < HEAD_DIM / CHUNK_K; c++)
-        copyRun(qShared + t.stage * Q_BYTES + c * TILE_Q * CHUNK_BYTES_K, qMap, qFull, c * CHUNK_K, place, queries, work.head, EVICT_FIRST);
+        copyRun(qShared + t.stage * Q_BYTES + c * TILE_Q * CHUNK_BYTES_K, qMap, qFull, c * CHUNK_K, place, queries, work.head, place.batch, EVICT_FIRST);
     }
     t.advance();
     message = (message + 1) % MESSAGES;
@@ -144,7 +144,7 @@ DEVICE void produce(Call const& call, TensorMap const& qMap, TensorMap const& kM
         for (int c = 0; c < VALUE_DIM / CHUNK_V; c++)
 #pragma unroll
           for (int u = 0; u < UNITS; u++)
-            copyRun(sharedAddress(to) + (c * TILE_KV + u * UNIT_KV) * CHUNK_BYTES_V, vMap, full, c * CHUNK_V, place, keysOf(place, broughtOf(place, valuesOf.id[u])), place.kvHead, EVICT_LAST);
+            copyRun(sharedAddress(to) + (c * TILE_KV + u * UNIT_KV) * CHUNK_BYTES_V, vMap, full, c * CHUNK_V, place, keysOf(place, broughtOf(place, valuesOf.id[u])), place.kvHead, place.batch, EVICT_LAST);
       }
       v.advance();
     };
@@ -167,10 +167,12 @@ DEVICE void produce(Call const& call, TensorMap const& qMap, TensorMap const& kM
       } else if (lane == 0) {
         barrierExpect(full, K_BYTES);
 #pragma unroll
-        for (int c = 0; c < HEAD_DIM / CHUNK_K; c++)
+        for (int part = 0; part < K_PARTS; part++)
 #pragma unroll
-          for (int u = 0; u < UNITS; u++)
-            copyRun(qShared + to + (c * TILE_KV + u * UNIT_KV) * CHUNK_BYTES_K, kMap, full, c * CHUNK_K, place, keysOf(place, broughtOf(place, keys.id[u])), place.kvHead, EVICT_LAST);
+          for (int c = 0; c < HEAD_DIM / CHUNK_K; c++)
+#pragma unroll
+            for (int u = 0; u < UNITS; u++)
+              copyRun(qShared + to + part * K_PART + (c * TILE_KV + u * UNIT_KV) * CHUNK_BYTES_K, kMap, full, c * CHUNK_K, place, keysOf(place, broughtOf(place, keys.id[u])), place.kvHead, place.batch + part * call.batch, EVICT_LAST);
       }
       k.advance();
       if (behind) bringValues();

@@ -3,7 +3,7 @@
 import type { KernelPlan } from '../../compiler/plan.ts'
 import type { AttendForm } from '../stages/attend-form.ts'
 import { GATHER, RECORD_HEADER, recordQueries, walksSets } from './gather.ts'
-import { HOPPER } from './hopper.ts'
+import { HOPPER, KEY_PARTS, ROUNDED } from './hopper.ts'
 import { LISTS, walksNot } from './lists.ts'
 import type { CudaFaster, CudaVariant } from './manifest.ts'
 import { ALONE, OVER_LISTS, patternSection, type PassForm } from './pattern.ts'
@@ -16,10 +16,11 @@ type Walked = Partial<Pick<Request['traits'], 'list' | 'sets'>>
 
 /** An attend over ranges of the mask's kind, over lists, or over both: then what the first leaves is joined by the second. */
 export function fasterOf(form: AttendForm, dims: Dims): readonly CudaFaster[] {
-  const { ranges, listed, before, state } = form
+  const { ranges, listed, keys, before, state } = form
   const made = { before: before !== null, makes: state === null ? 'output' : 'state' } as const
-  const stored = { lists: [], order: null, before, state, records: null }
+  const stored = { lists: [], order: null, keys: null, before, state, records: null }
   const whole: PassForm = { ...ALONE, ...made }
+  if (keys) return ranges ? ofStored(keys, ranges, whole, dims, stored) : []
   if (ranges && !listed) return [{ ...stored, variant: variantFor(HOPPER, ranges, whole, dims, {}) }]
   if (!listed) return []
   const { plan, lists, keyOrder, records } = listed
@@ -55,6 +56,21 @@ export function fasterOf(form: AttendForm, dims: Dims): readonly CudaFaster[] {
   // Of parts that are joined exactly one has the sink in its denominator.
   const rest = variantFor(HOPPER, { ...ranges, sinkLogit: null }, { ...ALONE, part: 'first' }, dims, {})
   return [{ ...stored, variant: rest }, walk]
+}
+
+/** Of keys and values that are f32: no half of IEEE's has the size of each. */
+function ofStored(
+  keys: NonNullable<AttendForm['keys']>,
+  plan: KernelPlan,
+  form: PassForm,
+  dims: Dims,
+  stored: Omit<CudaFaster, 'variant'>,
+): readonly CudaFaster[] {
+  const most = Math.max(...ROUNDED.headDims)
+  const fits = dims.dtype === 'bf16' && dims.headDim <= most && dims.valueDim <= most
+  if (!fits || plan.tiles.how !== 'ranges') return []
+  const variant = variantFor(ROUNDED, plan, form, dims, {})
+  return [{ ...stored, keys: { ...keys, parts: KEY_PARTS }, variant }]
 }
 
 function variantFor(

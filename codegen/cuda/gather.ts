@@ -108,6 +108,7 @@ function shapesOf({ headDim, valueDim, traits }: Request): Shape[] {
       constants: {
         GATHERS: true,
         CONSUMERS: consumers,
+        K_PARTS: 1,
         BLOCKS: blocks,
         STAGES: stages,
         Q_STAGES: 1,

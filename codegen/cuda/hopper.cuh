@@ -11,7 +11,8 @@ constexpr int CHUNK_BYTES_V = VALUE_DIM % 64 == 0 ? 128 : 64;
 constexpr int CHUNK_K = CHUNK_BYTES_K / 2;                     // its columns
 constexpr int CHUNK_V = CHUNK_BYTES_V / 2;
 constexpr int Q_BYTES = TILE_Q * HEAD_DIM * 2;
-constexpr int K_BYTES = TILE_KV * HEAD_DIM * 2;
+constexpr int K_PART = TILE_KV * HEAD_DIM * 2;                 // of K_PARTS, whose sum is the key
+constexpr int K_BYTES = K_PARTS * K_PART;
 constexpr int V_BYTES = TILE_KV * VALUE_DIM * 2;
 constexpr int K_BEGIN = Q_STAGES * Q_BYTES;                    // places in shared memory: Q, K, V, barriers and messages
 constexpr int V_BEGIN = K_BEGIN + STAGES * K_BYTES;

@@ -1,7 +1,7 @@
 /** The Hopper skeleton's shapes and launch: dims and traits of a variant in, tiles, warpgroups and stages out, best first. */
 
 import { nodesOf } from '../../compiler/ir.ts'
-import { min, queryTiles, v } from './rules.ts'
+import { add, ceilDiv, floorDiv, min, mul, product, queryTiles, v } from './rules.ts'
 import type { Request, Shape, SkeletonSpec, Traits } from './skeleton.ts'
 import { isCheap } from './traits.ts'
 import { productText } from './wgmma.ts'
@@ -29,6 +29,8 @@ interface Row {
   readonly qStages: number
   readonly masks: readonly Masks[]
   readonly reason: string
+  /** Parts of a key; 1 unless given. */
+  readonly keyParts?: number
 }
 
 /** Measured on an H100 with bf16, 32 query heads over 8 (bench/notes.md); the 227 KiB of shared memory bound the long dims. */
@@ -50,6 +52,14 @@ const ROWS: readonly Row[] = [
   { headDim: 256, valueDim: 256, kv: 64, consumers: 2, stages: 2, qStages: 1, masks: ALL, reason: 'fewer registers, and less waste at edges' }, // oxfmt-ignore
 ]
 
+/** Keys that other kernels left as f32: a choice that reads the sums of their softmax hangs on more bits than one half has. */
+export const KEY_PARTS = 2
+const OF_PARTS: readonly Row[] = [
+  { headDim: 64, valueDim: 64, kv: 128, consumers: 3, stages: 2, qStages: 2, masks: ALL, reason: 'as of whole keys', keyParts: KEY_PARTS }, // oxfmt-ignore
+  { headDim: 96, valueDim: 96, kv: 128, consumers: 2, stages: 2, qStages: 1, masks: ALL, reason: 'what shared memory holds', keyParts: KEY_PARTS }, // oxfmt-ignore
+  { headDim: 128, valueDim: 128, kv: 128, consumers: 2, stages: 2, qStages: 1, masks: ALL, reason: 'what shared memory holds', keyParts: KEY_PARTS }, // oxfmt-ignore
+]
+
 /**
  * A mask of a few instructions is written out for each score, others are a loop over columns. So are masks that wait for
  * memory: meanwhile all that does not hang on the answer would be computed, and kept.
@@ -67,16 +77,18 @@ const registersOf = ({ consumers }: Row, traits: Traits): readonly [producer: nu
 const masksOf = ({ plan, scored }: Traits): Masks =>
   scored || plan.tiles.how !== 'ranges' ? 'dear' : plan.tiles.dropped.length > 1 ? 'narrow' : 'wide'
 
-function shapesOf({ headDim, valueDim, traits }: Request): Shape[] {
+const shapesOf = (rows: readonly Row[], { headDim, valueDim, traits }: Request): Shape[] => {
   const masks = masksOf(traits)
-  const first = ROWS.find((r) => headDim <= r.headDim && valueDim <= r.valueDim)
+  const first = rows.find((r) => headDim <= r.headDim && valueDim <= r.valueDim)
   if (!first) throw new Error(`no shape for head dim ${headDim} and value dim ${valueDim}`)
-  return ROWS.filter(
+  const own = rows.filter(
     (r) => r.headDim === first.headDim && r.valueDim === first.valueDim && r.masks.includes(masks),
-  ).map((row) => {
-    const { kv, consumers, stages, qStages, reason } = row
+  )
+  return own.map((row) => {
+    const { kv, consumers, stages, qStages, reason, keyParts = 1 } = row
     const q = consumers * ROWS_PER_GROUP
-    const sharedBytes = 2 * (qStages * q * headDim + stages * kv * (headDim + valueDim)) + BOOK_BYTES
+    const ofTile = kv * (keyParts * headDim + valueDim)
+    const sharedBytes = 2 * (qStages * q * headDim + stages * ofTile) + BOOK_BYTES
     const [producer, consumer] = registersOf(row, traits)
     return {
       tile: { q, kv },
@@ -88,6 +100,7 @@ function shapesOf({ headDim, valueDim, traits }: Request): Shape[] {
         ROWS_DIFFER: false,
         CONSUMERS: consumers,
         BLOCKS: 1,
+        K_PARTS: keyParts,
         STAGES: stages,
         Q_STAGES: qStages,
         PRODUCER_REGISTERS: producer,
@@ -100,6 +113,11 @@ function shapesOf({ headDim, valueDim, traits }: Request): Shape[] {
   })
 }
 
+/** ROUND_THREADS of round.cuh. */
+const ROUND_THREADS = 256
+
+const keyRows = product(v('batch'), v('kvHeads'), v('kvRows'))
+
 /** Bytes of a swizzled row of shared memory. */
 const swizzleOf = (dim: number): 64 | 128 => (dim % 64 === 0 ? 128 : 64)
 
@@ -109,7 +127,7 @@ export const HOPPER: SkeletonSpec = {
   capability: { min: 90, max: 90 },
   suffix: 'a',
   needs: { vectors: true, qRows: null, pages: false },
-  shapes: shapesOf,
+  shapes: (request) => shapesOf(ROWS, request),
   preludes: ['prelude-hopper.cuh'],
   texts: ['hopper.cuh', 'bring.cuh', 'multiply.cuh'],
   made: ({ valueDim, dtype }, { tile }) =>
@@ -143,3 +161,26 @@ export const HOPPER: SkeletonSpec = {
 
 /** The same machine model over rows and keys by remainder. Each residue has query tiles of its own. */
 export const RESIDUES: SkeletonSpec = { ...HOPPER, name: 'residues', sharesTests: false, walks: 'residues' }
+
+/**
+ * The same over keys and values that other kernels left as f32, of which it makes halves first: `list` begins with a key's KEY_PARTS
+ * parts, [part, batch, kvHead, row, channel], and then has the values, [batch, kvHead, row, channel].
+ */
+export const ROUNDED: SkeletonSpec = {
+  ...HOPPER,
+  name: 'rounded',
+  headDims: OF_PARTS.map((r) => r.headDim),
+  shapes: (request) => shapesOf(OF_PARTS, request),
+  texts: [...HOPPER.texts, 'round.cuh'],
+  entries: (request, shape) => [
+    {
+      name: 'roundKeys',
+      threads: ROUND_THREADS,
+      sharedBytes: 0,
+      grid: [ceilDiv(mul(keyRows, floorDiv(add(v('headDim'), v('valueDim')), 8)), ROUND_THREADS), 1, 1],
+      tensorMaps: [],
+    },
+    ...HOPPER.entries(request, shape),
+  ],
+  list: product(keyRows, 2, add(mul(KEY_PARTS, v('headDim')), v('valueDim'))),
+}

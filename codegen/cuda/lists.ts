@@ -49,6 +49,7 @@ function shapesOf({ headDim, valueDim, traits }: Request): Shape[] {
         GATHERS: false,
         ROWS_DIFFER: false,
         CONSUMERS: consumers,
+        K_PARTS: 1,
         BLOCKS: blocks,
         STAGES: stages,
         Q_STAGES: qStages,

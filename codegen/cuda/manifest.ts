@@ -19,16 +19,16 @@ import type {
 } from '../artifact.ts'
 import type { CallField } from './call.ts'
 
-export const CUDA_ARTIFACT_VERSION = 4
+export const CUDA_ARTIFACT_VERSION = 5
 
 export type CudaDtype = 'bf16' | 'f16'
 
 /**
- * hopper: wgmma and TMA, sm_90a. residues: the same, rows and keys taken by remainder. lists: the same, over what lists of the
+ * hopper: wgmma and TMA, sm_90a. rounded: the same, over keys and values that are f32. residues: the same, rows and keys taken by remainder. lists: the same, over what lists of the
  * call name. ampere: mma.sync and cp.async, sm_80 and later, any alignment. decode: the same instructions,
  * few query rows against split keys, contiguous or paged.
  */
-export type Skeleton = 'hopper' | 'residues' | 'lists' | 'gather' | 'rows' | 'ampere' | 'decode'
+export type Skeleton = 'hopper' | 'rounded' | 'residues' | 'lists' | 'gather' | 'rows' | 'ampere' | 'decode'
 
 export type Arch = 'sm_80' | 'sm_86' | 'sm_89' | 'sm_90a'
 
@@ -196,6 +196,18 @@ export interface CudaStageForm {
   readonly cubins: readonly Cubin[]
 }
 
+/**
+ * Keys and values as f32, [batch, kvHead, row, channel], in place of the call's: the variant's first entry makes halves of them in
+ * `list`, of keys so many parts, [part, batch, kvHead, row, channel], then of values [batch, kvHead, row, channel]. Its tensor maps
+ * are of those, parts of keys as further batches.
+ */
+export interface StoredKeys {
+  readonly k: string
+  readonly v: string
+  readonly rows: JsonExpr
+  readonly parts: number
+}
+
 /** Attention by a variant over stored values, by name. */
 export interface CudaFaster {
   readonly variant: CudaVariant
@@ -204,6 +216,8 @@ export interface CudaFaster {
   readonly order: string | null
   readonly before: string | null
   readonly state: string | null
+  /** Keys and values that other kernels left; null: the call's own. */
+  readonly keys: StoredKeys | null
   /** What the entry `list` makes: words of a record, and how many records; null: `workspace.list` says it. */
   readonly records: { readonly stride: JsonExpr; readonly count: JsonExpr } | null
 }

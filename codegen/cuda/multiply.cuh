@@ -257,9 +257,11 @@ DEVICE void consume(Call const& call, Book* book, int group) {
     productFence();
     u64 const a = qMatrix + (u32)(t.stage * (Q_BYTES >> 4)), b = kMatrix + (u32)(k.stage * (K_BYTES >> 4));
 #pragma unroll
-    for (int i = 0; i < HEAD_DIM / 16; i++)
-      productScores(s, a + ((i / STEPS * (TILE_Q * CHUNK_BYTES_K) + i % STEPS * 32) >> 4),
-                    b + ((i / STEPS * (TILE_KV * CHUNK_BYTES_K) + i % STEPS * 32) >> 4), i > 0);
+    for (int part = 0; part < K_PARTS; part++)
+#pragma unroll
+      for (int i = 0; i < HEAD_DIM / 16; i++)
+        productScores(s, a + ((i / STEPS * (TILE_Q * CHUNK_BYTES_K) + i % STEPS * 32) >> 4),
+                      b + ((part * K_PART + i / STEPS * (TILE_KV * CHUNK_BYTES_K) + i % STEPS * 32) >> 4), part + i > 0);
     productCommit();
   };
   auto endScores = [&]() {

@@ -67,7 +67,8 @@ export interface SkeletonSpec {
    */
   readonly walks: 'mask' | 'residues' | 'lists' | 'sets'
   readonly splits: CudaVariant['splits']
-  /** Bytes; that of lists is emit's. */
+  /** Bytes. `list`: of what its own entries leave there for each other; absent: emit's, of lists. */
   readonly counters: CudaVariant['workspace']['counters']
+  readonly list?: CudaVariant['workspace']['list']
   readonly scratch: CudaVariant['workspace']['scratch']
 }

@@ -75,7 +75,7 @@ export function variantOf(
     splits: spec.splits,
     workspace: {
       counters: spec.counters,
-      list: given ? entryBytes(shape) : listed ? listBytes(plan, shape.tile) : 0,
+      list: spec.list ?? (given ? entryBytes(shape) : listed ? listBytes(plan, shape.tile) : 0),
       scratch: passes.some((p) => p.part !== 'whole') ? partialBytes(valueDim) : spec.scratch,
     },
     hash: createHash('sha256').update(code).digest('hex'),

@@ -1,12 +1,14 @@
 /** attendForm(): an attend of the plan in; what kernels made for a mask's own kind would have to walk to do the same, out. */
 
+import { readsVar } from '../../compiler/ir.ts'
 import type { KernelPlan } from '../../compiler/plan.ts'
 import type { StageNode } from '../../compiler/stages/graph.ts'
 import type { AttendKernel, StageBuffer } from '../../compiler/stages/plan.ts'
 import type { Sizes } from '../../compiler/stages/sizes.ts'
+import { rowsOf } from '../../compiler/stages/typing.ts'
 import type { JsonExpr, ListInfo, Share } from '../artifact.ts'
 import { jsonOf } from '../record.ts'
-import { find, keptOf, operandOf, orderShare } from './attend.ts'
+import { find, keptOf, operandOf, orderShare, storedKeys, unitsPlan } from './attend.ts'
 import type { StagesOptions } from './module.ts'
 
 /** An attend as targets with kernels of their own for it see it: parts of disjoint pairs, and stored values by name. */
@@ -14,6 +16,8 @@ export interface AttendForm {
   /** Pairs of closed form. */
   readonly ranges: KernelPlan | null
   readonly listed: ListedForm | null
+  /** What it reads as keys and values that other kernels left as f32, and how many there are; null: the call's own. */
+  readonly keys: { readonly k: string; readonly v: string; readonly rows: JsonExpr } | null
   readonly before: string | null
   /** Null: it makes the output. */
   readonly state: string | null
@@ -41,7 +45,9 @@ export function attendForm(options: StagesOptions, kernel: AttendKernel): Attend
   const own = node.src.slice(0, 3).map((n, i) => operandOf(n, 'QKV'[i]!))
   const order = kept.layout.kv
   const plain = !bias && !position && !skip && !stop && !kept.layout.q && own[0] === 'own'
-  if (!plain || own.slice(1).some((is) => is !== (order ? 'sorted' : 'own'))) return null
+  if (!plain) return null
+  if (storedKeys(options, kernel)) return unitsForm(options, kernel)
+  if (own.slice(1).some((is) => is !== (order ? 'sorted' : 'own'))) return null
   if (kept.parts.some((p) => p.kind !== 'list' && p.kind !== 'ranges')) return null
   const { plan, parts, lists } = keptOf(options, kernel)
   const ranges = parts === null || parts.ranges ? plan : null
@@ -57,8 +63,33 @@ export function attendForm(options: StagesOptions, kernel: AttendKernel): Attend
       keyOrder: order && { share: orderShare(order), stored: nameOf(order, 'order') },
       records: (shape) => recordsOf(options.sizes, kernel, shape),
     },
+    keys: null,
     before: before ? nameOf(before, 'state') : null,
     state: makes === 'state' ? nameOf(node, 'state') : null,
+  }
+}
+
+/** Keys that are units of tokens: a mask of their numbers is as good as one of positions, unless it asks how many tokens there are. */
+function unitsForm(options: StagesOptions, kernel: AttendKernel): AttendForm | null {
+  const { node, makes } = kernel
+  const { sizes } = options
+  const [, k, v, , before] = node.src as readonly StageNode[]
+  const { plan } = unitsPlan(options, kernel)
+  const { score, mask } = plan
+  const dims = new Map([
+    [sizes.var('headDim'), options.headDim],
+    [sizes.var('valueDim'), options.valueDim],
+  ])
+  const [keyDim, valueDim] = [k!, v!].map((n) => dims.get(rowsOf(n).channels))
+  const areWhole = keyDim === options.headDim && valueDim === options.valueDim
+  if (before || score || readsVar(mask, 'kvLen') || !areWhole) return null
+  const named = (n: StageNode) => find(options, n, 'rows')!.name
+  return {
+    ranges: plan,
+    listed: null,
+    keys: { k: named(k!), v: named(v!), rows: jsonOf(sizes.units(rowsOf(k!).axis)) },
+    before: null,
+    state: makes === 'state' ? find(options, node, 'state')!.name : null,
   }
 }
 

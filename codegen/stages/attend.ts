@@ -80,7 +80,7 @@ export const find = (
 ): StageBuffer | undefined => plan.buffers.find((b) => b.node === node && b.holds === holds)
 
 /** K and V that other kernels left. */
-function storedKeys(options: StagesOptions, { node }: AttendKernel): { k: string; v: string } | null {
+export function storedKeys(options: StagesOptions, { node }: AttendKernel): { k: string; v: string } | null {
   const [k, v] = [find(options, node.src[1]!, 'rows'), find(options, node.src[2]!, 'rows')]
   if (!k && !v) return null
   if (!k || !v || k.share !== 'kvHead' || v.share !== 'kvHead')
@@ -117,7 +117,7 @@ function biased({ sizes: { ir } }: StagesOptions, plan: KernelPlan, bias: Expr):
 }
 
 /** Keys that are units: a query meets those that it sees, and the mask's variable `kv` is the unit's number. */
-function unitsPlan(
+export function unitsPlan(
   { pattern, sizes: { ir } }: StagesOptions,
   { node, kept }: AttendKernel,
 ): { plan: KernelPlan } {
@@ -137,7 +137,9 @@ function unitsPlan(
     }
     throw new Unsupported(`an attend over ${units.kind}s`)
   })()
-  const mask = seesUnits(ir, pattern.tiles, part.visible, first, last)
+  // A window is there where it is whole.
+  const isWithin = units.kind === 'window' || units.kind === 'token'
+  const mask = seesUnits(ir, pattern.tiles, part.visible, { first, last, isWithin })
   const score =
     pattern.score &&
     substitute(ir, pattern.score, (e) => (e.op === 'var' && e.arg === 'kv' ? first : undefined))
@@ -150,8 +152,7 @@ function seesUnits(
   ir: StagesOptions['sizes']['ir'],
   tiles: KvTiles,
   visible: Visible,
-  first: Expr,
-  last: Expr,
+  { first, last, isWithin }: { readonly first: Expr; readonly last: Expr; readonly isWithin: boolean },
 ): Expr {
   if (visible === 'off') return ir.bool(true)
   if (tiles.how === 'list') throw new Unsupported('units seen through a mask that has no closed form')
@@ -162,9 +163,12 @@ function seesUnits(
     substitute(ir, e, (n) =>
       n.op === 'var' && n.arg in bounds ? bounds[n.arg as keyof typeof bounds] : undefined,
     )
+  const end = ir.make('sub', [ir.var('kvLen'), ir.int(1)])
   const reached = terms
     .map((t) => {
-      const within = [ir.make('le', [asked(t.lo), last]), ir.make('le', [first, asked(t.hi)])]
+      const hi = asked(t.hi)
+      const begins = isWithin && hi === end ? [] : [ir.make('le', [first, hi])]
+      const within = [ir.make('le', [asked(t.lo), last]), ...begins]
       return [asked(t.when), ...within, ...(t.test ? [asked(t.test)] : [])].reduce((a, b) =>
         ir.make('and', [a, b]),
       )

@@ -8,7 +8,7 @@ import { isWord, type StageNode } from '../../compiler/stages/graph.ts'
 import type { ScoresKernel } from '../../compiler/stages/plan.ts'
 import { rowsOf, scoresOf } from '../../compiler/stages/typing.ts'
 import type { Block } from '../block.ts'
-import { evaluateConstant } from '../constant.ts'
+import { literalOf } from '../constant.ts'
 import {
   add,
   and,
@@ -79,11 +79,6 @@ export function fewRows(t: StageText, { leaf, pool, inner, outer, blocks }: Prod
 
 /** How many channels it holds. */
 export const fewChannels = ({ slots }: FewRows): number => slots * WARP
-
-function literalOf(e: Code): number | null {
-  const value = e.kind === 'literal' ? e.value : evaluateConstant(e)
-  return typeof value === 'number' ? value : null
-}
 
 export function fewRowsEntry(
   c: Cells,

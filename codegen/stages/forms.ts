@@ -1,11 +1,13 @@
 /** Forms: a kernel of a plan in; for which sizes of calls it has other texts, and to what shape these are made, out. */
 
 import type { Expr } from '../../compiler/ir.ts'
+import { isWord, type StageNode } from '../../compiler/stages/graph.ts'
 import { rowsOf, scoresOf } from '../../compiler/stages/typing.ts'
 import type { JsonExpr, StageTile } from '../artifact.ts'
 import { jsonOf } from '../record.ts'
 import { shortRowsOf, type RowSchedule, type ShortRows } from '../schedule.ts'
 import { FEW_ROWS, fewChannels, fewRows, type FewRows } from './few-rows.ts'
+import { LEAST_UNITS, LINEAR_TILE } from './linear-rows.ts'
 import type { ComputeKernel, StagesOptions } from './module.ts'
 import type { SharerProducts } from '../target.ts'
 import { productCells } from './product-cells.ts'
@@ -19,6 +21,7 @@ export type Shape =
   | ({ readonly kind: 'few' } & FewRows)
   | { readonly kind: 'sharers'; readonly products: SharerProducts; readonly cells: SharerCells }
   | ({ readonly kind: 'long' } & RowSchedule)
+  | { readonly kind: 'linear'; readonly node: StageNode<'linear'> }
 
 /** How many units a workgroup has, and how many elements of each. */
 export function tileOf(shape: Shape): StageTile {
@@ -31,6 +34,8 @@ export function tileOf(shape: Shape): StageTile {
       return { q: shape.threads / shape.team, kv: 1 }
     case 'long':
       return { q: 1, kv: 1 }
+    case 'linear':
+      return LINEAR_TILE
   }
 }
 
@@ -41,6 +46,8 @@ export interface Form {
 }
 
 const isAtMost = (e: Expr, most: number): JsonExpr => ({ op: 'le', src: [jsonOf(e), most] })
+
+const isAtLeast = (least: number, e: Expr): JsonExpr => ({ op: 'le', src: [least, jsonOf(e)] })
 
 /** Best first. `text` is of the kernel's own. */
 export function formsOf({ sizes, target }: StagesOptions, kernel: ComputeKernel, text: StageText): Form[] {
@@ -62,6 +69,12 @@ export function formsOf({ sizes, target }: StagesOptions, kernel: ComputeKernel,
       // Where few workgroups have a row each, they may be large.
       const when = isAtMost(sizes.units(q), FEW_ROWS)
       return [...all.map(short), { id: 'few', when, shape: { kind: 'long', ...tokens } }]
+    }
+    case 'rows': {
+      const { node } = kernel
+      if (!isWord(node, 'linear')) return []
+      const when = isAtLeast(LEAST_UNITS, sizes.units(rowsOf(node).axis))
+      return [{ id: 'tiles', when, shape: { kind: 'linear', node } }]
     }
     case 'scores': {
       const cells = target.products ? productCells(text, kernel.node, target.products.widths) : null

@@ -17,6 +17,7 @@ import { COMPONENTS, combineEntry } from './combine.ts'
 import { filterEntry, rowsEntry, scoresEntry } from './elements.ts'
 import { fewRowsEntry } from './few-rows.ts'
 import { formsOf, tileOf, type Shape } from './forms.ts'
+import { linearRowsEntry } from './linear-rows.ts'
 import { listsEntry } from './lists.ts'
 import { bitsEntry, productBits } from './product-bits.ts'
 import { productEntry } from './product.ts'
@@ -109,6 +110,7 @@ function moduleOf(
   const made = (() => {
     switch (kernel.kind) {
       case 'rows':
+        if (shape?.kind === 'linear') return linearRowsEntry(cells, kernel, shape.node)
         return isVector(kernel.node)
           ? quantizeEntry(cells, kernel.node, kernel)
           : alone(rowsEntry(cells, kernel))

@@ -22,6 +22,7 @@ import {
   u32,
   type Code,
 } from '../kernel.ts'
+import { linear, sharerIndex } from './linear.ts'
 import { pooledRows } from './pooled-rows.ts'
 import { quantized } from './quantized.ts'
 import type { Sharer, StageText } from './text.ts'
@@ -122,7 +123,7 @@ export function made(t: StageText, b: Block, { node, of, place, channel }: Place
     const own = sharerIndex(t, of, dims[0])
     return from(node.src[0]!, place, t.load(node.arg.table, dims.length === 1 ? [channel] : [own, channel]))
   }
-  if (isWord(node, 'linear')) return linear(t, b, node.arg, from, node.src[0]!, of, channel)
+  if (isWord(node, 'linear')) return linear(t, b, node, from, of, channel)
   if (isWord(node, 'poolRows')) return pooled(t, b, node, unit, from, channel)
   if (isWord(node, 'mapRows')) {
     const [x, y] = node.src
@@ -171,44 +172,6 @@ function concatenated(
     start = end
   })
   return from(node.src[last]!, undefined, sub(channel, start))
-}
-
-const SHARED: readonly unknown[] = ['head', 'kvHead', 'indexHead']
-
-/** The index that a table's leading dim takes for a sharer. */
-function sharerIndex(t: StageText, of: Sharer, dim: unknown): Code {
-  if (dim === 'head' || dim === 'indexHead') return of.at
-  return dim === 'kvHead' ? t.coarser(of, 'kvHead') : i32(0)
-}
-
-function linear(
-  t: StageText,
-  b: Block,
-  { weight, bias }: Args['linear'],
-  from: (n: StageNode, p?: Code, c?: Code) => Code,
-  x: StageNode,
-  of: Sharer,
-  channel: Code,
-): Code {
-  const dims = (name: string) => t.problem.pattern.tables.find((i) => i.name === name)!.dims
-  const own = (name: string): readonly Code[] => {
-    const [first] = dims(name)
-    return SHARED.includes(first) ? [sharerIndex(t, of, first)] : []
-  }
-  const sum = b.var('sum', bias === null ? f32(0) : t.load(bias, [...own(bias), channel]))
-  b.for('i', i32(0), channelsOf(t, rowsOf(x)), 1, (c, i) => {
-    // What comes in may have several dims, as the vectors that a pool concatenates do.
-    const into = dims(weight).slice(own(weight).length, -1)
-    let rest = i
-    const places = into.toReversed().map((dim, n): Code => {
-      const place = n === into.length - 1 ? rest : remainder(rest, t.extent(dim))
-      rest = n === into.length - 1 ? rest : quotient(rest, t.extent(dim))
-      return place
-    })
-    const w = t.load(weight, [...own(weight), ...places.toReversed(), channel])
-    c.set(sum, op('f32', 'mad', from(x, undefined, i), w, sum))
-  })
-  return sum
 }
 
 function pooled(

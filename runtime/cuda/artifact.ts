@@ -38,7 +38,7 @@ import { stageDisagreement, stagesCheck } from './stage-schema.ts'
 import { kernelsOf } from './stored.ts'
 
 /** The one version that this runtime reads. */
-export const READS_CUDA_VERSION: CudaArtifact['version'] = 4
+export const READS_CUDA_VERSION: CudaArtifact['version'] = 5
 
 const callField = recordOf<CudaArtifact['call']['fields'][number]>({
   name: string,
@@ -79,7 +79,7 @@ const cubin = recordOf<Cubin>({
 
 const variant = recordOf<CudaVariant>({
   id: string,
-  skeleton: oneOf('hopper', 'residues', 'lists', 'gather', 'rows', 'ampere', 'decode'),
+  skeleton: oneOf('hopper', 'rounded', 'residues', 'lists', 'gather', 'rows', 'ampere', 'decode'),
   headDim: count,
   valueDim: count,
   dtype: oneOf('bf16', 'f16'),

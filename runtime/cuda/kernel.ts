@@ -6,7 +6,14 @@ import type { CudaArtifact, CudaStageKernel, CudaVariant } from '../../codegen/c
 import { HeddleError } from '../messages.ts'
 import { parseCudaArtifact } from './artifact.ts'
 import { fillCall, type CallValues } from './block.ts'
-import { checkCudaCall, checkProgramCall, launchOf, type CheckedCall, type CudaCall } from './call.ts'
+import {
+  checkCudaCall,
+  checkProgramCall,
+  launchOf,
+  type CheckedCall,
+  type CudaCall,
+  type Operands,
+} from './call.ts'
 import type { Address, CudaDriver, CudaFunction, CudaModule, ModuleSource, Stream } from './driver.ts'
 import { mapSpec, TensorMaps } from './maps.ts'
 import { metaWords } from '../meta.ts'
@@ -21,6 +28,7 @@ import {
   type StageText,
 } from './stages.ts'
 import { kernelsOf } from './stored.ts'
+import { mappedViews, operandsOver } from './stored-keys.ts'
 import { workspaceOf } from './workspace.ts'
 
 export interface CudaKernelOptions {
@@ -123,14 +131,14 @@ export class CudaKernel {
     // All that a run has to do is to find its memory and to launch.
     const addresses = { lse: call.lse, metaWords: meta.length, tables: call.tables ?? {} }
     const work = planStages(artifact, variant, operands, entries, addresses)
-    const own = work.launches.map((l) =>
-      l.kind === 'faster'
-        ? launchOf(artifact, l.variant, operands, driver.multiprocessors, {
-            lse: call.lse,
-            tables: call.tables ?? {},
-          })
-        : null,
-    )
+    const given = { lse: call.lse, tables: call.tables ?? {} }
+    const own = work.launches.map((l) => {
+      if (l.kind !== 'faster') return null
+      const made = (on: Operands) => launchOf(artifact, l.variant, on, driver.multiprocessors, given)
+      const over = operandsOver(operands, l)
+      // What is derived of the lengths is of the tokens, whatever keys are met.
+      return over === operands ? made(over) : { ...made(over), valueWords: made(operands).valueWords }
+    })
     const most = (of: 'counters' | 'list' | 'scratch') => Math.max(0, ...own.map((o) => o?.plan[of] ?? 0))
     const lists = work.launches.map((l) => (l.kind === 'faster' ? (l.list?.bytes ?? 0) : 0))
     const need = {
@@ -148,16 +156,19 @@ export class CudaKernel {
         if (l.kind === 'header') return driver.copyIn(at(l.name), new Uint8Array(l.words.buffer), stream)
         if (l.kind === 'faster') {
           const named = (name: string | null) => (name === null ? 0n : at(name))
-          const given = {
+          const made = own[i]!
+          const placed = {
             ...room,
             scratch: room.scratch + BigInt(work.bytes),
             parts: l.lists.map(at),
             order: named(l.order),
             before: named(l.before),
             state: named(l.state),
+            ...(l.keys ? { k: at(l.keys.k), v: at(l.keys.v) } : {}),
             ...(l.list ? { listStride: l.list.stride } : {}),
           }
-          this.#launch(l.variant, l.entries, own[i]!, given, stream, about)
+          const views = mappedViews(made.views, l, room.list)
+          this.#launch(l.variant, l.entries, { ...made, views }, placed, stream, about)
           return
         }
         const { entry, grid, threads, sharedBytes, block, patches } = l

@@ -8,6 +8,7 @@ import type {
   CudaStageForm,
   CudaStageKernel,
   CudaStageVariant,
+  StoredKeys,
 } from '../../codegen/cuda/manifest.ts'
 import { unknownNames } from '../derived.ts'
 import {
@@ -105,6 +106,7 @@ export function stagesCheck(cubin: Check, variantCheck: Check): Check {
         order: nullable(string),
         before: nullable(string),
         state: nullable(string),
+        keys: nullable(recordOf<StoredKeys>({ k: string, v: string, rows: anything, parts: count })),
         records: nullable(
           recordOf<NonNullable<CudaFaster['records']>>({ stride: anything, count: anything }),
         ),
@@ -159,6 +161,7 @@ export function stageDisagreement({ stages, params, tables }: CudaArtifact): str
     const faster = kernels.flatMap((k) => k.faster)
     const rules = [
       ...faster.flatMap(({ records }) => (records === null ? [] : [records.stride, records.count])),
+      ...faster.flatMap(({ keys }) => (keys === null ? [] : [keys.rows])),
       ...variant.stored.flatMap(({ words, units }) => [words, ...(units === null ? [] : [units])]),
       ...variant.steps.flatMap((s) => (s.kind === 'chunks' ? [s.rows, s.count, s.units] : [])),
       ...kernels.flatMap(({ when, forms }) =>
@@ -169,7 +172,13 @@ export function stageDisagreement({ stages, params, tables }: CudaArtifact): str
       ),
     ]
     const unknown = rules.flatMap((rule) => unknownNames(rule, known, SIZE_VARS))[0]
-    const read = faster.flatMap((f) => [...f.lists, f.order, f.before, f.state])
+    const read = faster.flatMap((f) => [
+      ...f.lists,
+      f.order,
+      f.before,
+      f.state,
+      ...(f.keys ? [f.keys.k, f.keys.v] : []),
+    ])
     const lostList = read.find((name) => name !== null && !stored.includes(name))
     if (lostList) return `${variant.id} reads stored ${lostList}, which there is not`
     const lost = kernels

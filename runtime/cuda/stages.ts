@@ -53,6 +53,8 @@ export interface FasterLaunch extends CudaFaster {
   readonly entries: readonly CudaFunction[]
   /** Words of a record, and bytes of all; null: the variant says it. */
   readonly list: { readonly stride: number; readonly bytes: number } | null
+  /** How many rows the stored keys have; null: they are the call's. */
+  readonly keyRows: number | null
 }
 
 /** Words that a list begins with, copied before the kernel that makes it. */
@@ -262,7 +264,8 @@ export function planStages(
       kernel.faster.forEach((f, i) => {
         const stride = f.records && size(f.records.stride)
         const list = f.records && { stride: stride!, bytes: 4 * stride! * size(f.records.count) }
-        launches.push({ kind: 'faster', ...f, entries: faster[i]!, list })
+        const keyRows = f.keys && size(f.keys.rows)
+        launches.push({ kind: 'faster', ...f, entries: faster[i]!, list, keyRows })
       })
       return
     }

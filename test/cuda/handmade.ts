@@ -104,7 +104,7 @@ export const VARIANTS: readonly CudaVariant[] = [
 /** With its hash put right. */
 export function artifact(changes: Partial<CudaArtifact> = {}): CudaArtifact {
   const record: Omit<CudaArtifact, 'hash'> = {
-    version: 4,
+    version: 5,
     heddle: '0.1.0',
     pattern: 'handmade',
     cite: '',

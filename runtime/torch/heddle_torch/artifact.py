@@ -31,7 +31,7 @@ from .schema import (
 )
 from .stage_schema import stage_disagreement, stages_check, texts_of
 
-READS_VERSION = 4
+READS_VERSION = 5
 AXES = ("batch", "head", "kvHead", "indexHead", "qLen", "kvLen", "headDim")
 FIELD_BYTES = {"pointer": 8, "i64": 8, "i32": 4, "f32": 4}
 

@@ -4,8 +4,10 @@ addresses in them, out. No pointers and no tensors: what runtime/cuda/stages.ts 
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
+from .call import Sizes
 from .errors import HeddleError
 from .program_call import Buffer, ProgramCall
 from .rules import to_uint32
@@ -33,11 +35,16 @@ class Header(NamedTuple):
 
 
 class FasterLaunch(NamedTuple):
-    """A kernel of a mask's own kind over stored values. `stride`: words of a record of its list; None: the variant says it."""
+    """A kernel of a mask's own kind over stored values. `stride`: words of a record of its list; None: the variant says it.
+    `key_rows`: rows of the stored keys; None: they are the call's."""
 
     faster: Mapping[str, Any]
     stride: Optional[int]
     list_bytes: int
+    key_rows: Optional[int]
+
+    def sizes(self, sizes: Sizes) -> Sizes:
+        return sizes if self.key_rows is None else replace(sizes, kv_rows=self.key_rows)
 
 
 Work = Union[KernelLaunch, Header, FasterLaunch]
@@ -66,7 +73,9 @@ def plan_program(program: Mapping[str, Any], call: ProgramCall, takes_faster: Ca
             for faster in kernel["faster"]:
                 records = faster["records"]
                 stride = None if records is None else size(records["stride"])
-                launches.append(FasterLaunch(faster, stride, 0 if stride is None else 4 * stride * size(records["count"])))
+                list_bytes = 0 if stride is None else 4 * stride * size(records["count"])
+                key_rows = None if faster["keys"] is None else size(faster["keys"]["rows"])
+                launches.append(FasterLaunch(faster, stride, list_bytes, key_rows))
             return
         made = (_over_tiles if kernel["grid"]["kind"] == "tiles" else _over_units)(kernel, call, chunk, size)
         if made is None:

@@ -78,9 +78,26 @@ class On(NamedTuple):
     capability: int
     multiprocessors: int
     meta: Memory
-    lengths: Memory
+    # By the rows of the keys that are met; None: the call's.
+    lengths: Mapping[Optional[int], Memory]
     values: Memory
     headers: Mapping[str, Memory]
+
+
+class Keys(NamedTuple):
+    """Halves of stored keys and values, as tensor maps see them: where in `list` they begin, shapes and strides."""
+
+    shapes: Mapping[str, List[int]]
+    strides: Mapping[str, Tuple[int, int, int]]
+    offsets: Mapping[str, int]
+
+
+def _keys_of(keys: Mapping[str, Any], sizes: Sizes) -> Keys:
+    batch, heads, rows = sizes.batch, sizes.kv_heads, sizes.kv_rows
+    dims = {"k": sizes.head_dim, "v": sizes.value_dim}
+    shapes = {"k": [keys["parts"] * batch, heads, rows, dims["k"]], "v": [batch, heads, rows, dims["v"]]}
+    strides = {name: (heads * rows * dim, rows * dim, dim) for name, dim in dims.items()}
+    return Keys(shapes, strides, {"k": 0, "v": 2 * keys["parts"] * batch * heads * rows * dims["k"]})
 
 
 class Armed:
@@ -97,10 +114,12 @@ class Armed:
         self.steps: List[Union[Launch, Copy]] = []
         self.copies: List[Copy] = []
         self.maps: List[MapSlot] = []
+        # Of what a launch leaves in the workspace for itself, at which offset.
+        self.own_maps: List[Tuple[MapSlot, int]] = []
         # Launches know no more of them than where they lie.
         self._arguments: List[Any] = []
         faster = [work for work in made.launches if isinstance(work, FasterLaunch)]
-        shapes = {id(work): shape_of(work.faster["variant"], on.call.sizes, on.multiprocessors) for work in faster}
+        shapes = {id(work): shape_of(work.faster["variant"], work.sizes(on.call.sizes), on.multiprocessors) for work in faster}
         self.counters = max((s.counters for s in shapes.values()), default=0)
         # Behind the stored values what entries of one variant hand on, then a variant's own list.
         scratch = max((s.scratch for s in shapes.values()), default=0)
@@ -137,20 +156,24 @@ class Armed:
 
     def _add_faster(self, work: FasterLaunch, shape: Shape, scratch_at: int, list_at: int) -> None:
         on, faster = self._on, work.faster
-        variant, sizes, slots = faster["variant"], on.call.sizes, on.layout.slots
+        variant, sizes, slots = faster["variant"], work.sizes(on.call.sizes), on.layout.slots
+        keys = None if work.key_rows is None else _keys_of(work.faster["keys"], sizes)
+        strides = on.call.strides if keys is None else {**on.call.strides, **keys.strides}
         buffer = CallBuffer(on.layout)
         self._arguments.append(buffer)
-        fill_call(on.layout, buffer, sizes, shape, on.call.strides, on.call.scale, on.vectors)
+        fill_call(on.layout, buffer, sizes, shape, strides, on.call.scale, on.vectors)
         if work.stride is not None:
             on.layout.write(buffer.bytes, "listStride", work.stride)
         words = buffer.words
-        words[slots["lengths"]], words[slots["values"]] = on.lengths.pointer, on.values.pointer
+        words[slots["lengths"]], words[slots["values"]] = on.lengths[work.key_rows].pointer, on.values.pointer
         for i, name in enumerate(GIVEN):
-            self.given.add(words, slots[name], i)
+            if keys is None or name not in keys.shapes:
+                self.given.add(words, slots[name], i)
         for i, name in enumerate(on.artifact.table_names):
             self.given.add(words, slots["tables"] + i, self._places[("table", name)])
         read = [(slots["parts"] + i, name) for i, name in enumerate(faster["lists"])]
         read += [(slots[field], faster[field]) for field in ("order", "before", "state") if faster[field] is not None]
+        read += [] if keys is None else [(slots[name], faster["keys"][name]) for name in keys.shapes]
         for slot, name in read:
             self.stored.add(words, slot, self._made.stored.offsets[name])
         self.stored.add(words, slots["scratch"], scratch_at)
@@ -167,4 +190,8 @@ class Armed:
             for i, rule in enumerate(rules):
                 name = rule["tensor"]
                 step = None if rule["step"] is None else size(rule["step"], variables_of(sizes, on.multiprocessors), param)
-                self.maps.append(MapSlot(launch, i, on.dtype, list(on.shapes[name]), on.call.strides[name], rule, step))
+                if keys is not None and name in keys.shapes:
+                    slot = MapSlot(launch, i, on.dtype, keys.shapes[name], keys.strides[name], rule, step)
+                    self.own_maps.append((slot, list_at + keys.offsets[name]))
+                else:
+                    self.maps.append(MapSlot(launch, i, on.dtype, list(on.shapes[name]), on.call.strides[name], rule, step))

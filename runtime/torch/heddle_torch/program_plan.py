@@ -14,13 +14,13 @@ from .gpu import gpu
 from .modules import Modules
 from .plan import DTYPES, Outline, check_tensors
 from .powers import Powers
-from .program import Header, plan_program
+from .program import FasterLaunch, Header, plan_program
 from .program_call import program_call
 from .program_checks import check_aligned, check_rows, choose_program
 from .program_launch import Armed, On
 from .stage_schema import kernels_of, text_of
 from .stored import HEADER_WORDS
-from .values import default_lengths, resolve_params, value_words
+from .values import default_lengths, lengths_over, resolve_params, value_words
 
 # Elements of sixteen bytes: what tensor maps and vector loads want of a row.
 VECTOR = 8
@@ -77,19 +77,22 @@ class ProgramPlan(Outline):
             texts += [f["variant"] for f in kernel["faster"]] if powers.takes_faster(kernel) else [text_of(kernel)]
         modules.load(texts, self.index, capability)
         made = plan_program(chosen, call, powers.takes_faster)
-        words = [("meta", meta), ("lengths", lengths), ("values", values)]
+        words = [("meta", meta), ("values", values)]
+        rows_met = {None, *(work.key_rows for work in made.launches if isinstance(work, FasterLaunch))}
+        lengths_of = {rows: lengths if rows is None else lengths_over(lengths, rows) for rows in rows_met}
         heads = {work.name: [work.units] + [0] * (HEADER_WORDS - 1) for work in made.launches if isinstance(work, Header)}
         try:
             held = {name: buffers.words(self.index, content) for name, content in words}
+            by_rows = {rows: buffers.words(self.index, content) for rows, content in lengths_of.items()}
             headers = {name: buffers.words(self.index, content) for name, content in heads.items()}
         except buffers.Missing:
             raise HeddleError("capture", pattern=artifact.pattern, what="params would be copied from the host") from None
         # Kernels read them for as long as the plan is there.
-        self.words = [*held.values(), *headers.values()]
+        self.words = [*held.values(), *by_rows.values(), *headers.values()]
         self.launches = Armed(
             On(
                 artifact, modules, layout, call, DTYPES[q.dtype], shapes, aligned, self.index, capability, multiprocessors,
-                headers=headers, **held,
+                lengths=by_rows, headers=headers, **held,
             ),
             made,
         )  # fmt: skip

@@ -83,6 +83,9 @@ class ProgramRunner(PlannedRunner):
             for slot in launches.maps:
                 if slot.pointer != pointers[slot.tensor]:
                     slot.point(pointers[slot.tensor], plan.where)
+            for slot, at in launches.own_maps:
+                if slot.pointer != base + at:
+                    slot.point(base + at, plan.where)
             plan.stream.value = stream
             self._enqueue(plan)
         return out, lse

@@ -48,6 +48,7 @@ def stages_check(cubin: Check, variant: Check) -> Check:
         order=nullable(string),
         before=nullable(string),
         state=nullable(string),
+        keys=nullable(record_of(k=string, v=string, rows=anything, parts=count)),
         records=nullable(record_of(stride=anything, count=anything)),
     )
     form = record_of(
@@ -159,6 +160,8 @@ def _rules_of(program: Mapping[str, Any]) -> Iterator[Any]:
         for faster in kernel["faster"]:
             if faster["records"] is not None:
                 yield from (faster["records"]["stride"], faster["records"]["count"])
+            if faster["keys"] is not None:
+                yield faster["keys"]["rows"]
 
 
 def _launch_rules(program: Mapping[str, Any]) -> Iterator[Any]:
@@ -185,7 +188,9 @@ def stage_disagreement(record: Mapping[str, Any]) -> Optional[str]:
         for kernel in kernels_of(program):
             used = [(b["role"], b["name"]) for b in kernel["buffers"] if b["role"] in names]
             for f in kernel["faster"]:
-                used += [("stored", n) for n in (*f["lists"], f["order"], f["before"], f["state"]) if n is not None]
+                kept = f["keys"] or {"k": None, "v": None}
+                read = (*f["lists"], f["order"], f["before"], f["state"], kept["k"], kept["v"])
+                used += [("stored", n) for n in read if n is not None]
             lost = next(((role, name) for role, name in used if name not in names[role]), None)
             if lost is not None:
                 return f"{program['id']} reads {lost[0]} {lost[1]}, which there is not"

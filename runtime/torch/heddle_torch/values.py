@@ -70,6 +70,11 @@ def default_lengths(batch: int, q_rows: int, kv_rows: int) -> List[int]:
     return [0, start, q_rows, 0, kv_rows] * batch
 
 
+def lengths_over(lengths: List[int], rows: int) -> List[int]:
+    """The same queries over so many keys, whose numbers take the place of tokens."""
+    return [n for i in range(0, len(lengths), 5) for n in (*lengths[i : i + 3], 0, rows)]
+
+
 def resolve_lengths(lengths: Any, batch: int, q_rows: int, kv_rows: int) -> List[int]:
     """One entry per batch, a record with some of the five fields or a row of all five, as 5 * batch numbers."""
     if lengths is None:

@@ -76,7 +76,7 @@ def variant(id: str, code: str = 'extern "C" __global__ void attend() {}', **cha
 def manifest(**changes: Any) -> Dict[str, Any]:
     """A causal window: one i32 param, one derived uniform of no length."""
     made: Dict[str, Any] = {
-        "version": 4,
+        "version": 5,
         "heddle": "0.1.0",
         "pattern": "hand-made",
         "cite": "",

@@ -60,7 +60,7 @@ class Compiling(unittest.TestCase):
 
     def test_what_is_compiled_ahead(self):
         """Of a program's kernel what stands in for it where the device takes that."""
-        stands = {"lists": [], "order": None, "before": None, "state": None, "records": None}
+        stands = {"lists": [], "order": None, "before": None, "state": None, "keys": None, "records": None}
         fast = {**stands, "variant": variant("fast", "fast text", capability={"min": 90, "max": 90}, suffix="a")}
         steps = [{"kind": "once", "kernel": stage_kernel("one", faster=[fast])}, {"kind": "once", "kernel": stage_kernel("two")}]
         a = parse_artifact(manifest(**program(steps=steps)))
