@@ -2,10 +2,12 @@
 // what is of one query lies in one warp. In: panels as panels.cuh has them, and functions of (query, sharer, column) of the tile. Out: of each
 // query and column the total of what a function makes of the products, or the news that nobody asked for it.
 //
-// One warpgroup brings strips of columns, one behind the other. The others have rows of their own, which stay in registers, and go through
-// the strips: while one of them adds up, the products of the other run.
+// Some warpgroups bring strips of columns, one behind the other: what is no half goes through their registers, and few reads of a thread
+// are under way at once. The others have rows of their own, which stay in registers, and go through the strips: while one of them adds up,
+// the products of the other run.
 
-constexpr int PACK_THREADS = 128 * (1 + PACK_GROUPS);
+constexpr int PACK_BRINGING_THREADS = 128 * PACK_BRINGING_GROUPS;
+constexpr int PACK_THREADS = PACK_BRINGING_THREADS + 128 * PACK_GROUPS;
 constexpr int PACK_SHARERS = 16, PACK_ROWS_QUERIES = 64 / PACK_SHARERS;
 constexpr int PACK_QUERIES = PACK_GROUPS * PACK_PANELS * PACK_ROWS_QUERIES;
 constexpr int PACK_PITCH = 128;  // bytes of a chunk of channels
@@ -34,9 +36,9 @@ DEVICE void bringPackStrips(unsigned char* memory, PackBook& book, int channels,
     if (book.asked[strip] == 0u) continue;
     barrierWait(sharedAddress(&book.empty[stage]), parity);
     for (int begin = 0; begin < channels; begin += PACK_CHUNK)
-      stagePanel<PACK_STRIP, 128, true, PARTS, 8>(memory + stage * PACK_STRIP_BYTES<PARTS> + begin / PACK_CHUNK * (PARTS * PACK_PART),
+      stagePanel<PACK_STRIP, PACK_BRINGING_THREADS, true, PARTS, 8>(memory + stage * PACK_STRIP_BYTES<PARTS> + begin / PACK_CHUNK * (PARTS * PACK_PART),
                                                   [&](int row, int first, int channel) { return y(strip * PACK_STRIP + row, first, channel); }, begin);
-    book.factors[stage][threadIndex()] = columnFactor(strip * PACK_STRIP + threadIndex());
+    if (threadIndex() < PACK_STRIP) book.factors[stage][threadIndex()] = columnFactor(strip * PACK_STRIP + threadIndex());
     arriveBrought(sharedAddress(&book.full[stage]));
     stage = stage + 1 == PACK_STAGES ? 0 : stage + 1;
     parity ^= stage == 0 ? 1u : 0u;
@@ -79,7 +81,7 @@ DEVICE void multiplyPack(float (&d)[PACK_STRIP / 2], u32 const (&a)[PACK_WORDS],
 
 template <int PARTS, bool TOTALS, class X, class Made, class Put, class Hide>
 DEVICE void sumPackStrips(unsigned char* memory, PackBook& book, int sharers, int channels, X const& x, Made const& made, Put const& put, Hide const& hide) {
-  int const group = shuffle(threadIndex() >> 7, 0) - 1, lane = laneIndex(), own = threadIndex() & 127;
+  int const group = shuffle(threadIndex() >> 7, 0) - PACK_BRINGING_GROUPS, lane = laneIndex(), own = threadIndex() & 127;
   int const sharer = lane >> 2, first = group * PACK_PANELS * PACK_ROWS_QUERIES;
   bool const there[2] = {sharer < sharers, sharer + 8 < sharers};
   u32 wanted = 0u;
@@ -87,7 +89,7 @@ DEVICE void sumPackStrips(unsigned char* memory, PackBook& book, int sharers, in
     u32 const asked = book.asked[strip];
     wanted |= asked;
     for (int query = first; query < first + PACK_PANELS * PACK_ROWS_QUERIES; query++)
-      if ((asked >> query & 1u) == 0u) hide(query, strip * PACK_STRIP + own);
+      if ((asked >> query & 1u) == 0u && own < PACK_STRIP) hide(query, strip * PACK_STRIP + own);
   }
   // What is of a row alone is read once for all its columns.
   u32 a[PACK_PANELS][PACK_WORDS];
@@ -115,11 +117,11 @@ DEVICE void sumPackStrips(unsigned char* memory, PackBook& book, int sharers, in
       if (channels > PACK_CHUNK) multiplyPack<2, PARTS>(d, a[panel], b);
       else multiplyPack<1, PARTS>(d, a[panel], b);
       float total[PACK_STRIP / 4];
-      if (sharers >= PACK_SHARERS) addRows<true, TOTALS>(total, d, book.factors[stage], strip * PACK_STRIP, there, low[panel], high[panel]);
-      else addRows<false, TOTALS>(total, d, book.factors[stage], strip * PACK_STRIP, there, low[panel], high[panel]);
+      // One text for any number of rows: two would be more than the multiprocessor keeps of it.
+      addRows<false, TOTALS>(total, d, book.factors[stage], strip * PACK_STRIP, there, low[panel], high[panel]);
       int const column = addLanes(total);
 #pragma unroll
-      for (int n = 0; n < 4; n++) {
+      for (int n = 0; n < PACK_STRIP / 32; n++) {
         int const at = column + (n & 1) + 4 * (n & 2);
         put(top + (own >> 5), strip * PACK_STRIP + at, TOTALS ? total[n] * book.factors[stage][at] : total[n]);
       }
@@ -140,7 +142,7 @@ DEVICE void sumPacked(unsigned char* memory, int sharers, int channels, X const&
   int const thread = threadIndex();
   if (thread < PACK_STRIPS) book.asked[thread] = 0u;
   if (thread < PACK_STAGES) {
-    barrierInit(sharedAddress(&book.full[thread]), 4);
+    barrierInit(sharedAddress(&book.full[thread]), 4 * PACK_BRINGING_GROUPS);
     barrierInit(sharedAddress(&book.empty[thread]), 4 * PACK_GROUPS);
   }
   syncThreads();
@@ -149,7 +151,7 @@ DEVICE void sumPacked(unsigned char* memory, int sharers, int channels, X const&
     if (asked(query, part * (PACK_STRIP / ASKED))) atomicOr(&book.asked[part / ASKED], 1u << query);
   }
   syncThreads();
-  if (shuffle(thread >> 7, 0) == 0) {
+  if (shuffle(thread >> 7, 0) < PACK_BRINGING_GROUPS) {
     shrinkRegisters<PACK_BRINGING_REGISTERS>();
     bringPackStrips<PARTS>(memory, book, channels, y, columnFactor);
   } else {

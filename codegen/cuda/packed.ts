@@ -9,14 +9,15 @@ import { productText } from './wgmma.ts'
 
 /** As packed.cuh has them: what a workgroup holds, and how wide a strip of columns is. */
 const SHAPE = {
-  PACK_GROUPS: 2,
+  PACK_BRINGING_GROUPS: 1,
+  PACK_GROUPS: 3,
   PACK_PANELS: 2,
   PACK_CHANNELS: 128,
-  PACK_STRIP: 128,
-  PACK_STRIPS: 16,
-  PACK_STAGES: 2,
-  PACK_BRINGING_REGISTERS: 40,
-  PACK_ADDING_REGISTERS: 232,
+  PACK_STRIP: 64,
+  PACK_STRIPS: 32,
+  PACK_STAGES: 4,
+  PACK_BRINGING_REGISTERS: 56,
+  PACK_ADDING_REGISTERS: 152,
 } as const
 const SHARERS = 16
 const QUERIES = SHAPE.PACK_GROUPS * SHAPE.PACK_PANELS * (64 / SHARERS)
@@ -51,7 +52,7 @@ export const PACKED_PRODUCTS: SharerProducts = {
   columnParts: COLUMN_PARTS,
   tile: { q: QUERIES, kv: SHAPE.PACK_STRIP * SHAPE.PACK_STRIPS },
   strip: SHAPE.PACK_STRIP,
-  threads: 128 * (1 + SHAPE.PACK_GROUPS),
+  threads: 128 * (SHAPE.PACK_BRINGING_GROUPS + SHAPE.PACK_GROUPS),
   bytes: STRIP_BYTES + BOOK_BYTES,
   chunk: 64,
   sharers: { least: LEAST_SHARERS, most: SHARERS },

@@ -79,12 +79,19 @@ DEVICE T uniformLoad(T const& x) {
 }`,
 }
 
+/** As near as WGSL asks of its own: an error that grows with the size of x, of weights that are the smaller for it. */
+const EXP: Helper = {
+  name: 'expFast',
+  text: 'DEVICE float expFast(float x) { return exp2Fast(1.4426950408889634f * x); }',
+}
+
 /** With the prelude's names: which sixteen-bit type the storage has is a constant of the text. */
 const OPS: Partial<Spelling> = {
   ...CUDA.ops,
   quotient: C_LIKE.quotient,
   remainder: C_LIKE.remainder,
   mad: C_LIKE.mad,
+  exp: call('expFast', EXP),
   isWild4: call('isWild4', IS_WILD4),
   mad4: call('mad4', MAD4),
   mul4: call('mul4', MUL4),

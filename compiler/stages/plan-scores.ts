@@ -69,7 +69,7 @@ export function chunkCells(p: Planner, scores: StageNode, user: StageNode): read
   const found: ChunkCells[] = []
   const add = (cells: StageNode | null, softmax: StageNode | null): boolean => {
     const finer = cells && finerRows(p.sizes, scoresOf(cells).q, q)
-    if (!cells || !isCoarse(cells) || finer === undefined) return false
+    if (!cells || finer === undefined) return false
     found.push({ cells, softmax, finer })
     return true
   }
@@ -77,7 +77,9 @@ export function chunkCells(p: Planner, scores: StageNode, user: StageNode): read
     if (node.type.kind !== 'scores' || p.stored.has(node)) return
     if (node !== scores && isTotal(p, node) && add(node, null)) return
     for (const source of node.src) if (p.isOnlyFor(source, node)) go(source)
-    if (node.word === 'softmax') add(productUnder(p, node.src[0]!, node), node)
+    if (node.word !== 'softmax') return
+    const product = productUnder(p, node.src[0]!, node)
+    if (product && isCoarse(product)) add(product, node)
   }
   go(scores)
   return found

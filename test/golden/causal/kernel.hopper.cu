@@ -18,6 +18,7 @@ constexpr bool GATHERS = false;
 constexpr bool ROWS_DIFFER = false;
 constexpr int CONSUMERS = 2;
 constexpr int BLOCKS = 1;
+constexpr int K_PARTS = 1;
 constexpr int STAGES = 2;
 constexpr int Q_STAGES = 1;
 constexpr int PRODUCER_REGISTERS = 40;
@@ -574,7 +575,8 @@ constexpr int CHUNK_BYTES_V = VALUE_DIM % 64 == 0 ? 128 : 64;
 constexpr int CHUNK_K = CHUNK_BYTES_K / 2;                     // its columns
 constexpr int CHUNK_V = CHUNK_BYTES_V / 2;
 constexpr int Q_BYTES = TILE_Q * HEAD_DIM * 2;
-constexpr int K_BYTES = TILE_KV * HEAD_DIM * 2;
+constexpr int K_PART = TILE_KV * HEAD_DIM * 2;                 // of K_PARTS, whose sum is the key
+constexpr int K_BYTES = K_PARTS * K_PART;
 constexpr int V_BYTES = TILE_KV * VALUE_DIM * 2;
 constexpr int K_BEGIN = Q_STAGES * Q_BYTES;                    // places in shared memory: Q, K, V, barriers and messages
 constexpr int V_BEGIN = K_BEGIN + STAGES * K_BYTES;
@@ -754,12 +756,12 @@ DEVICE Units unitsOf(Walk const& walk, int tile) {
 DEVICE int broughtOf(Place const& place, int unit) { return UNITS == 1 ? unit : min(unit, max(place.kvLen - 1, 0) / UNIT_KV); }
 
 // A box of a run's rows.
-DEVICE void copyRun(u32 shared, TensorMap const& map, u32 barrier, int column, Place const& place, Run run, int head, u64 policy) {
+DEVICE void copyRun(u32 shared, TensorMap const& map, u32 barrier, int column, Place const& place, Run run, int head, int batch, u64 policy) {
   if (ORDERED) {
     int const skipped = stepsTo(place, run.first);
-    copyBox(shared, map, barrier, column, run.from + skipped, run.first - skipped * stepOf(place), head, place.batch, policy);
+    copyBox(shared, map, barrier, column, run.from + skipped, run.first - skipped * stepOf(place), head, batch, policy);
   } else {
-    copyBox(shared, map, barrier, column, run.first + run.from, head, place.batch, policy);
+    copyBox(shared, map, barrier, column, run.first + run.from, head, batch, policy);
   }
 }
 
@@ -845,7 +847,7 @@ DEVICE void produce(Call const& call, TensorMap const& qMap, TensorMap const& kM
       barrierExpect(qFull, Q_BYTES);
 #pragma unroll
       for (int c = 0; c < HEAD_DIM / CHUNK_K; c++)
-        copyRun(qShared + t.stage * Q_BYTES + c * TILE_Q * CHUNK_BYTES_K, qMap, qFull, c * CHUNK_K, place, queries, work.head, EVICT_FIRST);
+        copyRun(qShared + t.stage * Q_BYTES + c * TILE_Q * CHUNK_BYTES_K, qMap, qFull, c * CHUNK_K, place, queries, work.head, place.batch, EVICT_FIRST);
     }
     t.advance();
     message = (message + 1) % MESSAGES;
@@ -876,7 +878,7 @@ DEVICE void produce(Call const& call, TensorMap const& qMap, TensorMap const& kM
         for (int c = 0; c < VALUE_DIM / CHUNK_V; c++)
 #pragma unroll
           for (int u = 0; u < UNITS; u++)
-            copyRun(sharedAddress(to) + (c * TILE_KV + u * UNIT_KV) * CHUNK_BYTES_V, vMap, full, c * CHUNK_V, place, keysOf(place, broughtOf(place, valuesOf.id[u])), place.kvHead, EVICT_LAST);
+            copyRun(sharedAddress(to) + (c * TILE_KV + u * UNIT_KV) * CHUNK_BYTES_V, vMap, full, c * CHUNK_V, place, keysOf(place, broughtOf(place, valuesOf.id[u])), place.kvHead, place.batch, EVICT_LAST);
       }
       v.advance();
     };
@@ -899,10 +901,12 @@ DEVICE void produce(Call const& call, TensorMap const& qMap, TensorMap const& kM
       } else if (lane == 0) {
         barrierExpect(full, K_BYTES);
 #pragma unroll
-        for (int c = 0; c < HEAD_DIM / CHUNK_K; c++)
+        for (int part = 0; part < K_PARTS; part++)
 #pragma unroll
-          for (int u = 0; u < UNITS; u++)
-            copyRun(qShared + to + (c * TILE_KV + u * UNIT_KV) * CHUNK_BYTES_K, kMap, full, c * CHUNK_K, place, keysOf(place, broughtOf(place, keys.id[u])), place.kvHead, EVICT_LAST);
+          for (int c = 0; c < HEAD_DIM / CHUNK_K; c++)
+#pragma unroll
+            for (int u = 0; u < UNITS; u++)
+              copyRun(qShared + to + part * K_PART + (c * TILE_KV + u * UNIT_KV) * CHUNK_BYTES_K, kMap, full, c * CHUNK_K, place, keysOf(place, broughtOf(place, keys.id[u])), place.kvHead, place.batch + part * call.batch, EVICT_LAST);
       }
       k.advance();
       if (behind) bringValues();
@@ -1185,9 +1189,11 @@ DEVICE void consume(Call const& call, Book* book, int group) {
     productFence();
     u64 const a = qMatrix + (u32)(t.stage * (Q_BYTES >> 4)), b = kMatrix + (u32)(k.stage * (K_BYTES >> 4));
 #pragma unroll
-    for (int i = 0; i < HEAD_DIM / 16; i++)
-      productScores(s, a + ((i / STEPS * (TILE_Q * CHUNK_BYTES_K) + i % STEPS * 32) >> 4),
-                    b + ((i / STEPS * (TILE_KV * CHUNK_BYTES_K) + i % STEPS * 32) >> 4), i > 0);
+    for (int part = 0; part < K_PARTS; part++)
+#pragma unroll
+      for (int i = 0; i < HEAD_DIM / 16; i++)
+        productScores(s, a + ((i / STEPS * (TILE_Q * CHUNK_BYTES_K) + i % STEPS * 32) >> 4),
+                      b + ((part * K_PART + i / STEPS * (TILE_KV * CHUNK_BYTES_K) + i % STEPS * 32) >> 4), part + i > 0);
     productCommit();
   };
   auto endScores = [&]() {
