@@ -73,15 +73,16 @@ export function chunkCells(p: Planner, scores: StageNode, user: StageNode): read
     found.push({ cells, softmax, finer })
     return true
   }
-  const go = (node: StageNode): void => {
+  const go = (node: StageNode, isPooled: boolean): void => {
     if (node.type.kind !== 'scores' || p.stored.has(node)) return
-    if (node !== scores && isTotal(p, node) && add(node, null)) return
-    for (const source of node.src) if (p.isOnlyFor(source, node)) go(source)
+    if (isPooled && isTotal(p, node) && add(node, null)) return
+    const pools = isPooled || (isWord(node, 'poolScores') && (node.arg.q ?? node.arg.kv) !== null)
+    for (const source of node.src) if (p.isOnlyFor(source, node)) go(source, pools)
     if (node.word !== 'softmax') return
     const product = productUnder(p, node.src[0]!, node)
     if (product && isCoarse(product)) add(product, node)
   }
-  go(scores)
+  go(scores, false)
   return found
 }
 
