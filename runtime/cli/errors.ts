@@ -4,6 +4,7 @@ import * as fs from 'node:fs'
 import { tmpdir } from 'node:os'
 import * as path from 'node:path'
 import { HeddleError } from '../messages.ts'
+import { CheckError } from '../testing/messages.ts'
 import { reasonOf, systemCode, type Io } from './io.ts'
 import { CliError, EXIT, type Exit } from './messages.ts'
 
@@ -29,6 +30,10 @@ export function explainError(error: unknown, io: Io): Exit {
   if (error instanceof HeddleError) {
     io.err(`error[${error.code}]: ${error.message}\n`)
     return EXIT_OF[error.blame]
+  }
+  if (error instanceof CheckError) {
+    io.err(`error[${error.code}]: ${error.message}\n`)
+    return EXIT.failed
   }
   const code = systemCode(error)
   if (code !== null && error instanceof Error) {

@@ -39,6 +39,16 @@ export const picks = pattern({
 })
 `
 
+/** What it weighs may be below 0, which only a run can tell. */
+export const WEIGHS = `import { attend, blocks, dot, pattern, pool, topP } from 'heddle'
+
+export const weighs = pattern({
+  name: 'weighs',
+  mask: ({ q, kv }) => kv <= q,
+  forward: ({ Q, K, V }) => attend(Q, K, V, topP(dot(Q, pool(K, blocks(16), 'mean')), 0.9)),
+})
+`
+
 /** Its tiles are no kernel's. */
 export const SKIPS = `import { attend, f32, pattern } from 'heddle'
 export const skips = pattern({

@@ -90,7 +90,9 @@ describe('heddle run', () => {
     expect((await heddle(cwd, ['model', 'x'])).err).toMatch(/^error\[no-weights\]/)
     expect(await heddle(cwd, ['model', 'x', '--top-p', '1.5'])).toMatchObject({
       exit: 2,
-      err: expect.stringMatching(/^error\[flag-value\]: --top-p: expected a number above 0 and at most 1, got `1\.5`/),
+      err: expect.stringMatching(
+        /^error\[flag-value\]: --top-p: expected a number above 0 and at most 1, got `1\.5`/,
+      ),
     })
     expect(await heddle(cwd, ['model'])).toMatchObject({ exit: 2 })
   })
