@@ -201,7 +201,7 @@ function textOf(
   faster: readonly FasterLine[],
 ): string {
   const { how, kept, dropped } = p.plan.tiles
-  const lines = [`${p.name}: tiles are found by ${HOW[how]}`, '']
+  const lines = [`${p.name}: tiles ${p.stages ? 'of its mask ' : ''}are found by ${HOW[how]}`, '']
   if (how === 'ranges')
     lines.push('  every condition of the mask bounds the keys in terms of the query tile', '')
   for (const note of notes) lines.push(note, '')
@@ -230,7 +230,7 @@ function textOf(
   )
   lines.push(`  full ${m.full} tiles, of which ${m.fullFound} leave out the mask`, '')
   if (kernels.length > 0) lines.push('kernels', ...kernelText(kernels), '')
-  if (p.stages) lines.push(...stageLines(p.stages, stageCost(p, p.stages, at)), '')
+  if (p.stages) lines.push(...stageLines(p.ir, p.stages, stageCost(p, p.stages, at)), '')
   if (faster.length > 0) lines.push('in place of one, where the device has them', ...fasterText(faster), '')
   lines.push('')
   return lines.join('\n')

@@ -278,6 +278,7 @@ describe('a pattern with a forward', () => {
   it('is explained by its kernels, their shapes and what they cost', async () => {
     const { exit, out } = await heddle('explain picks.ts --kv-len 256 --heads 4 --kv-heads 2 --head-dim 8')
     expect(exit).toBe(0)
+    expect(out).toMatch(/^picks: tiles of its mask are found by closed-form ranges\n/)
     expect(out).toContain('kernels of forward, in order\n')
     expect(out).toMatch(/rows3 +#3 poolRows: rows3 \[1, 4, 16, 8\]\n/)
     expect(out).toMatch(/rows4 +#4 poolRows: rows4 \[1, 2, 16, 8\]\n/)
@@ -285,7 +286,17 @@ describe('a pattern with a forward', () => {
     expect(out).toMatch(/scores5 +#5 dot: scores5 \[1, 4, 16, 16\]\n +16\.4 kFLOP, /)
     expect(out).toMatch(/select7 +#7 topK: counts7 \[1, 4, 16\], ids7 \[1, 4, 16, 4\]\n/)
     expect(out).toMatch(/attend8 +#8 attend: the output\n/)
-    expect(out).toMatch(/workspace [\d.]+ KiB: 4 \* batches \* qHeads/)
+    expect(out).toMatch(/\nworkspace [\d.]+ KiB\n  4 \* batches \* qHeads .* \* headDim\n  \+ 4 \* batches/)
+    expect(out).toMatch(
+      /\n  \+ 4 \* batches \* qHeads \* chunk \* floorDiv\(kvLen \+ 15, 16\)\n  chunk = max\(1, min\(/,
+    )
+  })
+
+  it('is drawn as its mask, and the picture says so', async () => {
+    const { out } = await heddle('show picks.ts mask --kv-len 64')
+    expect(out).toMatch(
+      /^64 tokens, tiles of 32, k 4; the mask alone: what the forward keeps of it is the data's to say\n/,
+    )
   })
 
   it('is explained in JSON with the numbers', async () => {
