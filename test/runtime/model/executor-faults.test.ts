@@ -9,6 +9,7 @@ import { loadModel, type LoadOptions } from '../../../runtime/model/load.ts'
 import type { GenerateOptions, TextCodec } from '../../../runtime/model/calls.ts'
 import type { Model } from '../../../runtime/model/model.ts'
 import { Gpu } from '../../../runtime/webgpu.ts'
+import { libraryPattern } from '../../../runtime/model-node/attention.ts'
 import { compiled, maxDifference, openTestDevice } from '../../helpers.ts'
 import { wrap, type Wrapped } from '../faulty.ts'
 import { stageCase } from '../stage-cases.ts'
@@ -56,6 +57,21 @@ describe.skipIf(!opened)('a model is not loaded', () => {
       coded('model-length', 'maxLength: expected a whole number from 1 to 256, got 257'),
     )
     await expect(load({ chunk: 0 })).rejects.toThrow(coded('model-length'))
+  })
+
+  test('with a storage that there is not', async () => {
+    await expect(load({ weights: 'q4' as never })).rejects.toThrow(
+      coded('model-option', 'weights: expected one of auto, f16, f32, got q4'),
+    )
+    await expect(load({ cache: 'bf16' as never })).rejects.toThrow(
+      coded('model-option', 'cache: expected one of f16, f32, got bf16'),
+    )
+  })
+
+  test('with a pattern that the library does not have', () => {
+    expect(() => libraryPattern('a-shap')).toThrow(
+      coded('model-option', 'libraryPattern: expected the name of a pattern of the library, got a-shap'),
+    )
   })
 
   test('that does not fit, before a byte is allocated', async () => {
