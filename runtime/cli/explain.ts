@@ -3,6 +3,7 @@
 import * as path from 'node:path'
 import type { CompiledPattern, Compilation } from '../../compiler/index.ts'
 import { formatDiagnostic, type Diagnostic } from '../../compiler/diagnostics.ts'
+import { checkWidths } from '../../codegen/head-dim.ts'
 import { Bounds } from '../../compiler/interval.ts'
 import { nodesOf, type Expr } from '../../compiler/ir.ts'
 import { mapMask, mapPlan, type Setting } from '../../compiler/mask-map.ts'
@@ -84,6 +85,7 @@ async function explainPatterns(options: Options<typeof FLAGS>, io: Io) {
     sound &&= measured.sound
     const notes = notesOf(compilation, pattern, patterns)
     const { headDim } = sizes
+    checkWidths(p.stages, [headDim])
     const kernels = target === 'cuda' ? await kernelsOf(p, { headDim, valueDim: headDim, built }) : null
     const faster = target === 'cuda' && p.stages ? await fasterKernels(p, at) : null
     if (options.json) {

@@ -7,7 +7,7 @@ import type { Io } from '../../runtime/cli/io.ts'
 import { explainError } from '../../runtime/cli/errors.ts'
 import { MESSAGES } from '../../runtime/cli/messages.ts'
 import { HeddleError } from '../../runtime/messages.ts'
-import { BAND, DIVIDES, LOUD, NEAR, NOTHING, PICKS, SKIPS, SYNTAX, TWO } from './fixtures.ts'
+import { BAND, DIVIDES, LOUD, MAPS, NEAR, NOTHING, PICKS, SKIPS, SYNTAX, TWO } from './fixtures.ts'
 import { filesIn, temporaryFolder, testIo } from './helpers.ts'
 
 const FILES = {
@@ -16,6 +16,7 @@ const FILES = {
   'two.ts': TWO,
   'picks.ts': PICKS,
   'skips.ts': SKIPS,
+  'maps.ts': MAPS,
   'divides.ts': DIVIDES,
   'syntax.ts': SYNTAX,
   'nothing.ts': NOTHING,
@@ -379,6 +380,26 @@ describe('a pattern with a forward', () => {
     expect((await heddle(`${line} --const block=200`)).err).toBe(
       'note: picks: calls have at most 600 tokens, and block = 200; --const block=8 shows more of what it chooses\n',
     )
+  })
+
+  it('whose vectors do not fit each other at a head dim is refused there, at its place', async () => {
+    const refusal = {
+      exit: 1,
+      out: '',
+      err: expect.stringMatching(
+        /^error\[stage-channels\]: vectors of 64 channels meet 8\n {2}maps\.ts:8:\d+\n[^]*\^\nhint: this is at head dim 64; /,
+      ),
+    }
+    for (const line of [
+      'build maps.ts --out o',
+      'build maps.ts --out o --target cuda --cubins none',
+      'explain maps.ts',
+    ])
+      expect(await heddle(line)).toMatchObject(refusal)
+    expect((await heddle('check maps.ts --runs 1')).err).toMatch(
+      /^error\[stage-channels\]: .*\n {2}maps\.ts:8:/,
+    )
+    expect(await heddle('build maps.ts --out o --head-dim 8')).toMatchObject({ exit: 0, err: '' })
   })
 
   it('that no kernel computes says what', async () => {

@@ -49,6 +49,18 @@ export const weighs = pattern({
 })
 `
 
+/** Its maps are of vectors of 8. */
+export const MAPS = `import { attend, dot, linear, pattern, table, topK } from 'heddle'
+
+export const maps = pattern({
+  name: 'maps',
+  consts: { rank: 8 },
+  tables: { w: table('f32', ['head', 'rank', 'headDim']) },
+  mask: ({ q, kv }) => kv <= q,
+  forward: ({ Q, K, V, w }) => attend(Q, K, V, topK(dot(linear(Q, w), linear(K, w)), 4)),
+})
+`
+
 /** Its tiles are no kernel's. */
 export const SKIPS = `import { attend, f32, pattern } from 'heddle'
 export const skips = pattern({
