@@ -120,6 +120,16 @@ describe.skipIf(!opened)('a model is not loaded', () => {
     const c = stageCase('dsa', { batch: 1, qHeads: 4, kvHeads: 2, qLen: 20, kvLen: 20, headDim: 16 }, 1)
     const attention = patternAttention({ prefill: { artifact: emit(c.compiled, OPTIONS) } })
     await expect(load({ device: wrapped.device, attention })).rejects.toThrow(coded('attention-rows'))
+    const artifactOf = (name: string) => emit(libraryPattern(name), OPTIONS)
+    const nsa = patternAttention({ prefill: { artifact: artifactOf('nsa') } })
+    await expect(load({ device: wrapped.device, attention: nsa })).rejects.toThrow(
+      coded(
+        'attention-tables',
+        'attention: nsa reads the tables wk, bk, wv, bv, gate, and nothing gives them; a choice has `tables` for that',
+      ),
+    )
+    const moba = patternAttention({ prefill: { artifact: artifactOf('moba'), params: { k: 0 } } })
+    await expect(load({ device: wrapped.device, attention: moba })).rejects.toThrow(coded('param-value'))
     expectBalanced(wrapped)
     const model = await load({ device: wrapped.device })
     await model.logits(PROMPT)
