@@ -146,7 +146,7 @@ export const MESSAGES = {
     EXIT.failed,
     ({ pattern, target, what }) => `${pattern} needs ${what}, and ${target} has no kernel for that`,
     () =>
-      'give the pattern other consts or other capabilities where the sentence names them; the oracle runs it as it is',
+      'give the pattern other consts or other capabilities where the sentence names them; the oracle runs it as it is, and docs/selecting.md says what kernels do not compute yet',
   ),
   'skeleton-arch': row<{ skeleton: string; needs: readonly string[]; got: readonly string[] }>(
     EXIT.usage,
