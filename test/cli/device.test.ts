@@ -6,7 +6,7 @@ import { run } from '../../runtime/cli/run.ts'
 import { ATTENTIONS, needleAnswers, needleExample } from '../../runtime/cli/start-model.ts'
 import { openDevice } from '../../runtime/device-node.ts'
 import { HeddleError } from '../../runtime/messages.ts'
-import { BAND, LIAR, NEAR, PICKS, THROWS, TWO, WEIGHS } from './fixtures.ts'
+import { BAND, LIAR, NEAR, PICKS, PLACES, THROWS, TWO, WEIGHS } from './fixtures.ts'
 import { temporaryFolder, testIo } from './helpers.ts'
 
 const FILES = {
@@ -17,6 +17,7 @@ const FILES = {
   'throws.ts': THROWS,
   'picks.ts': PICKS,
   'weighs.ts': WEIGHS,
+  'places.ts': PLACES,
 }
 
 async function heddle(line: string, more: Partial<Io> = {}, cwd = temporaryFolder(FILES)) {
@@ -75,6 +76,12 @@ describe('heddle check', () => {
     expect(err).toMatch(
       /^error\[refuses\]: weighs, run as TypeScript, refuses a call that it declares to take \(seed \d+\)\n\{ batch: 1, .*\nerror\[negative-mass\]: .*\nhint: give it what softmax\(\) makes\n$/,
     )
+  })
+
+  it('says what kernel and oracle agree on, and its author may not mean', async () => {
+    const { exit, out, err } = await heddle('check places.ts --runs 3 --seed 5 --dtype f32')
+    expect([exit, out]).toEqual([0, expect.stringMatching(/^places: 3 runs, all agree/)])
+    expect(err).toMatch(/^note\[table-index-order\]: `q` is an absolute position, .*\n {2}places\.ts:5:/)
   })
 
   it('tells a file that breaks when it runs', async () => {

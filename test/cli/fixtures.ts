@@ -49,6 +49,15 @@ export const weighs = pattern({
 })
 `
 
+/** It reads a table of rows by position, which is another thing where queries are fewer than keys. */
+export const PLACES = `import { pattern, table } from 'heddle'
+export const places = pattern({
+  name: 'places',
+  tables: { part: table('i32', ['qLen'], { min: 0, max: 9 }) },
+  mask: ({ q, kv, part }) => kv <= q && part.at(q) < 5,
+})
+`
+
 /** Its maps are of vectors of 8. */
 export const MAPS = `import { attend, dot, linear, pattern, table, topK } from 'heddle'
 
