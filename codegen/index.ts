@@ -12,6 +12,7 @@ import {
   type Variant,
 } from './artifact.ts'
 import { contentHash } from './hash.ts'
+import { checkWidths } from './head-dim.ts'
 import { derivedUniforms, VERSION } from './record.ts'
 import { CAPABILITY_NAMES, DEFAULT_CAPABILITIES, type CapabilityName } from './schedule.ts'
 import { emitStages } from './stages/emit.ts'
@@ -22,6 +23,7 @@ import { Unsupported } from './stages/units.ts'
 
 export { CAPABILITY_NAMES, DEFAULT_CAPABILITIES, type CapabilityName } from './schedule.ts'
 export { HEAD_DIMS, VERSION } from './record.ts'
+export { checkWidths, HeadDimError } from './head-dim.ts'
 export { Unsupported } from './stages/units.ts'
 export { emitCuda, SKELETONS, type EmitCudaOptions } from './cuda/emit.ts'
 export type { Arch, CudaArtifact, CudaDtype, CudaEntry, CudaVariant, Skeleton } from './cuda/manifest.ts'
@@ -56,9 +58,10 @@ export interface EmitOptions {
 /** A pattern with a `forward` brings its stages, and the sizes that they are made of. */
 export type Emitted = Pick<CompiledPattern, 'plan'> & Partial<Pick<CompiledPattern, 'stages' | 'ir'>>
 
-/** @throws Unsupported for stages that no kernel computes */
+/** @throws Unsupported for stages that no kernel computes, HeadDimError for vectors that do not fit each other at a head dim */
 export function emit(pattern: Emitted, options: EmitOptions): Artifact {
   const { plan } = pattern
+  checkWidths(pattern.stages, options.headDims, options.valueDims)
   const target = TARGETS[options.target]
   const { lists } = options
   if (lists) checkLists(lists)

@@ -144,9 +144,13 @@ export function numberOr<D>(
   if (value === undefined) return otherwise
   const number = value.trim() === '' ? NaN : Number(value)
   if (!(number >= min && number <= max))
-    throw new CliError('flag-value', { flag, expected: `a number from ${min} to ${max}`, got: value })
+    throw new CliError('flag-value', { flag, expected: `a number ${within(min, max)}`, got: value })
   return number
 }
+
+/** The least positive number stands for 0 itself left out. */
+const within = (min: number, max: number): string =>
+  min === Number.MIN_VALUE ? `above 0 and at most ${max}` : `from ${min} to ${max}`
 
 /** `64,128`: whole numbers, in the order given. */
 export function wholeList(

@@ -67,7 +67,8 @@ export const bench = command({
 dense kernel's time / the pattern's, in one run: above 1 the pattern is faster. TFLOP/s count kept pairs only.
 needed tiles are those that hold a kept pair, visited those that the plan leads the kernel to, over all heads; they are
 left out where counting pair by pair would take longer than a few seconds, and for a pattern with a forward, which keeps
-what the data says. The pattern's code is read, never run. With --target cuda the dense peer is Heddle's own dense kernel too, on the same GPU.
+what the data says. The pattern's code is read, never run. With --target cuda the dense peer is Heddle's own dense kernel
+too, on the same GPU.
 
 ${GENERATED}
 

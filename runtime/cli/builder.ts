@@ -1,6 +1,7 @@
 /** Pattern files and a target in; artefacts in a folder and rows about them out. Files that have not changed are left alone. */
 
 import * as path from 'node:path'
+import type { Diagnostic } from '../../compiler/diagnostics.ts'
 import type { CompiledPattern, Compiler } from '../../compiler/index.ts'
 import {
   CACHE_FILE,
@@ -59,6 +60,26 @@ interface Step {
 }
 
 const NOTHING: Made = { files: [], rows: [] }
+
+/**
+ * A glob also matches files that patterns import, and scripts that use them, which the types that patterns see are too few for.
+ */
+async function isBeside(file: string, errors: readonly Diagnostic[]): Promise<boolean> {
+  const all = (code: Diagnostic['code']) => errors.every((d) => d.code === code)
+  if (all('no-pattern')) return true
+  const { speaksOfPatterns } = await import('./sources.ts')
+  return all('types') && !speaksOfPatterns(file)
+}
+
+/** The names of kernels; of a program's, how many each variant has. */
+function variantsOf(texts: readonly BuildRow[]): string {
+  const counts = new Map<string, number>()
+  for (const { variant } of texts) {
+    const name = variant.split('.')[0]!
+    counts.set(name, (counts.get(name) ?? 0) + 1)
+  }
+  return [...counts].map(([name, n]) => (n === 1 ? name : `${name} (${n} kernels)`)).join(', ')
+}
 
 /** One build after another with one warm compiler. */
 export class Builder {
@@ -152,7 +173,8 @@ export class Builder {
     const name = `${this.#target.name}:${relativeTo(folder, file)}`
     const entry = entries[name]
     const step = { file, name, outdated: entry }
-    if (isFresh(entry, key, folder)) {
+    // What a glob passed over has no rows; whoever names it is told why.
+    if (isFresh(entry, key, folder) && (entry.rows.length > 0 || !named)) {
       for (const source of Object.keys(entry.sources)) watched.add(path.resolve(folder, source))
       return { ...step, fresh: entry, sources: [], made: Promise.resolve(NOTHING) }
     }
@@ -230,7 +252,7 @@ export class Builder {
     const archs = new Set(cubins.map((r) => r.arch))
     const parts = [
       path.join(shown(this.#io, this.#wish.folder), this.#target.artefactOf(pattern)),
-      texts.map((r) => r.variant).join(', '),
+      variantsOf(texts),
       `${(bytes / 1024).toFixed(1)} KiB of ${target}`,
       `${compileMs} ms`,
       ...(cubins.length > 0
@@ -266,8 +288,7 @@ export class Builder {
     const ms = performance.now() - started
     clear()
     const errors = compilation.diagnostics.filter((d) => d.severity !== 'note')
-    // A glob also matches files that patterns import.
-    if (!named && errors.length > 0 && errors.every((d) => d.code === 'no-pattern')) return []
+    if (!named && errors.length > 0 && (await isBeside(file, errors))) return []
     report(io, compilation, true)
     const exit = exitOf(compilation)
     if (exit !== EXIT.fine) return exit

@@ -3,7 +3,11 @@
 import * as fs from 'node:fs'
 import { tmpdir } from 'node:os'
 import * as path from 'node:path'
+import { HeadDimError } from '../../codegen/head-dim.ts'
+import { formatDiagnostic } from '../../compiler/diagnostics.ts'
 import { HeddleError } from '../messages.ts'
+import { CheckError } from '../testing/messages.ts'
+import { shown } from './files.ts'
 import { reasonOf, systemCode, type Io } from './io.ts'
 import { CliError, EXIT, type Exit } from './messages.ts'
 
@@ -29,6 +33,15 @@ export function explainError(error: unknown, io: Io): Exit {
   if (error instanceof HeddleError) {
     io.err(`error[${error.code}]: ${error.message}\n`)
     return EXIT_OF[error.blame]
+  }
+  if (error instanceof HeadDimError) {
+    io.err(`${formatDiagnostic(error.diagnostic, (file) => shown(io, file))}\n`)
+    io.err(`hint: this is at head dim ${error.headDim}; at others they may be as long as each other\n`)
+    return EXIT.failed
+  }
+  if (error instanceof CheckError) {
+    io.err(`error[${error.code}]: ${error.message}\n`)
+    return EXIT.failed
   }
   const code = systemCode(error)
   if (code !== null && error instanceof Error) {

@@ -64,7 +64,7 @@ export async function candidatesOf(io: Io, options: Options): Promise<readonly A
       continue
     }
     if (!fs.existsSync(path.resolve(io.cwd, name)))
-      throw new CliError('eval-pattern', { got: name, nearest: nearestOf(name, LIBRARY) })
+      throw new CliError('pattern-missing', { got: name, nearest: nearestOf(name, LIBRARY) })
     const { file, patterns } = await loadPatterns(io, name, {})
     for (const pattern of patterns) {
       const compile = (consts: Readonly<Record<string, number>>) =>

@@ -2,6 +2,7 @@
 
 import type { CompiledPattern } from '../../compiler/index.ts'
 import { environmentOf, type Setting } from '../../compiler/mask-map.ts'
+import { substitute, type Expr, type Ir } from '../../compiler/ir.ts'
 import { readable } from '../../compiler/print.ts'
 import type { StagePlan } from '../../compiler/stages/plan.ts'
 import { costOf, type PlanCost } from '../../compiler/stages/print-plan.ts'
@@ -28,7 +29,7 @@ export function stageCost(p: CompiledPattern, stages: StagePlan, at: Setting): P
   })
 }
 
-export function stageLines(stages: StagePlan, cost: PlanCost): string[] {
+export function stageLines(ir: Ir, stages: StagePlan, cost: PlanCost): string[] {
   const lines = ['kernels of forward, in order']
   const width = Math.max(...cost.kernels.map((k) => k.name.length))
   for (const k of cost.kernels) {
@@ -39,10 +40,28 @@ export function stageLines(stages: StagePlan, cost: PlanCost): string[] {
     lines.push(`  ${k.name.padEnd(width)}  ${k.makes}: ${made}`)
     lines.push(`  ${''.padEnd(width)}  ${count(k.flops, 'FLOP')}, ${bytes(k.bytes)} moved`)
   }
-  lines.push(`workspace ${bytes(cost.workspace)}: ${readable(stages.workspace)}`)
-  if (cost.kept > 0) lines.push(`kept between calls ${bytes(cost.kept)}: ${readable(stages.keptBytes)}`)
+  lines.push(`workspace ${bytes(cost.workspace)}`, ...sizeLines(ir, stages, stages.workspace))
+  if (cost.kept > 0)
+    lines.push(`kept between calls ${bytes(cost.kept)}`, ...sizeLines(ir, stages, stages.keptBytes))
   return lines
 }
+
+/** A size as its summands, one a line, and behind them the rows of a chunk, which stand in most of them. */
+function sizeLines(ir: Ir, { steps }: StagePlan, size: Expr): string[] {
+  const chunks = [...new Set(steps.flatMap((s) => (s.kind === 'chunks' ? [s.rows] : [])))]
+  const names = chunks.map((_, i) => (chunks.length === 1 ? 'chunk' : `chunk${i + 1}`))
+  const named = substitute(ir, size, (e) => {
+    const i = chunks.indexOf(e)
+    return i < 0 ? undefined : ir.param(names[i]!, 'i32')
+  })
+  const used = names.flatMap((name, i) => {
+    const text = `${name} = ${readable(chunks[i]!)}`
+    return readable(named).includes(name) ? [`  ${text}`] : []
+  })
+  return [...summands(named).map((e, i) => `  ${i === 0 ? '' : '+ '}${readable(e)}`), ...used]
+}
+
+const summands = (e: Expr): readonly Expr[] => (e.op === 'add' ? e.src.flatMap(summands) : [e])
 
 const STEPS = ['', 'k', 'M', 'G', 'T', 'P'] as const
 

@@ -3,6 +3,7 @@
 import * as path from 'node:path'
 import type { CompiledPattern, Compilation } from '../../compiler/index.ts'
 import { formatDiagnostic, type Diagnostic } from '../../compiler/diagnostics.ts'
+import { checkWidths } from '../../codegen/head-dim.ts'
 import { Bounds } from '../../compiler/interval.ts'
 import { nodesOf, type Expr } from '../../compiler/ir.ts'
 import { mapMask, mapPlan, type Setting } from '../../compiler/mask-map.ts'
@@ -84,6 +85,7 @@ async function explainPatterns(options: Options<typeof FLAGS>, io: Io) {
     sound &&= measured.sound
     const notes = notesOf(compilation, pattern, patterns)
     const { headDim } = sizes
+    checkWidths(p.stages, [headDim])
     const kernels = target === 'cuda' ? await kernelsOf(p, { headDim, valueDim: headDim, built }) : null
     const faster = target === 'cuda' && p.stages ? await fasterKernels(p, at) : null
     if (options.json) {
@@ -201,7 +203,7 @@ function textOf(
   faster: readonly FasterLine[],
 ): string {
   const { how, kept, dropped } = p.plan.tiles
-  const lines = [`${p.name}: tiles are found by ${HOW[how]}`, '']
+  const lines = [`${p.name}: tiles ${p.stages ? 'of its mask ' : ''}are found by ${HOW[how]}`, '']
   if (how === 'ranges')
     lines.push('  every condition of the mask bounds the keys in terms of the query tile', '')
   for (const note of notes) lines.push(note, '')
@@ -230,7 +232,7 @@ function textOf(
   )
   lines.push(`  full ${m.full} tiles, of which ${m.fullFound} leave out the mask`, '')
   if (kernels.length > 0) lines.push('kernels', ...kernelText(kernels), '')
-  if (p.stages) lines.push(...stageLines(p.stages, stageCost(p, p.stages, at)), '')
+  if (p.stages) lines.push(...stageLines(p.ir, p.stages, stageCost(p, p.stages, at)), '')
   if (faster.length > 0) lines.push('in place of one, where the device has them', ...fasterText(faster), '')
   lines.push('')
   return lines.join('\n')

@@ -14,10 +14,11 @@ export interface Inputs {
 }
 
 /** What the help says of tables whose contents nobody gave. */
-export const GENERATED = `A pattern of the library is looked at with its example's lengths, params and tables, unless a flag says otherwise. Of
-other patterns the params take their defaults, and tables get generated contents, the same for the same --seed: an i32 table along qLen or kvLen is cut into runs and
-holds the position where the element's run starts (or the run's number, where the declared bounds are narrower than the
-length); another i32 table holds small whole numbers, an f32 table numbers from -1 to 1, all within the declared bounds.`
+export const GENERATED = `A pattern of the library is looked at with its example's lengths, params and tables, unless a flag says otherwise. Of other
+patterns the params take their defaults, and tables get generated contents, the same for the same --seed: an i32 table along
+qLen or kvLen is cut into runs and holds the position where the element's run starts (or the run's number, where the
+declared bounds are narrower than the length); another i32 table holds small whole numbers, an f32 table numbers from -1 to
+1, all within the declared bounds.`
 
 /** The example of a library pattern; a pattern of the same name with other params or tables is not one. */
 export function exampleOf(p: PatternIr): Example | null {

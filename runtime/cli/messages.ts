@@ -92,12 +92,24 @@ export const MESSAGES = {
     ({ head, heads }) => `--head ${head}: expected 0 to ${heads - 1}, since there are ${heads} heads`,
   ),
 
-  // What is evaluated
-  'eval-pattern': row<{ got: string; nearest: string | null }>(
+  // What a model attends by
+  'pattern-missing': row<{ got: string; nearest: string | null }>(
     EXIT.usage,
     ({ got }) => `the library has no pattern \`${got}\`, and there is no file of that name`,
     nearest,
   ),
+  'flag-pattern': row<{ flag: string }>(
+    EXIT.usage,
+    ({ flag }) => `--${flag} says how a pattern attends, and none is named`,
+    () => 'name one by --pattern',
+  ),
+  'several-patterns': row<{ file: string; present: readonly string[] }>(
+    EXIT.usage,
+    ({ file, present }) => `${file} has several patterns, and a model attends by one: ${names(present)}`,
+    () => 'put the one that is meant in a file of its own',
+  ),
+
+  // What is evaluated
   'eval-owner': row<{ flag: string; got: string; present: readonly string[] }>(
     EXIT.usage,
     ({ flag, got, present }) => `--${flag}: \`${got}\` is not evaluated; there are ${names(present)}`,
@@ -134,7 +146,7 @@ export const MESSAGES = {
     EXIT.failed,
     ({ pattern, target, what }) => `${pattern} needs ${what}, and ${target} has no kernel for that`,
     () =>
-      'give the pattern other consts or other capabilities where the sentence names them; the oracle runs it as it is',
+      'give the pattern other consts or other capabilities where the sentence names them; the oracle runs it as it is, and docs/selecting.md says what kernels do not compute yet',
   ),
   'skeleton-arch': row<{ skeleton: string; needs: readonly string[]; got: readonly string[] }>(
     EXIT.usage,

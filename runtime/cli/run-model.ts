@@ -7,12 +7,21 @@ import { PATTERNS, SELECTIONS } from '../../patterns/index.ts'
 import { PACKAGE_ROOT } from '../../compiler/package-root.ts'
 import type { Attention, Model, ModelConfig, Tokenizer } from '../model.ts'
 import { ADAPTER_FLAG, openAdapter } from './adapter.ts'
-import { MOST_NUMBER, namedWholes, numberOr, repeats, wholeOr, wordList, type Options } from './args.ts'
+import {
+  MOST_NUMBER,
+  namedWholes,
+  nearestOf,
+  numberOr,
+  repeats,
+  wholeOr,
+  wordList,
+  type Options,
+} from './args.ts'
 import { command } from './command.ts'
-import { readableFile } from './files.ts'
+import { readableFile, shown } from './files.ts'
 import { progressOn, type Io } from './io.ts'
 import { loadPatterns } from './load.ts'
-import { EXIT, type Exit } from './messages.ts'
+import { CliError, EXIT, type Exit } from './messages.ts'
 import { paramsOf } from './setting.ts'
 
 const FLAGS = {
@@ -119,8 +128,13 @@ async function run(options: RunOptions, io: Io): Promise<Exit> {
   return EXIT.fine
 }
 
+/** Flags that mean nothing where the model attends as it was trained. */
+const OF_PATTERN = ['param', 'const', 'decode'] as const
+
 /** The flags that can be judged before anything is read. */
 function wishOf(options: RunOptions) {
+  const flag = OF_PATTERN.find((name) => options[name] !== undefined)
+  if (flag !== undefined && nameOf(options) === undefined) throw new CliError('flag-pattern', { flag })
   const seed = wholeOr('seed', options.seed, 0, 0, Number.MAX_SAFE_INTEGER)
   const temperature = numberOr('temperature', options.temperature, undefined, 0, MOST_NUMBER)
   const topK = wholeOr('top-k', options['top-k'], undefined, 0)
@@ -151,14 +165,27 @@ function promptOf({ prompt, chat }: RunOptions, tokenizer: Tokenizer): number[] 
 
 const LIBRARY = [...PATTERNS, ...SELECTIONS].map((e) => e.pattern.name)
 
+const nameOf = ({ pattern, profile }: RunOptions): string | undefined =>
+  pattern ?? (profile === undefined ? undefined : 'minference')
+
+/** The file of a pattern that is named as one of the library's or as a file. */
+function fileOf(io: Io, name: string): string {
+  if (LIBRARY.includes(name)) return path.join(PACKAGE_ROOT, 'patterns', `${name}.ts`)
+  if (!fs.existsSync(path.resolve(io.cwd, name)))
+    throw new CliError('pattern-missing', { got: name, nearest: nearestOf(name, LIBRARY) })
+  return name
+}
+
 async function attentionOf(io: Io, options: RunOptions, config: ModelConfig): Promise<Attention> {
   const { compiledAttention, configuredAttention, libraryPattern } = await import('../model-node.ts')
   const decode = wordList('decode', options.decode, ['same'], ['same', 'dense'])[0]!
-  const name = options.pattern ?? (options.profile === undefined ? undefined : 'minference')
+  const name = nameOf(options)
   if (name === undefined) return configuredAttention(config)
-  const file = LIBRARY.includes(name) ? path.join(PACKAGE_ROOT, 'patterns', `${name}.ts`) : name
-  const { patterns } = await loadPatterns(io, file, { consts: namedWholes('const', options.const) })
-  const pattern = patterns[0]!
+  const consts = namedWholes('const', options.const)
+  const { file, patterns } = await loadPatterns(io, fileOf(io, name), { consts })
+  const [pattern, ...others] = patterns
+  if (!pattern || others.length > 0)
+    throw new CliError('several-patterns', { file: shown(io, file), present: patterns.map((p) => p.name) })
   const prefill = choiceOf(io, options, config, pattern, await import('../profile.ts'))
   if (decode === 'same') return compiledAttention({ prefill })
   return compiledAttention({ prefill, decode: { pattern: libraryPattern('causal') } })

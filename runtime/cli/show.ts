@@ -184,7 +184,8 @@ function printStages(
 function captionOf(p: CompiledPattern, at: Setting, block: number): string {
   const lengths = at.qLen === at.kvLen ? `${at.kvLen} tokens` : `${at.qLen} queries, ${at.kvLen} keys`
   const head = readsHead(p.plan) ? [`head ${at.head} of ${at.qHeads}`] : []
-  return [lengths, `tiles of ${block}`, ...head, ...[printParams(p, at)].filter(Boolean)].join(', ')
+  const caption = [lengths, `tiles of ${block}`, ...head, ...[printParams(p, at)].filter(Boolean)].join(', ')
+  return p.stages ? `${caption}; the mask alone: what the forward keeps of it is the data's to say` : caption
 }
 
 function placeOf(io: Io, given: string, parts: readonly string[]): string {

@@ -34,6 +34,16 @@ export function sourcesOf(file: string): string[] {
   return [...seen].sort()
 }
 
+/** Whether a file speaks of patterns at all: by the language's first word, or by importing the language. */
+export function speaksOfPatterns(file: string): boolean {
+  const text = ts.sys.readFile(file) ?? ''
+  const { importedFiles } = ts.preProcessFile(text, true, true)
+  return (
+    /\bpattern\s*\(/.test(text) ||
+    importedFiles.some(({ fileName }) => /^heddle(\/patterns.*)?$/.test(fileName))
+  )
+}
+
 /** The compiler finds the library also for files with no package called heddle in reach. */
 const own = (module: string): string | undefined =>
   module === 'heddle/patterns' ? path.join(PACKAGE_ROOT, 'patterns/index.ts') : undefined

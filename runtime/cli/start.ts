@@ -97,11 +97,13 @@ async function runLibrary(options: Options<typeof FLAGS>, io: Io): Promise<Exit>
   return exit
 }
 
+const STARRED =
+  '\n* some query attends later keys: density is kept pairs / all pairs, and dense is the full kernel'
+
 function agreement(rows: readonly ReportRow[], entries: number): string {
   const failed = rows.filter((r) => !r.passed).map((r) => r.pattern)
   const missing = entries - rows.length
-  return `${rows.length - failed.length} of ${entries} patterns agree with the oracle${failed.length > 0 ? `; not: ${failed.join(', ')}` : ''}${missing > 0 ? `; ${missing} did not compile` : ''}
-* some query attends later keys: density is kept pairs / all pairs, and dense is the full kernel`
+  return `${rows.length - failed.length} of ${entries} patterns agree with the oracle${failed.length > 0 ? `; not: ${failed.join(', ')}` : ''}${missing > 0 ? `; ${missing} did not compile` : ''}${rows.some((r) => r.bidirectional) ? STARRED : ''}`
 }
 
 /** The needle model's answers, each line as it is known. */

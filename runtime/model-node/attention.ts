@@ -7,6 +7,7 @@ import { PACKAGE_ROOT } from '../../compiler/package-root.ts'
 import { join } from 'node:path'
 import { patternAttention, type Attention, type ByLayer, type PatternChoice } from '../model/attention.ts'
 import type { ModelConfig } from '../model/config.ts'
+import { HeddleError } from '../messages.ts'
 
 /** A compiled pattern and what its calls say. */
 export interface CompiledChoice extends Omit<PatternChoice, 'artifact'> {
@@ -52,9 +53,17 @@ function buildFor(pattern: CompiledPattern, headDim: number, dtype: Dtype): Arti
   }
 }
 
-/** The library's own pattern of a name, compiled. */
+/**
+ * The library's own pattern of a name, compiled.
+ *
+ * @throws HeddleError `model-option` for a name that the library does not have
+ */
 export function libraryPattern(name: string, compiler: Compiler = createCompiler()): CompiledPattern {
-  return compiler.compile(join(PACKAGE_ROOT, 'patterns', `${name}.ts`)).patterns.find((p) => p.name === name)!
+  const { patterns } = compiler.compile(join(PACKAGE_ROOT, 'patterns', `${name}.ts`))
+  const found = patterns.find((p) => p.name === name)
+  if (found) return found
+  const expected = 'the name of a pattern of the library'
+  throw new HeddleError('model-option', { option: 'libraryPattern', expected, got: name })
 }
 
 /** What the configuration says: dense, or a window where a layer has one. */

@@ -6,7 +6,7 @@
 import type { Dtype } from '../../codegen/artifact.ts'
 import { loadKernel, type Kernel } from '../kernel.ts'
 import { HeddleError } from '../messages.ts'
-import type { ParamValues } from '../params.ts'
+import { resolveParams, type ParamValues } from '../params.ts'
 import type { TableData } from '../tables.ts'
 import type { Strides } from '../tensor.ts'
 import { powersOf, unmetNeed } from '../variant.ts'
@@ -80,13 +80,14 @@ export const patternAttention =
     const kernels = new Map<unknown, Kernel>()
     const release = () => kernels.forEach((kernel) => kernel.release())
     try {
-      for (const { artifact } of layers.flatMap((l) => [l.prefill, l.decode])) {
-        if (!kernels.has(artifact)) kernels.set(artifact, loadKernel(artifact, device))
+      for (const choice of layers.flatMap((l) => [l.prefill, l.decode])) {
+        const kernel = kernels.get(choice.artifact) ?? loadKernel(choice.artifact, device)
+        kernels.set(choice.artifact, kernel)
+        checkChoice(kernel, choice, shape)
       }
       const wanted = { headDim: shape.headDim, valueDim: shape.headDim, dtype: shape.dtype }
       const steps = new Map([...kernels].map(([artifact, kernel]) => [artifact, rowVariant(kernel, shape)]))
       for (const [artifact, kernel] of kernels) {
-        checkRows(kernel)
         if (layers.some((l) => l.prefill.artifact === artifact)) await kernel.prepare(wanted)
         if (layers.some((l) => l.decode.artifact === artifact))
           await kernel.prepare(wanted, steps.get(artifact))
@@ -124,9 +125,14 @@ function rowVariant({ artifact, device }: Kernel, { headDim, dtype }: AttentionS
   )?.id
 }
 
-function checkRows({ artifact }: Kernel): void {
+/** What a call would refuse is refused before weights are read. */
+function checkChoice({ artifact }: Kernel, choice: PatternChoice, { qHeads }: AttentionShape): void {
+  const { pattern, params } = artifact
   const rows = (artifact.stages?.rows ?? []).map((r) => r.name)
-  if (rows.length > 0) throw new HeddleError('attention-rows', { pattern: artifact.pattern, rows })
+  if (rows.length > 0) throw new HeddleError('attention-rows', { pattern, rows })
+  const tables = artifact.tables.map((t) => t.name)
+  if (tables.length > 0 && !choice.tables) throw new HeddleError('attention-tables', { pattern, tables })
+  resolveParams(params, choice.params, qHeads)
 }
 
 function encode(

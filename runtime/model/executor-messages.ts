@@ -36,6 +36,11 @@ export const EXECUTOR_MESSAGES = {
     ({ pattern, rows }) =>
       `attention: ${pattern} reads ${names(rows)} beside q, k and v, which a model of this architecture does not have`,
   ),
+  'attention-tables': row<{ pattern: string; tables: readonly string[] }>(
+    'caller',
+    ({ pattern, tables }) =>
+      `attention: ${pattern} reads the tables ${names(tables)}, and nothing gives them; a choice has \`tables\` for that`,
+  ),
 
   // Running
   'prompt-empty': row<Record<string, never>>('caller', () => 'prompt: expected at least one token, got none'),

@@ -40,12 +40,14 @@ const LOGITS = 2 ** 24
 /**
  * Loads a model. Weights stream from the files to the device; what fails on the way leaves nothing behind.
  *
- * @throws HeddleError `model-memory`, `model-buffer`, `out-of-memory` before a byte is read; what files and attention throw
+ * @throws HeddleError `model-option`, `model-length`, `model-memory`, `model-buffer`, `out-of-memory` before a byte is read; what files and attention throw
  */
 export async function loadModel(files: LoadableFiles, options: LoadOptions): Promise<Model> {
   const { device, attention } = options
   const { config, checkpoint, weights: stored } = files
   checkSizes(config)
+  oneOf('weights', options.weights, ['auto', 'f16', 'f32'])
+  oneOf('cache', options.cache, ['f16', 'f32'])
   const limit = Math.min(device.limits.maxStorageBufferBindingSize, device.limits.maxBufferSize)
   const sizes = sizesOf(config, options, limit)
   const placement = placeWeights(stored, config.layers, options.weights ?? 'auto', limit)
@@ -85,6 +87,12 @@ export async function loadModel(files: LoadableFiles, options: LoadOptions): Pro
     release()
     throw error
   }
+}
+
+/** TypeScript's authors are told by the types. */
+function oneOf(option: string, got: string | undefined, names: readonly string[]): void {
+  if (got === undefined || names.includes(got)) return
+  throw new HeddleError('model-option', { option, expected: `one of ${names.join(', ')}`, got })
 }
 
 function sizesOf(

@@ -3,7 +3,7 @@
 import type { CapabilityName } from '../../codegen/index.ts'
 import type { Pattern } from '../../dsl/index.ts'
 import { openDevice } from '../device-node.ts'
-import { reference } from '../reference.ts'
+import { reference, type ReferenceResult } from '../reference.ts'
 import type { StorageDtype } from '../tensor.ts'
 import { drawCase, describeCase, tensorsOf, type AttentionCase } from './cases.ts'
 import { compareWithOracle } from './compare.ts'
@@ -81,12 +81,12 @@ export async function examinePattern(pattern: Pattern, options: CheckOptions = {
 }
 
 /**
- * Compares a pattern's kernel with dense attention in f64 under the same pattern run as TypeScript, on random lengths,
+ * Compares a pattern's kernel with attention in f64 under the same pattern run as TypeScript, on random lengths,
  * heads, layouts, params, tables and rows. Of a pattern with a `forward` calls are as long as several of its consts, up to 600
  * tokens: small consts show more. Rejects with the simplest call that differs, so one line is a test:
  *
  * @example await checkPattern(mine, { file: new URL('./mine.ts', import.meta.url) })
- * @throws CheckError `check-failed`, `no-source`, `not-in-file`, `not-compiled`, `runs`, `seed`
+ * @throws CheckError `check-failed`, `refuses`, `no-source`, `not-in-file`, `not-compiled`, `runs`, `seed`
  */
 export async function checkPattern(pattern: Pattern, options: CheckOptions = {}): Promise<CheckResult> {
   const result = await examinePattern(pattern, options)
@@ -120,12 +120,21 @@ async function examine(
     const generate = (d: Draw) => drawCase(d, pattern, built.variant)
     const found = drawSeeded(generate, seed + run)
     const outcome = await runCase(built, pattern, found.value)
+    if (outcome.refused) {
+      const { call, difference } = await simplest(built, pattern, seed + run, generate, found, outcome)
+      throw new CheckError('refuses', {
+        pattern: pattern.name,
+        seed: seed + run,
+        call: describeCase(call),
+        why: difference,
+      })
+    }
     undecidedRows += outcome.undecided
     if (Number.isFinite(outcome.ratio)) maxErrorRatio = Math.max(maxErrorRatio, outcome.ratio)
     if (outcome.difference !== null) {
       failures++
       maxErrorRatio = Math.max(maxErrorRatio, outcome.ratio)
-      counterExample ??= await simplest(built, pattern, seed + run, generate, found)
+      counterExample ??= await simplest(built, pattern, seed + run, generate, found, outcome)
     }
     onRun?.(run + 1, runs)
   }
@@ -143,8 +152,12 @@ async function simplest(
   seed: number,
   generate: Generator<AttentionCase>,
   found: Drawn<AttentionCase>,
+  { refused }: Outcome,
 ): Promise<CounterExample> {
-  const differs = async (c: AttentionCase) => (await runCase(built, pattern, c)).difference !== null
+  const differs = async (c: AttentionCase) => {
+    const outcome = await runCase(built, pattern, c)
+    return outcome.difference !== null && outcome.refused === refused
+  }
   const { value: call } = await shrink(generate, found, differs, SHRINKING.attempts)
   const { difference } = await runCase(built, pattern, call)
   const said = difference ?? 'differs in some runs and not in others'
@@ -156,8 +169,20 @@ async function simplest(
   }
 }
 
-/** One call through the kernel and the oracle; what the runtime refuses of a valid call is a difference too. */
-export async function runCase(built: Built, pattern: Pattern, c: AttentionCase): Promise<Judgement> {
+export interface Outcome extends Judgement {
+  /** The pattern itself, run as TypeScript, does not take the call: no kernel was asked. */
+  readonly refused: boolean
+}
+
+const unanswered = (refused: boolean, difference: string): Outcome => ({
+  ratio: Infinity,
+  difference,
+  undecided: 0,
+  refused,
+})
+
+/** One call through the oracle and the kernel; what the runtime refuses of a valid call is a difference too. */
+export async function runCase(built: Built, pattern: Pattern, c: AttentionCase): Promise<Outcome> {
   const { q, k, v, rows } = tensorsOf(c)
   const call = {
     q,
@@ -170,13 +195,19 @@ export async function runCase(built: Built, pattern: Pattern, c: AttentionCase):
     ...(c.lengths === undefined ? {} : { lengths: c.lengths }),
     ...(pattern.forward ? { rows } : {}),
   }
+  let oracle: ReferenceResult
+  try {
+    oracle = reference(pattern, call)
+  } catch (error) {
+    return unanswered(true, error instanceof Error ? error.message : String(error))
+  }
   try {
     const got = await built.answer(call)
-    const [oracle, plain] = [reference(pattern, call), built.plain(pattern, call)]
-    if (pattern.forward) return judge(pattern, call, got, oracle, plain)
-    return { ...compareWithOracle(pattern, call, got, oracle, plain), undecided: 0 }
+    const plain = built.plain(pattern, call)
+    if (pattern.forward) return { ...judge(pattern, call, got, oracle, plain), refused: false }
+    return { ...compareWithOracle(pattern, call, got, oracle, plain), undecided: 0, refused: false }
   } catch (error) {
     const said = error instanceof Error ? `${error.name}: ${error.message}` : String(error)
-    return { ratio: Infinity, difference: `the call was not answered: ${said}`, undecided: 0 }
+    return unanswered(false, `the call was not answered: ${said}`)
   }
 }

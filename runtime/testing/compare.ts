@@ -83,7 +83,7 @@ function compare(
     ...(name === 'out' ? [`value ${worst.at % valueDim}`] : []),
   ]
   const difference =
-    `${name} at ${place.join(', ')} is ${got[worst.at]}, dense attention gives ${want[worst.at]} ` +
+    `${name} at ${place.join(', ')} is ${got[worst.at]}, the oracle gives ${want[worst.at]} ` +
     `(allowed error ${allowed.toExponential(2)})`
   return { ratio, difference }
 }

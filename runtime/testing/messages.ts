@@ -23,7 +23,11 @@ export const MESSAGES = {
   seed: row<{ got: unknown }>(({ got }) => `seed: expected a whole number, got ${String(got)}`),
   'check-failed': row<{ pattern: string; failures: number; runs: number; seed: number; example: string }>(
     ({ pattern, failures, runs, seed, example }) =>
-      `${pattern}: ${failures} of ${runs} runs differ from dense attention (seed ${seed})\n${example}`,
+      `${pattern}: ${failures} of ${runs} runs differ from the oracle (seed ${seed})\n${example}`,
+  ),
+  refuses: row<{ pattern: string; seed: number; call: string; why: string }>(
+    ({ pattern, seed, call, why }) =>
+      `${pattern}, run as TypeScript, refuses a call that it declares to take (seed ${seed})\n${call}\n${why}`,
   ),
 } as const
 

@@ -44,7 +44,7 @@ export async function setDifference(
       const wrong = want[at] === 0 ? got[at] !== 0 : want[at]! > LEAST[dtype] && !(got[at]! > 0)
       if (!wrong) continue
       const row = Math.floor(at / dim)
-      const weight = `weight ${got[at]}, dense attention ${want[at]}`
+      const weight = `weight ${got[at]}, the oracle's ${want[at]}`
       return `row ${row} of all batch entries and heads, key row ${first + (at % dim)}: ${weight}`
     }
   }

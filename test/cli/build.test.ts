@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { REAL_DISK, type Io } from '../../runtime/cli/io.ts'
 import { run } from '../../runtime/cli/run.ts'
 import { parseArtifact } from '../../runtime/index.ts'
-import { BAND, DIVIDES, NEAR, TWO } from './fixtures.ts'
+import { BAND, DIVIDES, NEAR, PICKS, TWO } from './fixtures.ts'
 import { failingWith, filesIn, temporaryFolder, testIo } from './helpers.ts'
 import { CAPABILITY_NAMES } from '../../codegen/index.ts'
 
@@ -103,6 +103,30 @@ describe('heddle build', () => {
     expect(err).toContain('error[index-division]')
     expect(filesIn(path.join(cwd, 'out'))).toContain('band.json')
     expect(filesIn(path.join(cwd, 'out')).filter((f) => f.startsWith('chunked'))).toEqual([])
+  })
+
+  it('passes over a script that a glob matches, whose types are not those that patterns see', async () => {
+    const cwd = temporaryFolder({
+      'band.ts': BAND,
+      'near.ts': NEAR,
+      'use.ts': "import { band } from './band.ts'\nvoid [band, navigator.gpu]\n",
+      'forgot.ts': "export const x = pattern({ name: 'x', mask: ({ q, kv }) => kv <= q })\n",
+    })
+    expect(await heddle('build {band,use}.ts --out out', cwd)).toMatchObject({ exit: 0, err: '' })
+    expect((await heddle('build use.ts --out out', cwd)).err).toContain("Cannot find name 'navigator'")
+    expect((await heddle('build *.ts --out out', cwd)).err).toMatch(
+      /^error\[types\]: Cannot find name 'pattern'/,
+    )
+  })
+
+  it('counts the kernels of a program', async () => {
+    const cwd = temporaryFolder({ 'picks.ts': PICKS })
+    expect((await heddle('build picks.ts --out out --capability portable,unrolled', cwd)).out).toMatch(
+      /^out\/picks\.json {2}d64-f32-unrolled \(\d kernels\), d64-f32-portable \(\d kernels\) {2}/,
+    )
+    expect((await heddle('build picks.ts --out out --target cuda --cubins none', cwd)).out).toMatch(
+      /^out\/picks\.cuda\.json {2}d64-bf16-stages \(\d+ kernels\) {2}/,
+    )
   })
 
   it('passes over what a glob matches beside the patterns', async () => {

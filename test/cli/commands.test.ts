@@ -7,7 +7,7 @@ import type { Io } from '../../runtime/cli/io.ts'
 import { explainError } from '../../runtime/cli/errors.ts'
 import { MESSAGES } from '../../runtime/cli/messages.ts'
 import { HeddleError } from '../../runtime/messages.ts'
-import { BAND, DIVIDES, LOUD, NEAR, NOTHING, PICKS, SKIPS, SYNTAX, TWO } from './fixtures.ts'
+import { BAND, DIVIDES, LOUD, MAPS, NEAR, NOTHING, PICKS, SKIPS, SYNTAX, TWO } from './fixtures.ts'
 import { filesIn, temporaryFolder, testIo } from './helpers.ts'
 
 const FILES = {
@@ -16,6 +16,7 @@ const FILES = {
   'two.ts': TWO,
   'picks.ts': PICKS,
   'skips.ts': SKIPS,
+  'maps.ts': MAPS,
   'divides.ts': DIVIDES,
   'syntax.ts': SYNTAX,
   'nothing.ts': NOTHING,
@@ -278,6 +279,7 @@ describe('a pattern with a forward', () => {
   it('is explained by its kernels, their shapes and what they cost', async () => {
     const { exit, out } = await heddle('explain picks.ts --kv-len 256 --heads 4 --kv-heads 2 --head-dim 8')
     expect(exit).toBe(0)
+    expect(out).toMatch(/^picks: tiles of its mask are found by closed-form ranges\n/)
     expect(out).toContain('kernels of forward, in order\n')
     expect(out).toMatch(/rows3 +#3 poolRows: rows3 \[1, 4, 16, 8\]\n/)
     expect(out).toMatch(/rows4 +#4 poolRows: rows4 \[1, 2, 16, 8\]\n/)
@@ -285,7 +287,17 @@ describe('a pattern with a forward', () => {
     expect(out).toMatch(/scores5 +#5 dot: scores5 \[1, 4, 16, 16\]\n +16\.4 kFLOP, /)
     expect(out).toMatch(/select7 +#7 topK: counts7 \[1, 4, 16\], ids7 \[1, 4, 16, 4\]\n/)
     expect(out).toMatch(/attend8 +#8 attend: the output\n/)
-    expect(out).toMatch(/workspace [\d.]+ KiB: 4 \* batches \* qHeads/)
+    expect(out).toMatch(/\nworkspace [\d.]+ KiB\n  4 \* batches \* qHeads .* \* headDim\n  \+ 4 \* batches/)
+    expect(out).toMatch(
+      /\n  \+ 4 \* batches \* qHeads \* chunk \* floorDiv\(kvLen \+ 15, 16\)\n  chunk = max\(1, min\(/,
+    )
+  })
+
+  it('is drawn as its mask, and the picture says so', async () => {
+    const { out } = await heddle('show picks.ts mask --kv-len 64')
+    expect(out).toMatch(
+      /^64 tokens, tiles of 32, k 4; the mask alone: what the forward keeps of it is the data's to say\n/,
+    )
   })
 
   it('is explained in JSON with the numbers', async () => {
@@ -368,6 +380,26 @@ describe('a pattern with a forward', () => {
     expect((await heddle(`${line} --const block=200`)).err).toBe(
       'note: picks: calls have at most 600 tokens, and block = 200; --const block=8 shows more of what it chooses\n',
     )
+  })
+
+  it('whose vectors do not fit each other at a head dim is refused there, at its place', async () => {
+    const refusal = {
+      exit: 1,
+      out: '',
+      err: expect.stringMatching(
+        /^error\[stage-channels\]: vectors of 64 channels meet 8\n {2}maps\.ts:8:\d+\n[^]*\^\nhint: this is at head dim 64; /,
+      ),
+    }
+    for (const line of [
+      'build maps.ts --out o',
+      'build maps.ts --out o --target cuda --cubins none',
+      'explain maps.ts',
+    ])
+      expect(await heddle(line)).toMatchObject(refusal)
+    expect((await heddle('check maps.ts --runs 1')).err).toMatch(
+      /^error\[stage-channels\]: .*\n {2}maps\.ts:8:/,
+    )
+    expect(await heddle('build maps.ts --out o --head-dim 8')).toMatchObject({ exit: 0, err: '' })
   })
 
   it('that no kernel computes says what', async () => {

@@ -34,7 +34,7 @@ describe.skipIf(!isEmulated)('heddle check --target cuda', () => {
     const { exit, out, err } = await heddle('check band.ts --target cuda --runs 3 --seed 7 --dtype f16')
     expect([exit, err]).toEqual([0, ''])
     expect(out).toMatch(
-      /^band: 3 runs on emulation \(.+\) on the CPU, all agree with dense attention, greatest error 0\.\d\d of what is allowed, seed 7\n$/,
+      /^band: 3 runs on emulation \(.+\) on the CPU, all agree with the oracle, greatest error 0\.\d\d of what is allowed, seed 7\n$/,
     )
   })
 
@@ -56,7 +56,7 @@ describe.skipIf(!isEmulated)('heddle check --target cuda', () => {
       },
     ])
     expect(err).toMatch(
-      /dense attention gives .* \(variant d\d+.*-(ampere|decode)\)\nrepeat it with seed \d+ and runs 1\n/,
+      /the oracle gives .* \(variant d\d+.*-(ampere|decode)\)\nrepeat it with seed \d+ and runs 1\n/,
     )
   })
 })

@@ -6,7 +6,7 @@ import { run } from '../../runtime/cli/run.ts'
 import { ATTENTIONS, needleAnswers, needleExample } from '../../runtime/cli/start-model.ts'
 import { openDevice } from '../../runtime/device-node.ts'
 import { HeddleError } from '../../runtime/messages.ts'
-import { BAND, LIAR, NEAR, PICKS, THROWS, TWO } from './fixtures.ts'
+import { BAND, LIAR, NEAR, PICKS, PLACES, THROWS, TWO, WEIGHS } from './fixtures.ts'
 import { temporaryFolder, testIo } from './helpers.ts'
 
 const FILES = {
@@ -16,6 +16,8 @@ const FILES = {
   'liar.ts': LIAR,
   'throws.ts': THROWS,
   'picks.ts': PICKS,
+  'weighs.ts': WEIGHS,
+  'places.ts': PLACES,
 }
 
 async function heddle(line: string, more: Partial<Io> = {}, cwd = temporaryFolder(FILES)) {
@@ -36,7 +38,7 @@ describe('heddle check', () => {
       const { exit, out, err } = await heddle('check band.ts --runs 4 --seed 7', {}, cwd)
       expect([exit, err]).toEqual([0, ''])
       expect(out).toMatch(
-        /^band: 4 runs, all agree with dense attention, greatest error \d\.\d\d of what is allowed, seed 7\n$/,
+        /^band: 4 runs, all agree with the oracle, greatest error \d\.\d\d of what is allowed, seed 7\n$/,
       )
     }
   })
@@ -60,12 +62,26 @@ describe('heddle check', () => {
   it('exits with 1 and the simplest call that differs', async () => {
     const { exit, out } = await heddle('check liar.ts --runs 3 --seed 5 --dtype f32')
     expect(exit).toBe(1)
-    expect(out).toMatch(/^liar: 3 runs, [1-3] DIFFER from dense attention/)
-    expect(out).toMatch(/dense attention gives .*\nrepeat it with seed \d+ and runs 1\n/)
+    expect(out).toMatch(/^liar: 3 runs, [1-3] DIFFER from the oracle/)
+    expect(out).toMatch(/the oracle gives .*\nrepeat it with seed \d+ and runs 1\n/)
     const seed = /repeat it with seed (\d+)/.exec(out)![1]
     const again = await heddle(`check liar.ts --runs 1 --seed ${seed} --dtype f32 --json`)
     expect([again.exit, JSON.parse(again.out)[0].failures]).toEqual([1, 1])
     expect(again.err).toContain(`repeat it with seed ${seed}`)
+  })
+
+  it('tells a call that the pattern itself refuses from one that the kernel answers wrongly', async () => {
+    const { exit, out, err } = await heddle('check weighs.ts --runs 3 --seed 5 --dtype f32')
+    expect([exit, out]).toEqual([1, ''])
+    expect(err).toMatch(
+      /^error\[refuses\]: weighs, run as TypeScript, refuses a call that it declares to take \(seed \d+\)\n\{ batch: 1, .*\nerror\[negative-mass\]: .*\nhint: give it what softmax\(\) makes\n$/,
+    )
+  })
+
+  it('says what kernel and oracle agree on, and its author may not mean', async () => {
+    const { exit, out, err } = await heddle('check places.ts --runs 3 --seed 5 --dtype f32')
+    expect([exit, out]).toEqual([0, expect.stringMatching(/^places: 3 runs, all agree/)])
+    expect(err).toMatch(/^note\[table-index-order\]: `q` is an absolute position, .*\n {2}places\.ts:5:/)
   })
 
   it('tells a file that breaks when it runs', async () => {

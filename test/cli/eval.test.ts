@@ -138,7 +138,7 @@ describe('heddle eval', () => {
     const cwd = await folder({ 'short.txt': 'a b c', 'empty/note.txt': '' })
     const refusals: readonly (readonly [string, RegExp])[] = [
       ['empty', /^error\[model-file-missing\]: .* has no config\.json/],
-      ['model --patterns a-shap', /^error\[eval-pattern\]: .*`a-shap`.*\nhint: did you mean a-shape\?/],
+      ['model --patterns a-shap', /^error\[pattern-missing\]: .*`a-shap`.*\nhint: did you mean a-shape\?/],
       ['model --tasks singel', /^error\[flag-value\]: --tasks: expected any of single, multi/],
       ['model --lengths 512', /^error\[eval-length\]: --lengths 512: the model has positions for 320 tokens/],
       [

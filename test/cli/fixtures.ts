@@ -39,6 +39,37 @@ export const picks = pattern({
 })
 `
 
+/** What it weighs may be below 0, which only a run can tell. */
+export const WEIGHS = `import { attend, blocks, dot, pattern, pool, topP } from 'heddle'
+
+export const weighs = pattern({
+  name: 'weighs',
+  mask: ({ q, kv }) => kv <= q,
+  forward: ({ Q, K, V }) => attend(Q, K, V, topP(dot(Q, pool(K, blocks(16), 'mean')), 0.9)),
+})
+`
+
+/** It reads a table of rows by position, which is another thing where queries are fewer than keys. */
+export const PLACES = `import { pattern, table } from 'heddle'
+export const places = pattern({
+  name: 'places',
+  tables: { part: table('i32', ['qLen'], { min: 0, max: 9 }) },
+  mask: ({ q, kv, part }) => kv <= q && part.at(q) < 5,
+})
+`
+
+/** Its maps are of vectors of 8. */
+export const MAPS = `import { attend, dot, linear, pattern, table, topK } from 'heddle'
+
+export const maps = pattern({
+  name: 'maps',
+  consts: { rank: 8 },
+  tables: { w: table('f32', ['head', 'rank', 'headDim']) },
+  mask: ({ q, kv }) => kv <= q,
+  forward: ({ Q, K, V, w }) => attend(Q, K, V, topK(dot(linear(Q, w), linear(K, w)), 4)),
+})
+`
+
 /** Its tiles are no kernel's. */
 export const SKIPS = `import { attend, f32, pattern } from 'heddle'
 export const skips = pattern({

@@ -90,8 +90,34 @@ describe('heddle run', () => {
     expect((await heddle(cwd, ['model', 'x'])).err).toMatch(/^error\[no-weights\]/)
     expect(await heddle(cwd, ['model', 'x', '--top-p', '1.5'])).toMatchObject({
       exit: 2,
-      err: expect.stringMatching(/^error\[flag-value\]: --top-p: expected a number from .* to 1, got `1\.5`/),
+      err: expect.stringMatching(
+        /^error\[flag-value\]: --top-p: expected a number above 0 and at most 1, got `1\.5`/,
+      ),
     })
     expect(await heddle(cwd, ['model'])).toMatchObject({ exit: 2 })
+  })
+
+  it('refuses words that would change nothing, and a pattern that it cannot tell from others', async () => {
+    const cwd = await folder()
+    const two = ['first', 'second'].map(
+      (n) => `export const ${n} = pattern({ name: '${n}', mask: ({ q, kv }) => kv <= q })`,
+    )
+    fs.writeFileSync(path.join(cwd, 'two.ts'), `import { pattern } from 'heddle'\n${two.join('\n')}\n`)
+    const said = async (...more: string[]) => {
+      const { exit, err } = await heddle(cwd, ['model', PROMPT, ...more])
+      expect(exit).toBe(2)
+      return err
+    }
+    for (const flag of ['--param=window=3', '--const=block=8', '--decode=dense'])
+      expect(await said(flag)).toBe(
+        `error[flag-pattern]: ${flag.split('=')[0]} says how a pattern attends, and none is named\nhint: name one by --pattern\n`,
+      )
+    expect(await said('--pattern', 'a-shap')).toBe(
+      'error[pattern-missing]: the library has no pattern `a-shap`, and there is no file of that name\nhint: did you mean a-shape?\n',
+    )
+    expect(await said('--pattern', 'two.ts')).toBe(
+      'error[several-patterns]: two.ts has several patterns, and a model attends by one: first, second\nhint: put the one that is meant in a file of its own\n',
+    )
+    expect(await said('--top-p', '0')).toMatch(/--top-p: expected a number above 0 and at most 1, got `0`/)
   })
 })

@@ -9,6 +9,7 @@ import { loadModel, type LoadOptions } from '../../../runtime/model/load.ts'
 import type { GenerateOptions, TextCodec } from '../../../runtime/model/calls.ts'
 import type { Model } from '../../../runtime/model/model.ts'
 import { Gpu } from '../../../runtime/webgpu.ts'
+import { libraryPattern } from '../../../runtime/model-node/attention.ts'
 import { compiled, maxDifference, openTestDevice } from '../../helpers.ts'
 import { wrap, type Wrapped } from '../faulty.ts'
 import { stageCase } from '../stage-cases.ts'
@@ -58,6 +59,21 @@ describe.skipIf(!opened)('a model is not loaded', () => {
     await expect(load({ chunk: 0 })).rejects.toThrow(coded('model-length'))
   })
 
+  test('with a storage that there is not', async () => {
+    await expect(load({ weights: 'q4' as never })).rejects.toThrow(
+      coded('model-option', 'weights: expected one of auto, f16, f32, got q4'),
+    )
+    await expect(load({ cache: 'bf16' as never })).rejects.toThrow(
+      coded('model-option', 'cache: expected one of f16, f32, got bf16'),
+    )
+  })
+
+  test('with a pattern that the library does not have', () => {
+    expect(() => libraryPattern('a-shap')).toThrow(
+      coded('model-option', 'libraryPattern: expected the name of a pattern of the library, got a-shap'),
+    )
+  })
+
   test('that does not fit, before a byte is allocated', async () => {
     const wrapped = wrap(opened!.device, { limits: { maxStorageBufferBindingSize: 30_000 } })
     await expect(load({ device: wrapped.device })).rejects.toThrow(
@@ -104,6 +120,16 @@ describe.skipIf(!opened)('a model is not loaded', () => {
     const c = stageCase('dsa', { batch: 1, qHeads: 4, kvHeads: 2, qLen: 20, kvLen: 20, headDim: 16 }, 1)
     const attention = patternAttention({ prefill: { artifact: emit(c.compiled, OPTIONS) } })
     await expect(load({ device: wrapped.device, attention })).rejects.toThrow(coded('attention-rows'))
+    const artifactOf = (name: string) => emit(libraryPattern(name), OPTIONS)
+    const nsa = patternAttention({ prefill: { artifact: artifactOf('nsa') } })
+    await expect(load({ device: wrapped.device, attention: nsa })).rejects.toThrow(
+      coded(
+        'attention-tables',
+        'attention: nsa reads the tables wk, bk, wv, bv, gate, and nothing gives them; a choice has `tables` for that',
+      ),
+    )
+    const moba = patternAttention({ prefill: { artifact: artifactOf('moba'), params: { k: 0 } } })
+    await expect(load({ device: wrapped.device, attention: moba })).rejects.toThrow(coded('param-value'))
     expectBalanced(wrapped)
     const model = await load({ device: wrapped.device })
     await model.logits(PROMPT)

@@ -40,7 +40,7 @@ describe.skipIf(!opened)('a program of the library', () => {
     const result = await examinePattern(moba, { ...options, runs: 8, seed: 24 })
     expect(result.failures).toBeGreaterThan(2)
     const { seed, text: told } = result.counterExample!
-    expect(told).toMatch(/dense attention gives/)
+    expect(told).toMatch(/the oracle gives/)
     const again = await examinePattern(moba, { ...options, runs: 1, seed })
     expect(again.counterExample!.text).toBe(told)
   })
@@ -55,7 +55,7 @@ test('a device whose kernels write nothing is found out', async () => {
     seed: 3,
   })
   expect([target, failures]).toEqual(['cuda', 2])
-  expect(counterExample!.text).toMatch(/dense attention gives/)
+  expect(counterExample!.text).toMatch(/the oracle gives/)
 })
 
 describe('a drawn call', () => {

@@ -67,9 +67,7 @@ describe.skipIf(!opened)('checkPattern', () => {
       kvRows: 1,
       params: { window: 7 },
     })
-    expect(counterExample!.text).toContain(
-      'lse at batch 0, head 0, row 0 is -Infinity, dense attention gives',
-    )
+    expect(counterExample!.text).toContain('lse at batch 0, head 0, row 0 is -Infinity, the oracle gives')
     expect(counterExample!.text).toContain(`repeat it with seed ${counterExample!.seed} and runs 1`)
     const again = await examinePattern(near, {
       file,
@@ -113,8 +111,16 @@ describe.skipIf(!opened)('checkPattern', () => {
           adapter,
           dtype: 'f32',
         }),
-      says: 'near: 8 of 10 runs differ from dense attention (seed 11)\n{ batch: 1, qHeads: 1, kvHeads: 1, qRows: 1, kvRows: 1, ',
+      says: 'near: 8 of 10 runs differ from the oracle (seed 11)\n{ batch: 1, qHeads: 1, kvHeads: 1, qRows: 1, kvRows: 1, ',
     },
+    refuses: {
+      run: () => checkPattern({ ...near, mask: never }, { file, runs: 9, seed: 11, adapter, dtype: 'f32' }),
+      says: 'near, run as TypeScript, refuses a call that it declares to take (seed 12)\n{ batch: 1, qHeads: 1, kvHeads: 1, qRows: 1, kvRows: 1, ',
+    },
+  }
+
+  const never = (): boolean => {
+    throw new Error('not today')
   }
 
   test.each(Object.keys(MESSAGES) as Code[])('refuses with %s', async (code) => {
