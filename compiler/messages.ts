@@ -344,10 +344,13 @@ export const MESSAGES = {
   ),
   'stage-constant': error<{ word: string; name: string; wanted: string; got: string }>(
     ({ word, name, wanted, got }) => `${name} of \`${word}\` must be ${wanted}, got ${got}`,
-    ({ wanted }) =>
-      wanted.startsWith('a constant')
-        ? 'what shapes the kernels belongs in `consts`'
-        : 'leave the word out where it is to choose nothing',
+    ({ wanted, got }) => {
+      if (wanted.startsWith('a constant')) return 'what shapes the kernels belongs in `consts`'
+      if (got === 'Infinity') return 'leave the set out where all is to be attended'
+      return /fraction|\d\./.test(got)
+        ? 'declare it as `i32`, or round it: `Math.ceil(share * n)`'
+        : 'leave the word out where it is to choose nothing'
+    },
   ),
   'stage-tile': error<{ option: string }>(
     ({ option }) => `\`${option}\` is asked of tiles, whose size is a part of its meaning and is not given`,
@@ -362,7 +365,8 @@ export const MESSAGES = {
   ),
   'quadratic-buffer': error<{ word: string }>(
     ({ word }) => `what \`${word}\` gives here takes memory for each pair of a query and a key`,
-    () => 'choose units first, as in `pool(s, { kv: blocks(64) }, ..)`, or a fixed number of them, by `topK`',
+    ({ word }) =>
+      `choose units first, as in \`pool(s, { kv: blocks(64) }, ..)\`, or a fixed number of them, by \`topK\`${word === 'topK' ? ' without `per`' : ''}`,
   ),
   'filter-by-cell': row<object>(
     'note',

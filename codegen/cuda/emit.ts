@@ -8,6 +8,7 @@ import { checkHeadDim, derivedUniforms, VERSION } from '../record.ts'
 import { AMPERE } from './ampere.ts'
 import { CALL_BYTES, CALL_FIELDS } from './call.ts'
 import { DECODE } from './decode.ts'
+import { checkWidths } from '../head-dim.ts'
 import { HOPPER, RESIDUES } from './hopper.ts'
 import { fasterOf } from './faster.ts'
 import { LISTS, walksNot } from './lists.ts'
@@ -62,6 +63,7 @@ export function emitCuda(pattern: Emitted, options: EmitCudaOptions): CudaArtifa
   )
   const dims = headDims.map((headDim, n) => [headDim, valueDims?.[n] ?? headDim] as const)
   dims.flat().forEach(checkHeadDim)
+  checkWidths(pattern.stages, headDims, valueDims)
   const obstacle = lists && walksNot(lists, dims.flat())
   if (obstacle) throw new RangeError(`kernels for CUDA walk ${obstacle}`)
   const variants = new Map<string, CudaVariant>()

@@ -83,7 +83,11 @@ export const find = (
 export function storedKeys(options: StagesOptions, { node }: AttendKernel): { k: string; v: string } | null {
   const [k, v] = [find(options, node.src[1]!, 'rows'), find(options, node.src[2]!, 'rows')]
   if (!k && !v) return null
-  if (!k || !v || k.share !== 'kvHead' || v.share !== 'kvHead')
+  if (!k || !v)
+    throw new Unsupported(
+      `an attend over ${k ? 'keys' : 'values'} that the program makes and the call's own ${k ? 'values' : 'keys'}`,
+    )
+  if (k.share !== 'kvHead' || v.share !== 'kvHead')
     throw new Unsupported('an attend over rows that are not of kv heads')
   if (operandOf(node.src[0]!, 'Q') !== 'own') throw new Unsupported('an attend of other queries')
   return { k: k.name, v: v.name }

@@ -18,7 +18,7 @@ export const SET_WORDS = {
     const { choice, units } = choiceOf(c, options)
     const src = [
       c.operand(0, 'scores'),
-      amount(c, 'the number of units', 'a whole number of 1 or more', (n) => n >= 1),
+      amount(c, 'the number of units', 'a whole number of 1 or more', (n) => Number.isInteger(n) && n >= 1),
       ...units,
     ]
     return c.make('topK', src, {
@@ -109,11 +109,16 @@ function perOf(c: StageCall, per: Value): Per {
   return groupingOf(c, per) ?? c.wrong("'head', or units such as blocks(64)", per, c.at(2))
 }
 
+/** What an f32 that nobody knows yet may be. */
+const FRACTION = 1.5
+
 /** How much a choice takes: a number, or scores with one for each row. */
 function amount(c: StageCall, name: string, wanted: string, good: (n: number) => boolean): StageNode {
   const node = c.scores(c.arg(1), c.at(1), 'a number, or one for each row')
-  const value = node.word === 'fill' ? constOf(node.arg.value) : null
-  if (value !== null && !good(value))
-    misfit('stage-constant', { word: c.word, name, wanted, got: String(value) }, [], c.at(1))
+  if (node.word !== 'fill') return node
+  const value = constOf(node.arg.value)
+  const isBad = value === null ? node.arg.value.type === 'f32' && !good(FRACTION) : !good(value)
+  const got = value === null ? 'a number with a fraction' : String(value)
+  if (isBad) misfit('stage-constant', { word: c.word, name, wanted, got }, [], c.at(1))
   return node
 }

@@ -2,7 +2,6 @@
 
 import * as path from 'node:path'
 import type { Arch, CudaArtifact, CudaDtype } from '../../codegen/cuda/manifest.ts'
-import { checkWidths } from '../../codegen/head-dim.ts'
 import { wordList } from './args.ts'
 import type { BuildTarget, Made } from './builder.ts'
 import { CubinMaker, runsOn, type BuiltCubin } from './cubins.ts'
@@ -84,7 +83,6 @@ export async function cudaTarget(
     make: async (pattern, folder, compiled) => {
       const started = performance.now()
       const shapes = tuner ? { shapes: await tuner.shapesFor(pattern, options) } : {}
-      checkWidths(pattern.stages, dims.headDims, dims.valueDims)
       const artifact = generated(pattern, 'cuda', () => emitCuda(pattern, { ...options, ...shapes }))
       const compileMs = round(compiled + performance.now() - started)
       const cubins = maker ? await maker.make(artifact, archs) : []
