@@ -2,12 +2,10 @@
 // what is of one query lies in one warp. In: panels as panels.cuh has them, and functions of (query, sharer, column) of the tile. Out: of each
 // query and column the total of what a function makes of the products, or the news that nobody asked for it.
 //
-// Some warpgroups bring strips of columns, one behind the other: what is no half goes through their registers, and few reads of a thread
-// are under way at once. The others have rows of their own, which stay in registers, and go through the strips: while one of them adds up,
-// the products of the other run.
+// One warpgroup brings strips of columns, one behind the other. The others have rows of their own, which stay in registers, and go through
+// the strips: while one of them adds up, the products of the others run.
 
-constexpr int PACK_BRINGING_THREADS = 128 * PACK_BRINGING_GROUPS;
-constexpr int PACK_THREADS = PACK_BRINGING_THREADS + 128 * PACK_GROUPS;
+constexpr int PACK_THREADS = 128 * (1 + PACK_GROUPS);
 constexpr int PACK_SHARERS = 16, PACK_ROWS_QUERIES = 64 / PACK_SHARERS;
 constexpr int PACK_QUERIES = PACK_GROUPS * PACK_PANELS * PACK_ROWS_QUERIES;
 constexpr int PACK_PITCH = 128;  // bytes of a chunk of channels
@@ -36,7 +34,7 @@ DEVICE void bringPackStrips(unsigned char* memory, PackBook& book, int channels,
     if (book.asked[strip] == 0u) continue;
     barrierWait(sharedAddress(&book.empty[stage]), parity);
     for (int begin = 0; begin < channels; begin += PACK_CHUNK)
-      stagePanel<PACK_STRIP, PACK_BRINGING_THREADS, true, PARTS, 8>(memory + stage * PACK_STRIP_BYTES<PARTS> + begin / PACK_CHUNK * (PARTS * PACK_PART),
+      stagePanel<PACK_STRIP, 128, true, PARTS, 8>(memory + stage * PACK_STRIP_BYTES<PARTS> + begin / PACK_CHUNK * (PARTS * PACK_PART),
                                                   [&](int row, int first, int channel) { return y(strip * PACK_STRIP + row, first, channel); }, begin);
     if (threadIndex() < PACK_STRIP) book.factors[stage][threadIndex()] = columnFactor(strip * PACK_STRIP + threadIndex());
     arriveBrought(sharedAddress(&book.full[stage]));
@@ -81,7 +79,7 @@ DEVICE void multiplyPack(float (&d)[PACK_STRIP / 2], u32 const (&a)[PACK_WORDS],
 
 template <int PARTS, bool TOTALS, class X, class Made, class Put, class Hide>
 DEVICE void sumPackStrips(unsigned char* memory, PackBook& book, int sharers, int channels, X const& x, Made const& made, Put const& put, Hide const& hide) {
-  int const group = shuffle(threadIndex() >> 7, 0) - PACK_BRINGING_GROUPS, lane = laneIndex(), own = threadIndex() & 127;
+  int const group = shuffle(threadIndex() >> 7, 0) - 1, lane = laneIndex(), own = threadIndex() & 127;
   int const sharer = lane >> 2, first = group * PACK_PANELS * PACK_ROWS_QUERIES;
   bool const there[2] = {sharer < sharers, sharer + 8 < sharers};
   u32 wanted = 0u;
@@ -142,7 +140,7 @@ DEVICE void sumPacked(unsigned char* memory, int sharers, int channels, X const&
   int const thread = threadIndex();
   if (thread < PACK_STRIPS) book.asked[thread] = 0u;
   if (thread < PACK_STAGES) {
-    barrierInit(sharedAddress(&book.full[thread]), 4 * PACK_BRINGING_GROUPS);
+    barrierInit(sharedAddress(&book.full[thread]), 4);
     barrierInit(sharedAddress(&book.empty[thread]), 4 * PACK_GROUPS);
   }
   syncThreads();
@@ -151,7 +149,7 @@ DEVICE void sumPacked(unsigned char* memory, int sharers, int channels, X const&
     if (asked(query, part * (PACK_STRIP / ASKED))) atomicOr(&book.asked[part / ASKED], 1u << query);
   }
   syncThreads();
-  if (shuffle(thread >> 7, 0) < PACK_BRINGING_GROUPS) {
+  if (shuffle(thread >> 7, 0) == 0) {
     shrinkRegisters<PACK_BRINGING_REGISTERS>();
     bringPackStrips<PARTS>(memory, book, channels, y, columnFactor);
   } else {

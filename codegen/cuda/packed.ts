@@ -9,7 +9,6 @@ import { productText } from './wgmma.ts'
 
 /** As packed.cuh has them: what a workgroup holds, and how wide a strip of columns is. */
 const SHAPE = {
-  PACK_BRINGING_GROUPS: 1,
   PACK_GROUPS: 3,
   PACK_PANELS: 2,
   PACK_CHANNELS: 128,
@@ -52,7 +51,7 @@ export const PACKED_PRODUCTS: SharerProducts = {
   columnParts: COLUMN_PARTS,
   tile: { q: QUERIES, kv: SHAPE.PACK_STRIP * SHAPE.PACK_STRIPS },
   strip: SHAPE.PACK_STRIP,
-  threads: 128 * (SHAPE.PACK_BRINGING_GROUPS + SHAPE.PACK_GROUPS),
+  threads: 128 * (1 + SHAPE.PACK_GROUPS),
   bytes: STRIP_BYTES + BOOK_BYTES,
   chunk: 64,
   sharers: { least: LEAST_SHARERS, most: SHARERS },

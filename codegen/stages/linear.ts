@@ -1,5 +1,6 @@
 /** Linear maps: a channel of a mapped vector in; what it is the sum of, and the sum, as code out. */
 
+import type { Dim } from '../../compiler/plan.ts'
 import type { StageNode } from '../../compiler/stages/graph.ts'
 import { rowsOf } from '../../compiler/stages/typing.ts'
 import type { Block } from '../block.ts'
@@ -17,7 +18,7 @@ export function sharerIndex(t: StageText, of: Sharer, dim: unknown): Code {
   return dim === 'kvHead' ? t.coarser(of, 'kvHead') : i32(0)
 }
 
-const dimsOf = (t: StageText, name: string): readonly unknown[] =>
+const dimsOf = (t: StageText, name: string): readonly Dim[] =>
   t.problem.pattern.tables.find((i) => i.name === name)!.dims
 
 const ownIndex = (t: StageText, of: Sharer, name: string): readonly Code[] => {
@@ -39,7 +40,7 @@ export function weightAt(
 ): Code {
   const own = ownIndex(t, of, weight)
   // What comes in may have several dims, as the vectors that a pool concatenates do.
-  const into = t.problem.pattern.tables.find((info) => info.name === weight)!.dims.slice(own.length, -1)
+  const into = dimsOf(t, weight).slice(own.length, -1)
   let rest = i
   const places = into.toReversed().map((dim, n): Code => {
     const place = n === into.length - 1 ? rest : remainder(rest, t.extent(dim))
