@@ -67,7 +67,10 @@ test('the kernels of the example are those that the page shows', () => {
     tables: {},
   }
   const lines = stageLines(made.ir, made.stages!, stageCost(made, made.stages!, at))
-  const kernels = lines.slice(0, lines.findIndex((line) => line.startsWith('workspace')))
+  const kernels = lines.slice(
+    0,
+    lines.findIndex((line) => line.startsWith('workspace')),
+  )
   expect(section('explain')).toBe(`\`\`\`\n${kernels.join('\n')}\n\`\`\`\n`)
 })
 

@@ -6,6 +6,7 @@ import { metaWords } from '../runtime/meta.ts'
 import { checkProgramCall } from '../runtime/cuda/call.ts'
 import type { CudaFunction } from '../runtime/cuda/driver.ts'
 import { planStages, takesFaster, textOn, type StageText } from '../runtime/cuda/stages.ts'
+import { mappedViews, operandsOver } from '../runtime/cuda/stored-keys.ts'
 import { kernelsOf } from '../runtime/cuda/stored.ts'
 import { sizesOfCall } from '../runtime/stage-sizes.ts'
 import { stridesOf } from '../runtime/tensor.ts'
@@ -36,8 +37,9 @@ export function programVectors(
   all: readonly StageSizes[],
   indexHeads: number | null = null,
 ): { readonly artifact: CudaArtifact; readonly programs: readonly ProgramVector[] } {
-  const made = stageCase(name, all[0]!, 1)
-  const artifact = emitCuda(made.compiled, { headDims: [all[0]!.headDim], dtypes: ['f16'] })
+  const { headDim } = all[0]!
+  const made = stageCase(name, all[0]!, 1, name === 'nsa' ? { wide: 8 * headDim } : {})
+  const artifact = emitCuda(made.compiled, { headDims: [headDim], dtypes: ['bf16'] })
   const both = all.flatMap((sizes) =>
     [false, true].map((faster) => vectorOf(artifact, made, { ...sizes, indexHeads }, faster)),
   )
@@ -65,7 +67,7 @@ function vectorOf(
   const [variant] = artifact.stages!.variants
   const tensor = (n: (typeof GIVEN)[number], heads: number, length: number) => {
     const shape = [batch, heads, length, headDim] as const
-    return { address: at(n), shape, strides: stridesOf(shape, 'bhld'), dtype: 'f16' as const }
+    return { address: at(n), shape, strides: stridesOf(shape, 'bhld'), dtype: 'bf16' as const }
   }
   const params = Object.fromEntries(
     Object.entries(call.params).map(([n, value]) => [
@@ -120,8 +122,16 @@ function vectorOf(
     switch (l.kind) {
       case 'header':
         return { header: l.name, at: work.stored.get(l.name)!.offset, units: l.words[0]! }
-      case 'faster':
-        return { faster: l.variant.hash, stride: l.list?.stride ?? null, listBytes: l.list?.bytes ?? 0 }
+      case 'faster': {
+        const { k, v } = mappedViews(operandsOver(operands, l).views, l, 0n)
+        const halves = [k, v].map(({ address, shape, strides }) => [Number(address), shape, strides])
+        return {
+          faster: l.variant.hash,
+          stride: l.list?.stride ?? null,
+          listBytes: l.list?.bytes ?? 0,
+          halves: l.keyRows === null ? null : halves,
+        }
+      }
       case 'stage': {
         const stored = l.patches.map(({ at: where, name: of }) => [
           where,

@@ -139,11 +139,13 @@ test('a mask of each head has no total that all rows are seen by', () => {
 })
 
 test.each(METHOD_NAMES)('each form of %s has a name of its own', (name) => {
-  const { compiled } = stageCase(name, { ...BASE, qLen: 3, kvLen: 40 }, 1)
+  const wide = name === 'nsa' ? { wide: 8 * BASE.headDim } : {}
+  const { compiled } = stageCase(name, { ...BASE, qLen: 3, kvLen: 40 }, 1, wide)
   const names = textsOf(emitCuda(compiled, { headDims: [16], dtypes: ['bf16'] })).map((t) => t.id)
-  // Of blocks, and of tokens.
-  const sums = { dsa: 1, hisa: 2 }[name] ?? 0
-  expect(names.filter((n) => n.endsWith('.sharers'))).toHaveLength(sums)
+  // Of blocks, and of tokens; of keys in three parts four queries at a time alone.
+  const sums = { dsa: [1, 1], hisa: [2, 2], nsa: [1, 0] }[name] ?? [0, 0]
+  const ofForm = (form: string) => names.filter((n) => n.endsWith(`.${form}`)).length
+  expect(['packed', 'sharers'].map(ofForm)).toEqual(sums)
   expect(new Set(names).size).toBe(names.length)
 })
 

@@ -47,6 +47,22 @@ class FasterLaunch(NamedTuple):
         return sizes if self.key_rows is None else replace(sizes, kv_rows=self.key_rows)
 
 
+class Keys(NamedTuple):
+    """Halves of stored keys and values, as tensor maps see them: where in `list` they begin, shapes and strides."""
+
+    shapes: Mapping[str, List[int]]
+    strides: Mapping[str, Tuple[int, int, int]]
+    offsets: Mapping[str, int]
+
+
+def keys_of(keys: Mapping[str, Any], sizes: Sizes) -> Keys:
+    batch, heads, rows = sizes.batch, sizes.kv_heads, sizes.kv_rows
+    dims = {"k": sizes.head_dim, "v": sizes.value_dim}
+    shapes = {"k": [keys["parts"] * batch, heads, rows, dims["k"]], "v": [batch, heads, rows, dims["v"]]}
+    strides = {name: (heads * rows * dim, rows * dim, dim) for name, dim in dims.items()}
+    return Keys(shapes, strides, {"k": 0, "v": 2 * keys["parts"] * batch * heads * rows * dims["k"]})
+
+
 Work = Union[KernelLaunch, Header, FasterLaunch]
 
 

@@ -11,7 +11,7 @@ from .call import CallBuffer, Layout, Shape, fill_call, scalars_of, shape_of, va
 from .driver import Launch, MapSlot
 from .memory import Memory
 from .modules import Modules
-from .program import FasterLaunch, Header, KernelLaunch, Program
+from .program import FasterLaunch, Header, KernelLaunch, Program, keys_of
 from .program_call import Buffer, ProgramCall
 from .rules import size
 from .stage_schema import text_of
@@ -84,22 +84,6 @@ class On(NamedTuple):
     headers: Mapping[str, Memory]
 
 
-class Keys(NamedTuple):
-    """Halves of stored keys and values, as tensor maps see them: where in `list` they begin, shapes and strides."""
-
-    shapes: Mapping[str, List[int]]
-    strides: Mapping[str, Tuple[int, int, int]]
-    offsets: Mapping[str, int]
-
-
-def _keys_of(keys: Mapping[str, Any], sizes: Sizes) -> Keys:
-    batch, heads, rows = sizes.batch, sizes.kv_heads, sizes.kv_rows
-    dims = {"k": sizes.head_dim, "v": sizes.value_dim}
-    shapes = {"k": [keys["parts"] * batch, heads, rows, dims["k"]], "v": [batch, heads, rows, dims["v"]]}
-    strides = {name: (heads * rows * dim, rows * dim, dim) for name, dim in dims.items()}
-    return Keys(shapes, strides, {"k": 0, "v": 2 * keys["parts"] * batch * heads * rows * dims["k"]})
-
-
 class Armed:
     """`steps` run in order. `given`, `stored` and `counted` hold where pointers of the call, addresses in the workspace and the
     counters' stand; `bytes`: of the workspace; `parts`: of what lies in it, by name."""
@@ -157,7 +141,7 @@ class Armed:
     def _add_faster(self, work: FasterLaunch, shape: Shape, scratch_at: int, list_at: int) -> None:
         on, faster = self._on, work.faster
         variant, sizes, slots = faster["variant"], work.sizes(on.call.sizes), on.layout.slots
-        keys = None if work.key_rows is None else _keys_of(work.faster["keys"], sizes)
+        keys = None if work.key_rows is None else keys_of(work.faster["keys"], sizes)
         strides = on.call.strides if keys is None else {**on.call.strides, **keys.strides}
         buffer = CallBuffer(on.layout)
         self._arguments.append(buffer)

@@ -15,7 +15,7 @@ from heddle_torch.artifact import canonical, parse_artifact  # noqa: E402
 from heddle_torch.call import Sizes, shape_of  # noqa: E402
 from heddle_torch.minference import read_profile  # noqa: E402
 from heddle_torch.powers import Powers  # noqa: E402
-from heddle_torch.program import FasterLaunch, Header, plan_program  # noqa: E402
+from heddle_torch.program import FasterLaunch, Header, keys_of, plan_program  # noqa: E402
 from heddle_torch.program_call import program_call  # noqa: E402
 from heddle_torch.rules import EVALUATE, derived_bits, evaluate  # noqa: E402
 from heddle_torch.values import resolve_lengths, resolve_params, value_words  # noqa: E402
@@ -63,7 +63,12 @@ def launches_of(a: Any, r: Any) -> Any:
         if isinstance(work, Header):
             found.append({"header": work.name, "at": made.stored.offsets[work.name], "units": work.units})
         elif isinstance(work, FasterLaunch):
-            found.append({"faster": work.faster["variant"]["hash"], "stride": work.stride, "listBytes": work.list_bytes})
+            halves = None
+            if work.key_rows is not None:
+                keys = keys_of(work.faster["keys"], work.sizes(s))
+                halves = [[keys.offsets[n], keys.shapes[n], list(keys.strides[n])] for n in ("k", "v")]
+            told = {"faster": work.faster["variant"]["hash"], "stride": work.stride, "listBytes": work.list_bytes}
+            found.append({**told, "halves": halves})
         else:
             block, stored = bytearray(work.block), []
             for at, (role, name) in work.addresses:
