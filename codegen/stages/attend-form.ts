@@ -9,6 +9,7 @@ import { rowsOf } from '../../compiler/stages/typing.ts'
 import type { JsonExpr, ListInfo, Share } from '../artifact.ts'
 import { jsonOf } from '../record.ts'
 import { find, keptOf, operandOf, orderShare, storedKeys, unitsPlan } from './attend.ts'
+import { knownDim } from './known-dims.ts'
 import type { StagesOptions } from './module.ts'
 
 /** An attend as targets with kernels of their own for it see it: parts of disjoint pairs, and stored values by name. */
@@ -76,11 +77,7 @@ function unitsForm(options: StagesOptions, kernel: AttendKernel): AttendForm | n
   const [, k, v, , before] = node.src as readonly StageNode[]
   const { plan } = unitsPlan(options, kernel)
   const { score, mask } = plan
-  const dims = new Map([
-    [sizes.var('headDim'), options.headDim],
-    [sizes.var('valueDim'), options.valueDim],
-  ])
-  const [keyDim, valueDim] = [k!, v!].map((n) => dims.get(rowsOf(n).channels))
+  const [keyDim, valueDim] = [k!, v!].map((n) => knownDim(options, rowsOf(n).channels))
   const areWhole = keyDim === options.headDim && valueDim === options.valueDim
   if (before || score || readsVar(mask, 'kvLen') || !areWhole) return null
   const named = (n: StageNode) => find(options, n, 'rows')!.name

@@ -20,7 +20,7 @@ import {
   type Panel,
 } from '../kernel.ts'
 import type { Products } from '../target.ts'
-import { channelsOf, codeWords, element, rowIndex, scaleAt, unitIndex } from './rows.ts'
+import { channelsOf, codeWords, element, inputRow, rowIndex, scaleAt, unitIndex } from './rows.ts'
 import type { Sharer, StageText } from './text.ts'
 import { fieldOf, positionAt, slicedPlace } from './units.ts'
 
@@ -151,10 +151,7 @@ function addressOf(
   const { buffer, role } = t.input(node.arg.name)
   if (role === 'rows')
     return { kind: 'floats', buffer, index: b.let('element', toU32(rowIndex(t, node, own, place, channel))) }
-  const along = (which: 'Batch' | 'Head' | 'Row', n: Code) =>
-    mul(toU32(n), t.uniform(`${role}${which}Stride`))
-  const row = add(add(along('Batch', own.batch), along('Head', own.at)), along('Row', place))
-  const index = b.let('element', add(row, toU32(channel)))
+  const index = b.let('element', add(inputRow(t, role, own, place), toU32(channel)))
   return { kind: buffer.type === 'f32' ? 'floats' : 'halves', buffer, index }
 }
 

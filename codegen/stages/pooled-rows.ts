@@ -1,10 +1,12 @@
-/** Pooled rows: pools of the same rows over the same units in; a component of each, from one sweep over the units that go into it, out. */
+/** Pooled rows: pools of the same rows over the same units in; components of each, from one sweep over the units that go into it, out. */
 
-import type { Args, StageNode } from '../../compiler/stages/graph.ts'
+import { isWord, type Args, type StageNode } from '../../compiler/stages/graph.ts'
+import type { RowsKernel } from '../../compiler/stages/plan.ts'
 import { rowsOf } from '../../compiler/stages/typing.ts'
 import type { Block } from '../block.ts'
 import { add, f32, lt, max, min, op, select, type Code } from '../kernel.ts'
-import type { StageText } from './text.ts'
+import { knownDim, type Dims } from './known-dims.ts'
+import type { StageProblem, StageText } from './text.ts'
 import { sourcesOf, unitVars, type Unit } from './units.ts'
 
 /** The least f32: what stands for -Infinity where no infinity can be written. */
@@ -12,39 +14,68 @@ export const LOWEST = -3.4028234663852886e38
 
 const STARTS: Partial<Readonly<Record<Args['poolRows']['how'], number>>> = { max: LOWEST, min: -LOWEST }
 
-/** @param read the operand's component of a unit */
+/**
+ * @param width how many components
+ * @param read those of the operand's vector of a unit
+ * @returns of each node those components
+ */
 export function pooledRows(
   t: StageText,
   b: Block,
   nodes: readonly StageNode<'poolRows'>[],
   unit: Unit,
-  read: (member: Code) => Code,
-): readonly Code[] {
+  width: number,
+  read: (d: Block, member: Code) => readonly Code[],
+): readonly (readonly Code[])[] {
   const [first] = nodes
   const source = rowsOf(first!.src[0]!)
   const filter = first!.arg.of
   const { lo, hi } = sourcesOf(t, source.axis, unit)
   const hows = nodes.map(({ arg }) => arg.how)
-  const totals = hows.map((how) => b.var('total', f32(STARTS[how] ?? 0)))
+  const totals = hows.map((how) => Array.from({ length: width }, () => b.var('total', f32(STARTS[how] ?? 0))))
   const count = b.var('count', f32(0))
   b.for('member', lo, hi, 1, (c, member) => {
     const take = (d: Block) => {
-      const value = nodes.length === 1 ? read(member) : d.let('value', read(member))
-      for (const [i, how] of hows.entries()) {
-        const total = totals[i]!
-        d.set(
-          total,
-          how === 'max' ? max(total, value) : how === 'min' ? min(total, value) : add(total, value),
-        )
-      }
+      const values = read(d, member).map((e) => (nodes.length === 1 ? e : d.let('value', e)))
+      for (const [i, how] of hows.entries())
+        for (const [n, value] of values.entries()) {
+          const total = totals[i]![n]!
+          d.set(
+            total,
+            how === 'max' ? max(total, value) : how === 'min' ? min(total, value) : add(total, value),
+          )
+        }
       d.set(count, add(count, f32(1)))
     }
     if (!filter) return take(c)
     const own: Unit = { axis: source.axis, place: member, of: unit.of }
     c.if(t.write(c, filter, { ...unit.of, vars: unitVars(t, 'unit', own) }), take)
   })
-  return totals.map((total, i) => {
-    const value = hows[i] === 'mean' ? op('f32', 'div', total, max(count, f32(1))) : total
-    return select(lt(f32(0), count), value, f32(0))
-  })
+  return totals.map((own, i) =>
+    own.map((total) => {
+      const value = hows[i] === 'mean' ? op('f32', 'div', total, max(count, f32(1))) : total
+      return select(lt(f32(0), count), value, f32(0))
+    }),
+  )
+}
+
+/** Pools of halves that a call gives, two channels of which are a word. */
+export interface Pairs {
+  readonly pools: readonly StageNode<'poolRows'>[]
+  readonly input: string
+  /** Words of a vector. */
+  readonly count: number
+}
+
+/** Null: the kernel makes something else. */
+export function pairsOf(
+  problem: Dims & Pick<StageProblem, 'dtype'>,
+  { node, also }: RowsKernel,
+): Pairs | null {
+  if (!isWord(node, 'poolRows') || node.arg.how === 'concat' || problem.dtype !== 'f16') return null
+  const [source] = node.src as [StageNode]
+  const isGiven = isWord(source, 'input') && ['Q', 'K', 'V'].includes(source.arg.name)
+  const channels = knownDim(problem, rowsOf(node).channels)
+  if (!isGiven || channels === null || channels % 2 !== 0) return null
+  return { pools: [node, ...also], input: source.arg.name, count: channels / 2 }
 }

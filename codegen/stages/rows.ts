@@ -147,12 +147,16 @@ function input(t: StageText, which: string, of: Sharer, place: Code, channel: Co
     const sharer = add(mul(of.batch, t.sharers(type.share)), of.at)
     return at(buffer, add(mul(add(mul(sharer, countOf(t, type.axis)), place), channelsOf(t, type)), channel))
   }
-  const along = (which: 'Batch' | 'Head' | 'Row', n: Code) =>
-    mul(toU32(n), t.uniform(`${role}${which}Stride`))
-  const row = add(add(along('Batch', of.batch), along('Head', of.at)), along('Row', place))
-  const index = add(row, toU32(channel))
+  const index = add(inputRow(t, role, of, place), toU32(channel))
   if (buffer.type === 'f32') return at(buffer, index)
   return op('f32', 'unpackHalf', at(buffer, quotient(index, u32(2))), remainder(index, u32(2)))
+}
+
+/** Where a vector of the call's begins, in elements. */
+export function inputRow(t: StageText, role: 'q' | 'k' | 'v', of: Sharer, place: Code): Code {
+  const along = (which: 'Batch' | 'Head' | 'Row', n: Code) =>
+    mul(toU32(n), t.uniform(`${role}${which}Stride`))
+  return add(add(along('Batch', of.batch), along('Head', of.at)), along('Row', place))
 }
 
 function concatenated(
@@ -183,7 +187,8 @@ function pooled(
   channel: Code,
 ): Code {
   const [x] = node.src as [StageNode]
-  if (node.arg.how !== 'concat') return pooledRows(t, b, [node], unit, (member) => from(x, member))[0]!
+  if (node.arg.how !== 'concat')
+    return pooledRows(t, b, [node], unit, 1, (_, member) => [from(x, member)])[0]![0]!
   const source = rowsOf(x)
   const width = channelsOf(t, source)
   const { lo } = sourcesOf(t, source.axis, unit)
