@@ -4,22 +4,18 @@ import { isWord } from '../../compiler/stages/graph.ts'
 import type { FilterKernel, RowsKernel, ScoresKernel } from '../../compiler/stages/plan.ts'
 import { rowsOf, scoresOf, setOf } from '../../compiler/stages/typing.ts'
 import { LIST_HEADER } from '../artifact.ts'
-import { add, and, at, i32, lt, mul, op, quotient, toU32, u32, type Entry, WORD } from '../kernel.ts'
+import { add, and, at, i32, lt, mul, op, quotient, u32, type Entry, WORD } from '../kernel.ts'
 import { seenAt, storeCell, storedIndex, valueAt } from './cells.ts'
 import { elementwise } from './grid.ts'
 import { recordOf, wordsOf } from './layout.ts'
 import { pooledOnce } from './pooled.ts'
-import { pairsOf, pooledRows, type Pairs } from './pooled-rows.ts'
-import { channelsOf, element, inputRow, rowIndex } from './rows.ts'
+import { pooledRows } from './pooled-rows.ts'
+import { channelsOf, element, rowIndex } from './rows.ts'
 import { stretchwise, type Made } from './team.ts'
 import { countOf, type Unit } from './units.ts'
 import type { Cells } from './place.ts'
 
-export function rowsEntry(c: Cells, kernel: RowsKernel): Entry {
-  const { text: t } = c
-  const { node, also, grid } = kernel
-  const pairs = pairsOf(t.problem, kernel)
-  if (pairs) return pairsEntry(c, kernel, pairs)
+export function rowsEntry({ text: t }: Cells, { node, also, grid }: RowsKernel): Entry {
   const type = rowsOf(node)
   const targets = [node, ...also].map((n) => t.stored(t.find(n, 'rows')!))
   return elementwise(t, grid.share, channelsOf(t, type), (b, { of, row }, channel) => {
@@ -31,27 +27,6 @@ export function rowsEntry(c: Cells, kernel: RowsKernel): Entry {
         : [element(t, node, of, row, channel)]
     for (const [i, value] of made.entries())
       b.set(at(targets[i]!, rowIndex(t, node, of, row, channel)), value)
-  })
-}
-
-/** A thread has both halves of a word: what it does beside reading is most of its work. */
-function pairsEntry(
-  { text: t }: Cells,
-  { node, also, grid }: RowsKernel,
-  { pools, count, input }: Pairs,
-): Entry {
-  const targets = [node, ...also].map((n) => t.stored(t.find(n, 'rows')!))
-  const { buffer, role } = t.input(input)
-  return elementwise(t, grid.share, i32(count), (b, { of, row }, pair) => {
-    const unit: Unit = { axis: rowsOf(node).axis, place: row, of }
-    const made = pooledRows(t, b, pools, unit, 2, (d, member) => {
-      const begin = quotient(inputRow(t, role as Exclude<typeof role, 'rows'>, of, member), u32(2))
-      const word = d.let('word', at(buffer, add(begin, toU32(pair))))
-      return [0, 1].map((half) => op('f32', 'unpackHalf', word, u32(half)))
-    })
-    const first = b.let('first', rowIndex(t, node, of, row, mul(pair, i32(2))))
-    for (const [i, values] of made.entries())
-      for (const [n, value] of values.entries()) b.set(at(targets[i]!, add(first, i32(n))), value)
   })
 }
 

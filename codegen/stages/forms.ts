@@ -9,6 +9,7 @@ import { shortRowsOf, type RowSchedule, type ShortRows } from '../schedule.ts'
 import { FEW_ROWS, fewChannels, fewRows, type FewRows } from './few-rows.ts'
 import { LEAST_UNITS, LINEAR_TILE } from './linear-rows.ts'
 import type { ComputeKernel, StagesOptions } from './module.ts'
+import { LEAST_PAIRED, PAIRS_TILE, pairsOf, type Pairs } from './paired-rows.ts'
 import type { SharerProducts } from '../target.ts'
 import { productCells } from './product-cells.ts'
 import { sharerCells, sharersPay, type SharerCells } from './sharer-cells.ts'
@@ -22,6 +23,7 @@ export type Shape =
   | { readonly kind: 'sharers'; readonly products: SharerProducts; readonly cells: SharerCells }
   | ({ readonly kind: 'long' } & RowSchedule)
   | { readonly kind: 'linear'; readonly node: StageNode<'linear'> }
+  | { readonly kind: 'pairs'; readonly pairs: Pairs }
 
 /** How many units a workgroup has, and how many elements of each. */
 export function tileOf(shape: Shape): StageTile {
@@ -36,6 +38,8 @@ export function tileOf(shape: Shape): StageTile {
       return { q: 1, kv: 1 }
     case 'linear':
       return LINEAR_TILE
+    case 'pairs':
+      return PAIRS_TILE
   }
 }
 
@@ -72,9 +76,13 @@ export function formsOf({ sizes, target }: StagesOptions, kernel: ComputeKernel,
     }
     case 'rows': {
       const { node } = kernel
-      if (!isWord(node, 'linear')) return []
-      const when = isAtLeast(LEAST_UNITS, sizes.units(rowsOf(node).axis))
-      return [{ id: 'tiles', when, shape: { kind: 'linear', node } }]
+      const units = sizes.units(rowsOf(node).axis)
+      if (isWord(node, 'linear'))
+        return [{ id: 'tiles', when: isAtLeast(LEAST_UNITS, units), shape: { kind: 'linear', node } }]
+      const pairs = pairsOf(text.problem, kernel)
+      return pairs
+        ? [{ id: 'pairs', when: isAtLeast(LEAST_PAIRED, units), shape: { kind: 'pairs', pairs } }]
+        : []
     }
     case 'scores': {
       const cells = target.products ? productCells(text, kernel.node, target.products.widths) : null

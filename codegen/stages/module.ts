@@ -20,7 +20,7 @@ import { formsOf, tileOf, type Shape } from './forms.ts'
 import { linearRowsEntry } from './linear-rows.ts'
 import { listsEntry } from './lists.ts'
 import { bitsEntry, productBits } from './product-bits.ts'
-import { pairsOf } from './pooled-rows.ts'
+import { pairsEntry } from './paired-rows.ts'
 import { productEntry } from './product.ts'
 import { productCells, productsFor } from './product-cells.ts'
 import { isScaled } from './quantized.ts'
@@ -112,6 +112,7 @@ function moduleOf(
     switch (kernel.kind) {
       case 'rows':
         if (shape?.kind === 'linear') return linearRowsEntry(cells, kernel, shape.node)
+        if (shape?.kind === 'pairs') return alone(pairsEntry(cells, kernel, shape.pairs))
         return isVector(kernel.node)
           ? quantizeEntry(cells, kernel.node, kernel)
           : alone(rowsEntry(cells, kernel))
@@ -212,15 +213,10 @@ function gridAxis(kernel: ComputeKernel): Axis {
 }
 
 /** Elements of a unit, one thread each; null: a workgroup has the unit. */
-function innerOf(options: StagesOptions, kernel: ComputeKernel): Expr | null {
-  const { sizes, capability, valueDim } = options
-  const { node } = kernel
-  switch (kernel.kind) {
-    case 'rows': {
-      if (node.type.kind !== 'rows' || isVector(node)) return null
-      const pairs = pairsOf(options, kernel)
-      return pairs ? sizes.num(pairs.count) : node.type.channels
-    }
+function innerOf({ sizes, capability, valueDim }: StagesOptions, { kind, node }: ComputeKernel): Expr | null {
+  switch (kind) {
+    case 'rows':
+      return node.type.kind === 'rows' && !isVector(node) ? node.type.channels : null
     case 'scores':
       return sizes.units(scoresOf(node).kv)
     case 'filter': {

@@ -1,12 +1,10 @@
 /** Pooled rows: pools of the same rows over the same units in; components of each, from one sweep over the units that go into it, out. */
 
-import { isWord, type Args, type StageNode } from '../../compiler/stages/graph.ts'
-import type { RowsKernel } from '../../compiler/stages/plan.ts'
+import type { Args, StageNode } from '../../compiler/stages/graph.ts'
 import { rowsOf } from '../../compiler/stages/typing.ts'
 import type { Block } from '../block.ts'
 import { add, f32, lt, max, min, op, select, type Code } from '../kernel.ts'
-import { knownDim, type Dims } from './known-dims.ts'
-import type { StageProblem, StageText } from './text.ts'
+import type { StageText } from './text.ts'
 import { sourcesOf, unitVars, type Unit } from './units.ts'
 
 /** The least f32: what stands for -Infinity where no infinity can be written. */
@@ -57,25 +55,4 @@ export function pooledRows(
       return select(lt(f32(0), count), value, f32(0))
     }),
   )
-}
-
-/** Pools of halves that a call gives, two channels of which are a word. */
-export interface Pairs {
-  readonly pools: readonly StageNode<'poolRows'>[]
-  readonly input: string
-  /** Words of a vector. */
-  readonly count: number
-}
-
-/** Null: the kernel makes something else. */
-export function pairsOf(
-  problem: Dims & Pick<StageProblem, 'dtype'>,
-  { node, also }: RowsKernel,
-): Pairs | null {
-  if (!isWord(node, 'poolRows') || node.arg.how === 'concat' || problem.dtype !== 'f16') return null
-  const [source] = node.src as [StageNode]
-  const isGiven = isWord(source, 'input') && ['Q', 'K', 'V'].includes(source.arg.name)
-  const channels = knownDim(problem, rowsOf(node).channels)
-  if (!isGiven || channels === null || channels % 2 !== 0) return null
-  return { pools: [node, ...also], input: source.arg.name, count: channels / 2 }
 }

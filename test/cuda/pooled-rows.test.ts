@@ -5,6 +5,8 @@ import type { CompiledPattern } from '../../compiler/index.ts'
 import { emitCuda } from '../../codegen/index.ts'
 import { loadCudaKernel } from '../../runtime/cuda.ts'
 import { openEmulation } from '../../runtime/cuda/emulated.ts'
+import { kernelsOf } from '../../runtime/cuda/stored.ts'
+import { evaluateJson } from '../../runtime/derived.ts'
 import { randomTensor } from '../../runtime/testing/index.ts'
 import { DSL, program } from '../helpers.ts'
 import { brainDifference } from './brain-call.ts'
@@ -40,6 +42,23 @@ test('are made together, with the same filter', { timeout: 120_000 }, async () =
   const kernel = loadCudaKernel(emitCuda(compiled, { headDims: [8], dtypes: ['bf16'] }), driver)
   const tensor = (heads: number, rows: number, seed: number) => randomTensor([1, heads, rows, 8], 'f32', seed)
   const call = { q: tensor(4, 11, 1), k: tensor(2, 61, 2), v: tensor(2, 61, 3) }
+  expect(await brainDifference(kernel, pattern, call)).toBeNull()
+  kernel.release()
+})
+
+test('of many units have two channels a thread', { timeout: 120_000 }, async () => {
+  const { pattern, compiled } = made(
+    ['max', 'min', 'mean'].map((how) => `pool(K, blocks(2), '${how}', ${ODD})`),
+  )
+  const artifact = emitCuda(compiled, { headDims: [20], dtypes: ['bf16'] })
+  const [rows] = kernelsOf(artifact.stages!.variants[0]!)
+  const takes = (kvLen: number) => evaluateJson(rows!.forms[0]!.when!, { vars: { kvLen }, param: () => 0 })
+  expect(rows!.forms.map((f) => f.id)).toEqual(['pairs'])
+  expect([1022, 1023].map(takes)).toEqual([false, true])
+  const kernel = loadCudaKernel(artifact, driver)
+  const tensor = (heads: number, length: number, seed: number) =>
+    randomTensor([1, heads, length, 20], 'f32', seed)
+  const call = { q: tensor(4, 3, 1), k: tensor(2, 1041, 2), v: tensor(2, 1041, 3) }
   expect(await brainDifference(kernel, pattern, call)).toBeNull()
   kernel.release()
 })

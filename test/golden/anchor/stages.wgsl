@@ -70,6 +70,80 @@ fn run(
   rows3[((batch * u.qHeads + sharer) * (((u.kvRows + 127) >> 7u) - ((u.kvRows - u.qRows) >> 7u)) + row) * 64 + element] = poolRows7(batch, sharer, row, element);
 }
 
+// anchor: rows3
+// 64 threads, d64 f16
+
+struct Uniforms {
+  batches: i32,
+  qHeads: i32,
+  kvHeads: i32,
+  indexHeads: i32,
+  qRows: i32,
+  kvRows: i32,
+  unitBase: i32,
+  unitCount: i32,
+  gridX: u32,
+  groupCount: u32,
+  scale: f32,
+  qBatchStride: u32,
+  qHeadStride: u32,
+  qRowStride: u32,
+  kBatchStride: u32,
+  kHeadStride: u32,
+  kRowStride: u32,
+  vBatchStride: u32,
+  vHeadStride: u32,
+  vRowStride: u32,
+  outBatchStride: u32,
+  outHeadStride: u32,
+  outRowStride: u32,
+  theta: f32,
+}
+
+@group(0) @binding(0) var<uniform> u: Uniforms;
+@group(0) @binding(1) var<storage, read_write> rows3: array<f32>;
+@group(0) @binding(2) var<storage, read> QData: array<u32>;
+
+fn floorDiv(a: i32, b: i32) -> i32 {
+  let sign = a >> 31u;
+  return ((a ^ sign) / b) ^ sign;
+}
+
+@compute @workgroup_size(64)
+fn run(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let own = group.x + group.y * u.gridX;
+  if (u.groupCount <= own) {
+    return;
+  }
+  let across = 191 / 128;
+  let number = i32(own);
+  let above = number / across;
+  let pair = above / u.unitCount;
+  let sharer = pair % u.qHeads;
+  let batch = pair / u.qHeads;
+  let firstRow = above % u.unitCount;
+  let firstColumn = number % across * 128;
+  let row = u.unitBase + firstRow;
+  let pair_2 = firstColumn / 2 + i32(thread);
+  if (pair_2 < 32) {
+    var total: f32 = 0.0;
+    var total_2: f32 = 0.0;
+    var count: f32 = 0.0;
+    for (var member: i32 = max((((u.kvRows - u.qRows) >> 7u) + row) * 128 - (u.kvRows - u.qRows), 0); member < min((((u.kvRows - u.qRows) >> 7u) + row) * 128 - (u.kvRows - u.qRows) + 128, u.qRows); member += 1) {
+      let word = QData[(u32(batch) * u.qBatchStride + u32(sharer) * u.qHeadStride + u32(member) * u.qRowStride) / 2u + u32(pair_2)];
+      total = total + unpack2x16float(word)[0u];
+      total_2 = total_2 + unpack2x16float(word)[1u];
+      count = count + 1.0;
+    }
+    let first = ((batch * u.qHeads + sharer) * (((u.kvRows + 127) >> 7u) - ((u.kvRows - u.qRows) >> 7u)) + row) * 64 + pair_2 * 2;
+    rows3[first] = select(0.0, total / max(count, 1.0), 0.0 < count);
+    rows3[first + 1] = select(0.0, total_2 / max(count, 1.0), 0.0 < count);
+  }
+}
+
 // anchor: and(le(kv, q), or(lt(kv, 128), eq(floorDiv(q, 2048), floorDiv(kv, 2048))))
 // 32 x 32 tiles found by ranges; 64 threads, d64-f16-portable
 // npx heddle build anchor --target wgsl --head-dim 64 --dtype f16

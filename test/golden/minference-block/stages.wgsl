@@ -70,6 +70,80 @@ fn run(
   rows3[((batch * u.qHeads + sharer) * (((u.kvRows + 63) >> 6u) - ((u.kvRows - u.qRows) >> 6u)) + row) * 64 + element] = poolRows3(batch, sharer, row, element);
 }
 
+// minference-block: rows3
+// 64 threads, d64 f16
+
+struct Uniforms {
+  batches: i32,
+  qHeads: i32,
+  kvHeads: i32,
+  indexHeads: i32,
+  qRows: i32,
+  kvRows: i32,
+  unitBase: i32,
+  unitCount: i32,
+  gridX: u32,
+  groupCount: u32,
+  scale: f32,
+  qBatchStride: u32,
+  qHeadStride: u32,
+  qRowStride: u32,
+  kBatchStride: u32,
+  kHeadStride: u32,
+  kRowStride: u32,
+  vBatchStride: u32,
+  vHeadStride: u32,
+  vRowStride: u32,
+  outBatchStride: u32,
+  outHeadStride: u32,
+  outRowStride: u32,
+  k_most: i32,
+}
+
+@group(0) @binding(0) var<uniform> u: Uniforms;
+@group(0) @binding(1) var<storage, read_write> rows3: array<f32>;
+@group(0) @binding(2) var<storage, read> QData: array<u32>;
+
+fn floorDiv(a: i32, b: i32) -> i32 {
+  let sign = a >> 31u;
+  return ((a ^ sign) / b) ^ sign;
+}
+
+@compute @workgroup_size(64)
+fn run(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let own = group.x + group.y * u.gridX;
+  if (u.groupCount <= own) {
+    return;
+  }
+  let across = 191 / 128;
+  let number = i32(own);
+  let above = number / across;
+  let pair = above / u.unitCount;
+  let sharer = pair % u.qHeads;
+  let batch = pair / u.qHeads;
+  let firstRow = above % u.unitCount;
+  let firstColumn = number % across * 128;
+  let row = u.unitBase + firstRow;
+  let pair_2 = firstColumn / 2 + i32(thread);
+  if (pair_2 < 32) {
+    var total: f32 = 0.0;
+    var total_2: f32 = 0.0;
+    var count: f32 = 0.0;
+    for (var member: i32 = max((((u.kvRows - u.qRows) >> 6u) + row) * 64 - (u.kvRows - u.qRows), 0); member < min((((u.kvRows - u.qRows) >> 6u) + row) * 64 - (u.kvRows - u.qRows) + 64, u.qRows); member += 1) {
+      let word = QData[(u32(batch) * u.qBatchStride + u32(sharer) * u.qHeadStride + u32(member) * u.qRowStride) / 2u + u32(pair_2)];
+      total = total + unpack2x16float(word)[0u];
+      total_2 = total_2 + unpack2x16float(word)[1u];
+      count = count + 1.0;
+    }
+    let first = ((batch * u.qHeads + sharer) * (((u.kvRows + 63) >> 6u) - ((u.kvRows - u.qRows) >> 6u)) + row) * 64 + pair_2 * 2;
+    rows3[first] = select(0.0, total, 0.0 < count);
+    rows3[first + 1] = select(0.0, total_2, 0.0 < count);
+  }
+}
+
 // minference-block: rows4
 // 64 threads, d64 f16
 
@@ -140,6 +214,80 @@ fn run(
   let sharer = pair % u.kvHeads;
   let batch = pair / u.kvHeads;
   rows4[((batch * u.kvHeads + sharer) * ((u.kvRows + 63) >> 6u) + row) * 64 + element] = poolRows4(batch, sharer, row, element);
+}
+
+// minference-block: rows4
+// 64 threads, d64 f16
+
+struct Uniforms {
+  batches: i32,
+  qHeads: i32,
+  kvHeads: i32,
+  indexHeads: i32,
+  qRows: i32,
+  kvRows: i32,
+  unitBase: i32,
+  unitCount: i32,
+  gridX: u32,
+  groupCount: u32,
+  scale: f32,
+  qBatchStride: u32,
+  qHeadStride: u32,
+  qRowStride: u32,
+  kBatchStride: u32,
+  kHeadStride: u32,
+  kRowStride: u32,
+  vBatchStride: u32,
+  vHeadStride: u32,
+  vRowStride: u32,
+  outBatchStride: u32,
+  outHeadStride: u32,
+  outRowStride: u32,
+  k_most: i32,
+}
+
+@group(0) @binding(0) var<uniform> u: Uniforms;
+@group(0) @binding(1) var<storage, read_write> rows4: array<f32>;
+@group(0) @binding(2) var<storage, read> KData: array<u32>;
+
+fn floorDiv(a: i32, b: i32) -> i32 {
+  let sign = a >> 31u;
+  return ((a ^ sign) / b) ^ sign;
+}
+
+@compute @workgroup_size(64)
+fn run(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let own = group.x + group.y * u.gridX;
+  if (u.groupCount <= own) {
+    return;
+  }
+  let across = 191 / 128;
+  let number = i32(own);
+  let above = number / across;
+  let pair = above / u.unitCount;
+  let sharer = pair % u.kvHeads;
+  let batch = pair / u.kvHeads;
+  let firstRow = above % u.unitCount;
+  let firstColumn = number % across * 128;
+  let row = u.unitBase + firstRow;
+  let pair_2 = firstColumn / 2 + i32(thread);
+  if (pair_2 < 32) {
+    var total: f32 = 0.0;
+    var total_2: f32 = 0.0;
+    var count: f32 = 0.0;
+    for (var member: i32 = max((0 + row) * 64, 0); member < min((0 + row) * 64 + 64, u.kvRows); member += 1) {
+      let word = KData[(u32(batch) * u.kBatchStride + u32(sharer) * u.kHeadStride + u32(member) * u.kRowStride) / 2u + u32(pair_2)];
+      total = total + unpack2x16float(word)[0u];
+      total_2 = total_2 + unpack2x16float(word)[1u];
+      count = count + 1.0;
+    }
+    let first = ((batch * u.kvHeads + sharer) * ((u.kvRows + 63) >> 6u) + row) * 64 + pair_2 * 2;
+    rows4[first] = select(0.0, total, 0.0 < count);
+    rows4[first + 1] = select(0.0, total_2, 0.0 < count);
+  }
 }
 
 // minference-block: scores5
