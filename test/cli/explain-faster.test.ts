@@ -15,13 +15,16 @@ const formsAt = async (qLen: number, kvLen: number): Promise<string[]> => {
   })
 }
 
+const PACKED =
+  'scores packed, where 8 <= indexHeads and indexHeads <= 16 and qIndex.channels mod 8 = 0 and 1 <= qIndex.channels and qIndex.channels <= 128'
 const SHARERS =
   'scores sharers, where 16 <= indexHeads and indexHeads <= 64 and qIndex.channels mod 8 = 0 and 1 <= qIndex.channels and qIndex.channels <= 128'
 
 test('what is not known of a call is said, what its lengths refuse is not', async () => {
-  expect(await formsAt(9, 300)).toEqual([SHARERS, 'scores wgmma', 'select cells1024'])
+  expect(await formsAt(9, 300)).toEqual([PACKED, SHARERS, 'scores wgmma', 'select cells1024'])
   expect(await formsAt(8, 64)).toEqual([
     'scores few, where qLen <= 8 and qIndex.channels <= 128',
+    PACKED,
     SHARERS,
     'scores wgmma',
     'select cells64',
