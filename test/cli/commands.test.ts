@@ -344,7 +344,9 @@ describe('a pattern with a forward', () => {
     )
     expect([...new Set(texts)]).toEqual([
       'rows3',
+      'rows3.pairs',
       'rows4',
+      'rows4.pairs',
       'scores5',
       'scores5.few',
       'scores5.wgmma',
