@@ -398,7 +398,7 @@ describe('a pattern with a forward', () => {
       'explain maps.ts',
     ])
       expect(await heddle(line)).toMatchObject(refusal)
-    expect((await heddle('check maps.ts --runs 1')).err).toMatch(
+    expect((await heddle('check maps.ts --runs 1 --seed 1')).err).toMatch(
       /^error\[stage-channels\]: .*\n {2}maps\.ts:8:/,
     )
     expect(await heddle('build maps.ts --out o --head-dim 8')).toMatchObject({ exit: 0, err: '' })
