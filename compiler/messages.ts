@@ -347,7 +347,9 @@ export const MESSAGES = {
     ({ wanted, got }) => {
       if (wanted.startsWith('a constant')) return 'what shapes the kernels belongs in `consts`'
       if (got === 'Infinity') return 'leave the set out where all is to be attended'
-      return /fraction|\d\./.test(got)
+      // What is no number says so.
+      const isWhole = Number.isInteger(Number(got))
+      return wanted.startsWith('a whole') && !isWhole
         ? 'declare it as `i32`, or round it: `Math.ceil(share * n)`'
         : 'leave the word out where it is to choose nothing'
     },

@@ -91,15 +91,7 @@ function isTotal(p: Planner, node: StageNode): boolean {
   if (!isWord(node, 'poolScores') || node.src.length > 1) return false
   const { how, q, kv, of, share } = node.arg
   const isSum = how === 'sum' && share !== null && q === null && kv === null && of === null
-  return isSum && mapped(p, node.src[0]!)
-}
-
-/** Functions of one product's cells, and of what the rows or columns have besides. */
-function mapped(p: Planner, node: StageNode): boolean {
-  if (node.word === 'dot') return true
-  if (node.word !== 'map') return false
-  const made = node.src.filter((n) => !isSmall(p, n))
-  return made.length === 1 && p.isOnlyFor(made[0]!, node) && mapped(p, made[0]!)
+  return isSum && productUnder(p, node.src[0]!, node) !== null
 }
 
 /** Of pairs of tokens themselves a chunk would have too few rows for a tile. */
@@ -114,7 +106,10 @@ function productUnder(p: Planner, node: StageNode, user: StageNode): StageNode |
   if (node.word === 'dot' || p.patches.has(node)) return node
   const blocks = isWord(node, 'poolScores') && node.arg.how === 'lse'
   if (blocks && productUnder(p, node.src[0]!, node)) return node
-  return node.word === 'map' && node.src.length === 1 ? productUnder(p, node.src[0]!, node) : null
+  if (node.word !== 'map') return null
+  // What rows or columns have besides is read, wherever it comes from.
+  const [made, ...more] = node.src.length === 1 ? node.src : node.src.filter((n) => !isSmall(p, n))
+  return made && more.length === 0 ? productUnder(p, made, node) : null
 }
 
 /** How rows of one axis lie in the units of another of the same line; undefined: some lie in several. */
